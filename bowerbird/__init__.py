@@ -1,0 +1,1 @@
+"""Bowerbird: from raw event logs to a ranking service that keeps learning."""

@@ -1,0 +1,60 @@
+"""What a user writes: entities, events, tables, features, labels, scenes."""
+
+from bowerbird.declare.columns import FLAG, INTEGER, NUMBER, TEXT, ColumnRef, ColumnType, Condition, Entity
+from bowerbird.declare.features import (
+    Decay,
+    age,
+    category,
+    count,
+    cross,
+    hour,
+    match,
+    mean,
+    number,
+    rate,
+    sequence,
+    since,
+    total,
+    weekday,
+)
+from bowerbird.declare.project import Project
+from bowerbird.declare.records import Action, Event, Exposure, Field, Source, Table, Timestamp
+from bowerbird.declare.scenes import CoVisitation, Diversity, Label, Popular, Scene
+
+__all__ = [
+    "FLAG",
+    "INTEGER",
+    "NUMBER",
+    "TEXT",
+    "Action",
+    "CoVisitation",
+    "ColumnRef",
+    "ColumnType",
+    "Condition",
+    "Decay",
+    "Diversity",
+    "Entity",
+    "Event",
+    "Exposure",
+    "Field",
+    "Label",
+    "Popular",
+    "Project",
+    "Scene",
+    "Source",
+    "Table",
+    "Timestamp",
+    "age",
+    "category",
+    "count",
+    "cross",
+    "hour",
+    "match",
+    "mean",
+    "number",
+    "rate",
+    "sequence",
+    "since",
+    "total",
+    "weekday",
+]

@@ -1,0 +1,1 @@
+"""From 64-bit keys to rows."""

@@ -1,0 +1,1 @@
+"""The native extension and, beside each kernel, its NumPy twin."""

@@ -1,0 +1,1 @@
+"""Event log: ingest, dead letters, order, write-ahead log."""

@@ -1,0 +1,1 @@
+"""Recall, filter, rank, re-rank."""

@@ -1,0 +1,1 @@
+"""Declaration to feature plan: compile, fit, fingerprint, encode, execute."""

@@ -1,0 +1,1 @@
+"""Replay, label join and sample datasets."""

@@ -1,0 +1,1 @@
+"""The scoring engine: bundle, live feature state, slates."""
