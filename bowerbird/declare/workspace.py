@@ -1,0 +1,178 @@
+"""A project's folder on disk: its declarations, settings and where its data lives."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from bowerbird.declare.project import Project
+from bowerbird.errors import DeclarationError, InputError, NotFoundError, Problem
+
+SETTINGS_FILE = "bowerbird.toml"
+DECLARATIONS_FILE = "project.py"
+
+
+class PathSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Folders relative to the project's: ``raw`` files to ingest, ``data`` that Bowerbird writes."""
+
+    raw: str = "raw"
+    data: str = "data"
+
+
+class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where the server listens and how much it takes.
+
+    ``threads`` score requests side by side; ``body_limit`` is in bytes.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    threads: int = 2
+    body_limit: int = 10_000_000
+    candidate_limit: int = 5_000
+    event_batch_limit: int = 10_000
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What ``bowerbird.toml`` may say."""
+
+    paths: PathSettings = msgspec.field(default_factory=PathSettings)
+    server: ServerSettings = msgspec.field(default_factory=ServerSettings)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A loaded project: declarations, settings, folders."""
+
+    folder: Path
+    project: Project
+    settings: Settings
+
+    @property
+    def raw_folder(self) -> Path:
+        """Where sources' file patterns start."""
+        return self.folder / self.settings.paths.raw
+
+    @property
+    def data_folder(self) -> Path:
+        """Everything that Bowerbird writes."""
+        return self.folder / self.settings.paths.data
+
+    @property
+    def log_folder(self) -> Path:
+        """Imported records, partitioned Parquet."""
+        return self.data_folder / "log"
+
+    @property
+    def wal_folder(self) -> Path:
+        """The live write-ahead log."""
+        return self.data_folder / "wal"
+
+    @property
+    def dead_letter_folder(self) -> Path:
+        """Rejected records with their reasons."""
+        return self.data_folder / "dead-letters"
+
+    @property
+    def samples_folder(self) -> Path:
+        """Sample datasets by name."""
+        return self.data_folder / "samples"
+
+    @property
+    def runs_folder(self) -> Path:
+        """Training runs by id."""
+        return self.data_folder / "runs"
+
+    @property
+    def bundles_folder(self) -> Path:
+        """Published versions by model and number."""
+        return self.data_folder / "bundles"
+
+    @property
+    def recall_folder(self) -> Path:
+        """Recall indexes."""
+        return self.data_folder / "recall"
+
+    @property
+    def slates_folder(self) -> Path:
+        """Answers that the server gave."""
+        return self.data_folder / "slates"
+
+    @property
+    def reports_folder(self) -> Path:
+        """Reports for people."""
+        return self.data_folder / "reports"
+
+    @property
+    def keys_file(self) -> Path:
+        """Hashes of API keys."""
+        return self.data_folder / "keys.json"
+
+    @property
+    def registry_url(self) -> str:
+        """SQLAlchemy address of the registry."""
+        return f"sqlite:///{self.data_folder / 'registry.db'}"
+
+
+def load_workspace(folder: str | Path) -> Workspace:
+    """Load a project folder: ``project.py`` (which must define ``project``) and ``bowerbird.toml``.
+
+    Raises NotFoundError without declarations, DeclarationError when they do not run, InputError on a
+    setting that does not exist.
+    """
+    root = Path(folder).resolve()
+    declarations = root / DECLARATIONS_FILE
+    if not declarations.is_file():
+        raise NotFoundError(
+            f"{root} has no {DECLARATIONS_FILE}.",
+            "Give --project FOLDER, or make one with `bowerbird init FOLDER`.",
+        )
+    return Workspace(root, _load_project(declarations), _load_settings(root / SETTINGS_FILE))
+
+
+def _load_settings(file: Path) -> Settings:
+    if not file.is_file():
+        return Settings()
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=Settings)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise InputError(f"{file}: {error}.", "See docs/reference/settings.md for what may stand there.") from error
+
+
+def _load_project(file: Path) -> Project:
+    module = _run_module(file)
+    project = getattr(module, "project", None)
+    if not isinstance(project, Project):
+        raise DeclarationError([Problem(str(file), 1, "`project` is not defined.", "Write `project = Project(...)`.")])
+    return project
+
+
+def _run_module(file: Path) -> ModuleType:
+    name = f"bowerbird_project_{file.parent.name.replace('-', '_')}"
+    specification = importlib.util.spec_from_file_location(name, file)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    try:
+        specification.loader.exec_module(module)
+    except DeclarationError:
+        raise
+    except Exception as error:
+        raise DeclarationError([_problem_of(error, file)]) from error
+    return module
+
+
+def _problem_of(error: Exception, file: Path) -> Problem:
+    """Name the deepest line of the user's file that took part in an exception."""
+    line = getattr(error, "lineno", None) or 1
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return Problem(str(file), line, f"{type(error).__name__}: {error}.", "Correct this line.")

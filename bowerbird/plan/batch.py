@@ -1,0 +1,40 @@
+"""Log records as engines take them: one column per slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Types = npt.NDArray[np.int32]
+Times = npt.NDArray[np.int64]
+Slots = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class RecordBatch:
+    """Records in LSN order: ``types`` int32 [n] (-1: not in the plan), ``times`` int64 [n] microseconds,
+    ``slots`` uint64 [slots, n]: 64-bit keys, or the bits of float64 numbers.
+    """
+
+    types: Types
+    times: Times
+    slots: Slots
+
+    def __len__(self) -> int:
+        return len(self.types)
+
+
+@dataclass(frozen=True)
+class ReadBatch:
+    """Point-in-time reads: read r sees the records before ``positions[r]`` (ascending, counted from the
+    engine's first record), at ``times[r]``, for the request and candidate in ``slots`` uint64 [slots, r].
+    """
+
+    positions: Times
+    times: Times
+    slots: Slots
+
+    def __len__(self) -> int:
+        return len(self.positions)

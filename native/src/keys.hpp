@@ -1,0 +1,45 @@
+// 64-bit keys of integers, texts and crosses; the twin is bowerbird/kernels/keys.py.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace bowerbird {
+
+inline constexpr std::uint64_t kMissingKey = 0;
+inline constexpr std::uint64_t kTextSeed = 0x2545F4914F6CDD1DULL;
+inline constexpr std::uint64_t kCrossSeed = 0x5851F42D4C957F2DULL;
+
+inline std::uint64_t mix(std::uint64_t value) {
+  value += 0x9E3779B97F4A7C15ULL;
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBULL;
+  return value ^ (value >> 31);
+}
+
+inline std::uint64_t not_missing(std::uint64_t key) { return key == kMissingKey ? 1 : key; }
+
+inline std::uint64_t key_integer(std::int64_t value) {
+  return not_missing(mix(static_cast<std::uint64_t>(value)));
+}
+
+inline std::uint64_t load_little_endian(const char* bytes, std::size_t size) {
+  std::uint64_t word = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    word |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i])) << (8 * i);
+  }
+  return word;
+}
+
+inline std::uint64_t key_text(const char* bytes, std::size_t size) {
+  std::uint64_t state = mix(kTextSeed ^ static_cast<std::uint64_t>(size));
+  std::size_t start = 0;
+  for (; start + 8 <= size; start += 8) state = mix(state ^ load_little_endian(bytes + start, 8));
+  if (start < size) state = mix(state ^ load_little_endian(bytes + start, size - start));
+  return not_missing(state);
+}
+
+inline std::uint64_t cross_step(std::uint64_t state, std::uint64_t key) { return mix(state ^ key); }
+
+}  // namespace bowerbird
