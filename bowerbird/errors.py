@@ -73,6 +73,20 @@ class UnauthorizedError(BowerbirdError):
     status = 401
 
 
+class ForbiddenError(BowerbirdError):
+    """The API key does not allow this."""
+
+    code = "forbidden"
+    status = 403
+
+
+class MethodError(BowerbirdError):
+    """The path exists, but not with this HTTP method."""
+
+    code = "method"
+    status = 405
+
+
 class UnavailableError(BowerbirdError):
     """The server cannot answer now: not ready, full, or shutting down."""
 

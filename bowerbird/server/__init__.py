@@ -1,1 +1,1 @@
-"""REST routers, services and authentication."""
+"""The HTTP server: bare ASGI and msgspec, one router by noun."""

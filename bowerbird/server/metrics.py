@@ -1,0 +1,36 @@
+"""What ``/metrics`` shows: one registry per server, so that two servers in a process do not mix."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.5)
+_SIZES = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+class Metrics:
+    """Counters and histograms of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "bowerbird_requests", "Requests answered.", ["route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "bowerbird_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=self.registry
+        )
+        self.stages = Histogram(
+            "bowerbird_stage_seconds", "Time in a stage of scoring.", ["stage"], buckets=_SECONDS, registry=self.registry
+        )
+        self.candidates = Histogram(
+            "bowerbird_candidates", "Candidates per request.", buckets=_SIZES, registry=self.registry
+        )
+        self.events = Counter("bowerbird_events", "Events received.", ["outcome"], registry=self.registry)
+        self.log_position = Gauge("bowerbird_log_position", "Records in the log.", registry=self.registry)
+        self.live_version = Gauge(
+            "bowerbird_live_version", "The live version of a model.", ["model"], registry=self.registry
+        )
+
+    def text(self) -> bytes:
+        """Return every metric in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,47 @@
+"""Errors over the wire: RFC 9457 problem documents that keep the error's class."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from bowerbird.errors import BowerbirdError, DeclarationError, UnauthorizedError, UnavailableError
+from bowerbird.server.http import Response
+
+PROBLEM_JSON = "application/problem+json"
+_LOG = logging.getLogger("bowerbird.server")
+
+
+def problem_document(error: BowerbirdError, request_id: str) -> dict[str, Any]:
+    """Return the document of an error: what is wrong (``detail``) and what to do (``remedy``)."""
+    document: dict[str, Any] = {
+        "type": f"urn:bowerbird:problem:{error.code}",
+        "title": (type(error).__doc__ or error.code).split("\n")[0].rstrip("."),
+        "status": error.status,
+        "detail": error.what,
+        "code": error.code,
+        "remedy": error.remedy,
+        "instance": request_id,
+    }
+    if isinstance(error, DeclarationError):
+        document["problems"] = [
+            {"line": each.line, "what": each.what, "remedy": each.remedy} for each in error.problems
+        ]
+    return document
+
+
+def problem_response(error: Exception, request_id: str) -> Response:
+    """Return the answer to a failed request; an unexpected exception is logged and shown as status 500."""
+    if not isinstance(error, BowerbirdError):
+        _LOG.error("request %s failed", request_id, exc_info=error)
+        error = BowerbirdError(
+            "The server met an unexpected error.", f"Look for request {request_id} in the server's log."
+        )
+    response = Response.json(problem_document(error, request_id), HTTPStatus(error.status))
+    response.content_type = PROBLEM_JSON
+    if isinstance(error, UnavailableError):
+        response.headers.append((b"retry-after", b"1"))
+    if isinstance(error, UnauthorizedError):
+        response.headers.append((b"www-authenticate", b"Bearer"))
+    return response
