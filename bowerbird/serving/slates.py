@@ -1,0 +1,117 @@
+"""The log of served slates: append-only segments, one write per slate, read back in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bowerbird.errors import CorruptionError
+from bowerbird.serving.slate import Slate, decode_slate, encode_slate
+
+_LOG = logging.getLogger("bowerbird.serving")
+_SEGMENT_BYTES = 128 << 20
+_FRAME_BYTES = 8
+_SUFFIX = ".slates"
+
+
+class SlateLog:
+    """Writes slates to ``folder``; each is one write() without fsync, so that answers do not wait for the disk.
+
+    A slate that the disk refuses is counted in ``lost`` and its answer goes out all the same.
+    """
+
+    def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._size = 0
+        self.written = 0
+        self.lost = 0
+
+    def append(self, slate: Slate) -> None:
+        """Write one slate."""
+        buffers = encode_slate(slate)
+        length, checksum = 0, 0
+        for buffer in buffers:
+            length += len(buffer)
+            checksum = zlib.crc32(buffer, checksum)
+        frame = length.to_bytes(4, "little") + checksum.to_bytes(4, "little")
+        data = b"".join((frame, *buffers))
+        with self._lock:
+            self._write(data)
+
+    def close(self) -> None:
+        """Flush to the disk and end the segment."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.fsync(self._descriptor)
+            self._end_segment()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            if self._descriptor < 0 or self._size >= self._segment_bytes:
+                self._new_segment()
+            written = os.write(self._descriptor, data)
+            if written != len(data):
+                raise OSError(f"{written} of {len(data)} bytes written")
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._size += len(data)
+        self.written += 1
+
+    def _give_up(self, error: OSError) -> None:
+        """Cut what was half written, so that the segment stays readable, and begin another one next time."""
+        self.lost += 1
+        _LOG.warning("a slate was not logged: %s", error)
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, self._size)
+        self._end_segment()
+
+    def _new_segment(self) -> None:
+        self._end_segment()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / f"{time.time_ns():020d}-{os.getpid()}{_SUFFIX}"
+        self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._size = 0
+
+    def _end_segment(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def iterate_slates(folder: Path) -> Iterator[Slate]:
+    """Yield the slates of a folder, oldest segment first; a torn last record of a segment is skipped.
+
+    Raises CorruptionError where bytes before the end of a segment are damaged.
+    """
+    for file in sorted(folder.glob(f"*{_SUFFIX}")):
+        yield from _read_segment(file)
+
+
+def _read_segment(file: Path) -> Iterator[Slate]:
+    size = file.stat().st_size
+    position = 0
+    with file.open("rb") as stream:
+        while True:
+            frame = stream.read(_FRAME_BYTES)
+            length = int.from_bytes(frame[:4], "little")
+            end = position + _FRAME_BYTES + length
+            if len(frame) < _FRAME_BYTES or length == 0 or end > size:
+                return
+            data = stream.read(length)
+            if zlib.crc32(data) != int.from_bytes(frame[4:], "little"):
+                if end == size:
+                    return
+                raise CorruptionError(
+                    f"{file} is damaged at byte {position:,}.", "Restore the file, or delete it: its slates are lost."
+                )
+            yield decode_slate(data)
+            position = end
