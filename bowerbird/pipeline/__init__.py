@@ -1,1 +1,1 @@
-"""Recall, filter, rank, re-rank."""
+"""From a request to a slate: recall, filter, rank, diversify, explain."""

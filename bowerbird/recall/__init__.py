@@ -1,1 +1,1 @@
-"""Recall channels."""
+"""Recall: channels that propose items for a user."""

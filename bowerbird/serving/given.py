@@ -1,0 +1,142 @@
+"""Feature values that a request gives: checked by the plan, laid over the computed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird.errors import InputError
+from bowerbird.kernels.keys import key_integer, key_text
+from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.mistake import nearest
+from bowerbird.plan.spec import MISSING_KEY, Feature, Plan
+
+Given = Mapping[str, Any]
+CandidateGiven = Mapping[int, Given]
+"""Feature values by the candidate's position."""
+
+
+@dataclass(frozen=True)
+class _Giveable:
+    """A feature that a request may give, and how its JSON value becomes a key or a number."""
+
+    feature: Feature
+    convert: Callable[[Any], int | float]
+
+
+class GivenFeatures:
+    """Lays given values over a block of one plan's features.
+
+    Attributes and context (plain values) and all numbers can be given; crosses, calendar features and
+    sequences follow from other values and cannot.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._names = [feature.name for feature in plan.features]
+        self._giveable = {
+            feature.name: _Giveable(feature, convert)
+            for feature in plan.features
+            if (convert := _converter(plan, feature)) is not None
+        }
+
+    def apply(self, block: FeatureBlock, given: Given, by_candidate: CandidateGiven, candidates: int) -> FeatureBlock:
+        """Return the block with given values in place; InputError names what cannot be given."""
+        if not given and not by_candidate:
+            return block
+        categories, numbers = dict(block.categories), dict(block.numbers)
+        for name, value in given.items():
+            giveable = self._find(name)
+            rows = 1 if giveable.feature.stage == "request" else candidates
+            columns: dict[str, Any] = categories if giveable.feature.kind == "category" else numbers
+            columns[name] = np.full(rows, _converted(giveable, value), columns[name].dtype)
+        self._apply_by_candidate(by_candidate, categories, numbers)
+        return FeatureBlock(categories, numbers, block.sequences, block.lsn)
+
+    def _apply_by_candidate(
+        self,
+        by_candidate: CandidateGiven,
+        categories: dict[str, npt.NDArray[np.uint64]],
+        numbers: dict[str, npt.NDArray[np.float32]],
+    ) -> None:
+        copied: set[str] = set()
+        for row, values in by_candidate.items():
+            for name, value in values.items():
+                giveable = self._find(name)
+                if giveable.feature.stage == "request":
+                    raise InputError(
+                        f"Feature {name!r} belongs to the request, not to candidate {row}.",
+                        "Give it once, in the request's own `features`.",
+                    )
+                columns: dict[str, Any] = categories if giveable.feature.kind == "category" else numbers
+                if name not in copied:
+                    columns[name] = columns[name].copy()
+                    copied.add(name)
+                columns[name][row] = _converted(giveable, value)
+
+    def _find(self, name: str) -> _Giveable:
+        giveable = self._giveable.get(name)
+        if giveable is not None:
+            return giveable
+        if name in self._names:
+            raise InputError(
+                f"Feature {name!r} follows from other values and cannot be given.", "Give what it is made of."
+            )
+        raise InputError(f"The model has no feature {name!r}.", nearest(name, self._names))
+
+
+def _converter(plan: Plan, feature: Feature) -> Callable[[Any], int | float] | None:
+    if feature.kind == "number":
+        return _number
+    node = plan.nodes[feature.node]
+    if feature.kind != "category" or node.op != "value" or node.path is None:
+        return None
+    slot = node.path.hops[-1].slot if node.path.hops else node.path.slot
+    return _CONVERTERS[plan.slots[slot].type]
+
+
+def _converted(giveable: _Giveable, value: Any) -> int | float:
+    try:
+        return giveable.convert(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Feature {giveable.feature.name!r} is given as {value!r}: {error}.", "Correct the value, or leave it out."
+        ) from error
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("it is a number")
+    return float(value)
+
+
+def _text(value: Any) -> int:
+    if value is None:
+        return MISSING_KEY
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError("it is a text")
+    return key_text(str(value))
+
+
+def _integer(value: Any) -> int:
+    if value is None:
+        return MISSING_KEY
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError("it is an integer")
+    return key_integer(int(value))
+
+
+def _flag(value: Any) -> int:
+    if value is None:
+        return MISSING_KEY
+    if value not in (0, 1, True, False):
+        raise TypeError("it is true or false")
+    return key_integer(int(value))
+
+
+_CONVERTERS: dict[str, Callable[[Any], int | float]] = {"text": _text, "integer": _integer, "flag": _flag}
