@@ -1,0 +1,149 @@
+"""From values as the log holds them to slots as engines take them."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bowerbird.errors import InputError
+from bowerbird.kernels.keys import key_integer, key_text, keys_of_integers, keys_of_texts
+from bowerbird.plan.batch import RecordBatch, Slots
+from bowerbird.plan.spec import MISSING_KEY, Plan, RecordType
+
+_NAN_BITS = int(np.array([np.nan]).view(np.uint64)[0])
+_DOUBLE = struct.Struct("<d")
+_WORD = struct.Struct("<Q")
+
+
+def number_bits(value: float) -> int:
+    """Return the 64 bits of a float64; every NaN becomes the same one."""
+    if math.isnan(value):
+        return _NAN_BITS
+    word: int = _WORD.unpack(_DOUBLE.pack(value))[0]
+    return word
+
+
+def encode_value(value: Any, slot_type: str) -> int:
+    """Return one value's slot: a key, or a number's bits. ``None`` is missing.
+
+    The value must already have its slot's type (see ``log.coerce``); raises InputError otherwise.
+    """
+    if value is None:
+        return _NAN_BITS if slot_type == "number" else MISSING_KEY
+    if slot_type == "number" and isinstance(value, int | float):
+        return number_bits(float(value))
+    if slot_type == "text" and isinstance(value, str):
+        return key_text(value)
+    if slot_type in ("integer", "flag") and isinstance(value, int):
+        return key_integer(int(value))
+    raise InputError(f"{value!r} is not of type {slot_type}.", "Send a value of the declared type.")
+
+
+def encode_column(column: pa.ChunkedArray | pa.Array, slot_type: str) -> Slots:
+    """Return uint64 [n] slots of an Arrow column: string, int64, bool or float64 by slot type."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if slot_type == "number":
+        numbers = array.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64, copy=True)
+        numbers[np.isnan(numbers)] = np.nan
+        return numbers.view(np.uint64)
+    if slot_type == "text":
+        return _text_keys(array)
+    filled = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return _hide_missing(keys_of_integers(filled), array)
+
+
+def _text_keys(array: pa.Array) -> Slots:
+    encoded = array.dictionary_encode()
+    values = encoded.dictionary.cast(pa.large_string())
+    _, offsets, data = values.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64)[values.offset : values.offset + len(values) + 1]
+    text = np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, np.uint8)
+    keys = np.append(keys_of_texts(text, np.ascontiguousarray(bounds)), np.uint64(MISSING_KEY))
+    positions = pc.fill_null(encoded.indices.cast(pa.int64()), len(values)).to_numpy(zero_copy_only=False)
+    return keys[positions]
+
+
+def _hide_missing(keys: Slots, array: pa.Array) -> Slots:
+    if array.null_count:
+        keys[array.is_null().to_numpy(zero_copy_only=False)] = MISSING_KEY
+    return keys
+
+
+class Encoder:
+    """Encodes one plan's records, requests and items. Slots that a record lacks are missing."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._columns = {record.name: self._columns_of(record) for record in plan.types}
+        self._type_index = {record.name: index for index, record in enumerate(plan.types)}
+        missing = [MISSING_KEY if slot.is_category else _NAN_BITS for slot in plan.slots]
+        self._missing: Slots = np.array(missing, dtype=np.uint64)
+        exposure = next(record for record in plan.types if record.kind == "exposure")
+        self._context = {
+            name: (slot, slot_type)
+            for name, slot, slot_type in self._columns[exposure.name]
+            if slot not in (plan.user_slot, plan.item_slot)
+        }
+
+    def _columns_of(self, record: RecordType) -> list[tuple[str, int, str]]:
+        prefix = f"{record.name}."
+        slots = [(self.plan.slots[slot], slot) for slot in record.slots]
+        if record.kind != "table":
+            return [(slot.name, index, slot.type) for slot, index in slots]
+        return [(slot.name.removeprefix(prefix), index, slot.type) for slot, index in slots]
+
+    def columns(self, type_name: str) -> list[str]:
+        """Return the columns of a record type that the plan reads; others need not be given."""
+        return [name for name, _, _ in self._columns[type_name]]
+
+    def encode_table(self, type_name: str, table: pa.Table) -> Slots:
+        """Return uint64 [slots, n] of an Arrow table with the record type's canonical columns."""
+        slots = np.repeat(self._missing[:, None], table.num_rows, axis=1)
+        for name, slot, slot_type in self._columns[type_name]:
+            slots[slot] = encode_column(table.column(name), slot_type)
+        return slots
+
+    def encode_event(self, type_name: str, values: Mapping[str, Any]) -> Slots:
+        """Return uint64 [slots] of one validated record."""
+        row = self._missing.copy()
+        for name, slot, slot_type in self._columns[type_name]:
+            row[slot] = encode_value(values.get(name), slot_type)
+        return row
+
+    def encode_events(self, events: Sequence[Mapping[str, Any]]) -> RecordBatch:
+        """Return validated records (with ``_type`` and ``_time``) as a batch; unknown types get index -1."""
+        slots = np.repeat(self._missing[:, None], len(events), axis=1)
+        types = np.full(len(events), -1, dtype=np.int32)
+        times = np.empty(len(events), dtype=np.int64)
+        for at, event in enumerate(events):
+            times[at] = event["_time"]
+            if event["_type"] not in self._columns:
+                continue
+            types[at] = self._type_index[event["_type"]]
+            for name, slot, slot_type in self._columns[event["_type"]]:
+                slots[slot, at] = encode_value(event.get(name), slot_type)
+        return RecordBatch(types, times, slots)
+
+    def encode_request(self, user: Any, context: Mapping[str, Any]) -> Slots:
+        """Return uint64 [slots] of a request; context columns that the plan does not read are ignored."""
+        row = self._missing.copy()
+        row[self.plan.user_slot] = encode_value(user, self.plan.slots[self.plan.user_slot].type)
+        for name, value in context.items():
+            place = self._context.get(name)
+            if place is not None:
+                row[place[0]] = encode_value(value, place[1])
+        return row
+
+    def encode_items(self, items: Sequence[Any]) -> npt.NDArray[np.uint64]:
+        """Return uint64 [n] keys of item ids."""
+        slot_type = self.plan.slots[self.plan.item_slot].type
+        return np.array([encode_value(item, slot_type) for item in items], dtype=np.uint64)
