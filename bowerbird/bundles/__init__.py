@@ -1,1 +1,7 @@
-"""Immutable published versions: format, gates, registry."""
+"""Bundles: the immutable versions of a model, their gates and their registry."""
+
+from bowerbird.bundles.bundle import Bundle, read_bundle, verify_golden
+from bowerbird.bundles.program import ScoringProgram
+from bowerbird.bundles.scorer import Scorer
+
+__all__ = ["Bundle", "Scorer", "ScoringProgram", "read_bundle", "verify_golden"]

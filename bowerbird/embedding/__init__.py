@@ -1,1 +1,6 @@
-"""From 64-bit keys to rows."""
+"""Embedding tables: 64-bit keys to rows, and the tensors that models take."""
+
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.inputs import Inputs
+
+__all__ = ["EmbeddingCollection", "Inputs"]

@@ -1,0 +1,157 @@
+"""A bundle: the immutable folder that is one version of a model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from bowerbird.bundles.arrays import read_arrays
+from bowerbird.bundles.calibrate import Calibrations, calibrations_from_json
+from bowerbird.bundles.golden import GoldenRequest, check_golden, golden_from_json
+from bowerbird.bundles.manifest import FORMAT, Manifest
+from bowerbird.bundles.program import ScoringProgram, unpack_program
+from bowerbird.bundles.scorer import DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.errors import CorruptionError, NotFoundError
+from bowerbird.models.tree_columns import TreeColumns
+from bowerbird.plan.spec import Plan
+
+MANIFEST = "manifest.json"
+MANIFEST_HASH = "manifest.sha256"
+PLAN = "plan.json"
+TABLES = "tables.safetensors"
+GRAPH = "graph.json"
+WEIGHTS = "weights.safetensors"
+CODES = "codes.safetensors"
+CALIBRATION = "calibration.json"
+METRICS = "metrics.json"
+GOLDEN = "golden.json"
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle's small parts, read; its tables and graph are loaded on demand.
+
+    ``digest`` is the SHA-256 of the manifest and so of everything.
+    """
+
+    folder: Path
+    digest: str
+    manifest: Manifest
+    plan: Plan
+    calibrations: Calibrations
+    metrics: dict[str, Any]
+    golden: list[GoldenRequest]
+
+    def load_collection(self) -> EmbeddingCollection:
+        """Return the embedding tables, mapped from the file."""
+        config = msgspec.convert(self.manifest.embedding, EmbeddingCollection.Config)
+        collection = config.build(self.plan)
+        collection.import_arrays(read_arrays(self.folder / TABLES))
+        return collection.eval().requires_grad_(False)
+
+    def load_program(self) -> ScoringProgram:
+        """Return the dense graph."""
+        return unpack_program((self.folder / GRAPH).read_bytes(), read_arrays(self.folder / WEIGHTS))
+
+    def load_model(self) -> LogitModel:
+        """Return the model; raises MissingExtraError for LightGBM's without the extra."""
+        if self.manifest.kind == "torch":
+            return DenseModel(self.load_collection(), self.load_program())
+        return self._load_trees()
+
+    def load_scorer(self) -> Scorer:
+        """Return the model with its calibrations."""
+        return Scorer(self.load_model(), self.calibrations)
+
+    def _load_trees(self) -> TreeModel:
+        lightgbm = import_lightgbm()
+        columns = TreeColumns(self.plan, minimum_count=1)
+        columns.import_arrays(read_arrays(self.folder / CODES))
+        boosters = {
+            task.name: lightgbm.Booster(model_str=(self.folder / booster_file(task.name)).read_text())
+            for task in self.manifest.tasks
+        }
+        return TreeModel(columns, boosters)
+
+
+def booster_file(task: str) -> str:
+    """Return the file name of a task's LightGBM booster."""
+    return f"booster.{task}.txt"
+
+
+def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
+    """Read a bundle; with ``verify`` every file's length and SHA-256 are compared with the manifest.
+
+    Raises NotFoundError without a bundle there and CorruptionError, naming the file, when a byte differs.
+    """
+    root = Path(folder)
+    if not (root / MANIFEST).is_file():
+        raise NotFoundError(f"{root} holds no bundle.", "See `bowerbird models list`.")
+    data = (root / MANIFEST).read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    recorded = _recorded_hash(root)
+    if verify and digest != recorded:
+        raise _changed(root / MANIFEST)
+    manifest = _parse(root / MANIFEST, lambda text: msgspec.json.decode(text, type=Manifest))
+    if manifest.format != FORMAT:
+        raise CorruptionError(
+            f"{root} has bundle format {manifest.format}, not {FORMAT}.", "Publish it again."
+        )
+    if verify:
+        _verify_files(root, manifest)
+    return Bundle(
+        folder=root,
+        digest=digest,
+        manifest=manifest,
+        plan=_parse(root / PLAN, Plan.from_json),
+        calibrations=_parse(root / CALIBRATION, calibrations_from_json),
+        metrics=_parse(root / METRICS, lambda text: msgspec.json.decode(text, type=dict[str, Any])),
+        golden=_parse(root / GOLDEN, golden_from_json),
+    )
+
+
+def verify_golden(bundle: Bundle, scorer: Scorer | None = None) -> Scorer:
+    """Return a scorer that answered the bundle's golden requests right; raises CorruptionError otherwise."""
+    checked = scorer or bundle.load_scorer()
+    check_golden(bundle.golden, checked)
+    return checked
+
+
+def _recorded_hash(root: Path) -> str:
+    file = root / MANIFEST_HASH
+    return file.read_text(errors="replace").strip() if file.is_file() else ""
+
+
+def _verify_files(root: Path, manifest: Manifest) -> None:
+    for name, entry in manifest.files.items():
+        path = root / name
+        if not path.is_file() or path.stat().st_size != entry.size or _file_hash(path) != entry.sha256:
+            raise _changed(path)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _changed(path: Path) -> CorruptionError:
+    return CorruptionError(
+        f"{path} is not what was published.", "Restore the file, or publish the version again."
+    )
+
+
+def _parse(path: Path, reader: Callable[[bytes], _Value]) -> _Value:
+    try:
+        return reader(path.read_bytes())
+    except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
+        raise CorruptionError(
+            f"{path} cannot be read: {error}", "Restore it, or publish the version again."
+        ) from error

@@ -1,0 +1,61 @@
+"""What a bundle says of itself."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from bowerbird.models.task import Task
+
+FORMAT = 1
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """A file's SHA-256 (hexadecimal) and length in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """Where a version comes from: the run, its samples (and their manifest's SHA-256), plan and code."""
+
+    run: str
+    samples: str
+    samples_sha256: str
+    plan: str
+    code: str
+
+
+class GateResult(msgspec.Struct, frozen=True):
+    """One gate: what was measured, what is allowed, and whether it passed."""
+
+    name: str
+    passed: bool
+    measured: float
+    allowed: str
+    note: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """``manifest.json`` of a bundle; ``files`` lists every other file.
+
+    ``model`` and ``options`` name the architecture and its configuration, ``embedding`` the tables'.
+    ``forced`` says that it was published although a gate failed.
+    """
+
+    name: str
+    version: int
+    kind: Literal["torch", "lightgbm"]
+    model: str
+    plan_fingerprint: str
+    tasks: list[Task]
+    lineage: Lineage
+    created: str
+    options: dict[str, Any] = {}
+    embedding: dict[str, Any] = {}
+    gates: list[GateResult] = []
+    forced: bool = False
+    files: dict[str, FileEntry] = {}
+    format: int = FORMAT

@@ -1,0 +1,85 @@
+"""From a feature block to calibrated scores, whatever kind of model a bundle holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bowerbird.bundles.calibrate import Calibrations, Probabilities, calibrate
+from bowerbird.bundles.program import ScoringProgram
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.errors import MissingExtraError
+from bowerbird.models.tree_columns import TreeColumns
+from bowerbird.plan.block import FeatureBlock
+
+Logits = npt.NDArray[np.float32]
+
+
+class LogitModel(Protocol):
+    """What a bundle's model does: logits by task, float32 [rows], for any block of its plan."""
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return logits by task; safe to call from several threads."""
+        ...
+
+
+class DenseModel:
+    """Tables and an exported dense graph."""
+
+    def __init__(self, collection: EmbeddingCollection, program: ScoringProgram) -> None:
+        self.collection = collection
+        self.program = program
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return logits by task; features of one row are expanded to the candidates'."""
+        with torch.inference_mode():
+            features = self.collection(block)
+        return {task: values.numpy() for task, values in self.program(features).items()}
+
+
+class TreeModel:
+    """One LightGBM booster per task over a plan's tree columns."""
+
+    def __init__(self, columns: TreeColumns, boosters: Mapping[str, Any]) -> None:
+        self.columns = columns
+        self.boosters = boosters
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return the boosters' raw scores by task."""
+        matrix = self.columns.transform(block)
+        return {
+            task: booster.predict(matrix, raw_score=True, num_threads=1).astype(np.float32)
+            for task, booster in self.boosters.items()
+        }
+
+
+class Scorer:
+    """A model with its calibrations."""
+
+    def __init__(self, model: LogitModel, calibrations: Calibrations) -> None:
+        self.model = model
+        self.calibrations = calibrations
+
+    def score(self, block: FeatureBlock) -> dict[str, Probabilities]:
+        """Return calibrated probabilities by task, float64 [rows]."""
+        return {
+            task: calibrate(self.calibrations[task], logits)
+            for task, logits in self.model.logits(block).items()
+        }
+
+
+def import_lightgbm() -> ModuleType:
+    """Return the lightgbm module; raises MissingExtraError when it is not installed."""
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise MissingExtraError(
+            "lightgbm is not installed.", "Install it with: pip install 'bowerbird[lightgbm]'."
+        ) from error
+    module: ModuleType = lightgbm
+    return module

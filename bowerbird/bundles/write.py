@@ -1,0 +1,88 @@
+"""Writing a bundle: the parts, their hashes, and one rename."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bowerbird.bundles.arrays import pack_arrays
+from bowerbird.bundles.atomic import new_folder
+from bowerbird.bundles.bundle import (
+    CALIBRATION,
+    CODES,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    MANIFEST_HASH,
+    METRICS,
+    PLAN,
+    TABLES,
+    WEIGHTS,
+    Bundle,
+    booster_file,
+    read_bundle,
+)
+from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
+from bowerbird.bundles.export import export_program, pack_program
+from bowerbird.bundles.golden import GoldenRequest, golden_to_json
+from bowerbird.bundles.manifest import FileEntry, Manifest
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.models.ranker import Ranker
+from bowerbird.models.tree_columns import TreeColumns
+from bowerbird.plan.spec import Plan
+
+
+@dataclass(frozen=True)
+class BundleParts:
+    """What every bundle holds beside its model."""
+
+    plan: Plan
+    calibrations: Calibrations
+    metrics: dict[str, Any]
+    golden: list[GoldenRequest]
+
+
+def torch_files(collection: EmbeddingCollection, model: Ranker) -> dict[str, bytes]:
+    """Return the files of a PyTorch model; raises InputError when it cannot be exported."""
+    graph, weights = pack_program(export_program(model), model)
+    return {
+        TABLES: pack_arrays(collection.export_arrays()),
+        GRAPH: graph,
+        WEIGHTS: pack_arrays(weights),
+    }
+
+
+def tree_files(columns: TreeColumns, boosters: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the files of LightGBM boosters, given as their text by task."""
+    files = {booster_file(task): text.encode() for task, text in boosters.items()}
+    return {CODES: pack_arrays(columns.export_arrays()), **files}
+
+
+def write_bundle(
+    target: Path, manifest: Manifest, parts: BundleParts, model_files: Mapping[str, bytes]
+) -> Bundle:
+    """Write a bundle to ``target``, which must not exist, and return it read back and verified.
+
+    ``manifest.files`` is filled here. Raises StorageError when the file system refuses.
+    """
+    files = {
+        PLAN: parts.plan.to_json(),
+        CALIBRATION: calibrations_to_json(parts.calibrations),
+        METRICS: msgspec.json.format(msgspec.json.encode(parts.metrics)),
+        GOLDEN: golden_to_json(parts.golden),
+        **model_files,
+    }
+    entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
+    complete = msgspec.structs.replace(manifest, files=entries)
+    text = msgspec.json.format(msgspec.json.encode(complete))
+    with new_folder(target) as folder:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        (folder / MANIFEST).write_bytes(text)
+        (folder / MANIFEST_HASH).write_text(hashlib.sha256(text).hexdigest() + "\n")
+    return read_bundle(target)

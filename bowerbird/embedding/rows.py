@@ -1,0 +1,67 @@
+"""Feature columns with keys replaced by table rows and sequences padded: what a lookup takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird.plan.block import Numbers, Offsets
+
+Rows = npt.NDArray[np.integer[Any]]
+"""Rows of a table, int32 or int64."""
+
+
+@dataclass(frozen=True)
+class PaddedSequence:
+    """Sequences of several rows as rectangles [rows, length], newest event first, padding after.
+
+    ``categories`` are table rows, ``numbers`` and ``age`` float32 (0 on padding), ``mask`` is true on events.
+    """
+
+    categories: dict[str, Rows]
+    numbers: dict[str, Numbers]
+    age: Numbers
+    mask: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """The features of some samples, ready for a lookup; shapes as in ``FeatureBlock``."""
+
+    categories: dict[str, Rows] = field(default_factory=dict)
+    numbers: dict[str, Numbers] = field(default_factory=dict)
+    sequences: dict[str, PaddedSequence] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many rows the block stands for: the longest column."""
+        columns = [len(values) for values in self.categories.values()]
+        columns += [len(values) for values in self.numbers.values()]
+        columns += [len(sequence.mask) for sequence in self.sequences.values()]
+        return max(columns, default=0)
+
+
+def padded_positions(
+    starts: Offsets, ends: Offsets, length: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return where each padded place's event stands in flat arrays [rows, length], and which places hold one.
+
+    Row r's events are ``[starts[r]:ends[r]]``, oldest first; places of padding point at 0.
+    """
+    positions = ends[:, None] - 1 - np.arange(length, dtype=np.int64)
+    mask = positions >= starts[:, None]
+    return np.where(mask, positions, 0), mask
+
+
+def take_padded(
+    values: npt.NDArray[np.generic], positions: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.generic]:
+    """Return ``values[positions]`` with zeros on padding."""
+    if not len(values):
+        return np.zeros(positions.shape, values.dtype)
+    taken: npt.NDArray[np.generic] = values[positions]
+    taken[~mask] = 0
+    return taken

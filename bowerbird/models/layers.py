@@ -1,0 +1,80 @@
+"""Layers that several models share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bowerbird.models.task import Task
+
+
+class MLP(nn.Sequential):
+    """Linear, optional batch norm, ReLU and dropout for each of ``sizes``; ``width`` is the last one's."""
+
+    def __init__(self, width: int, sizes: tuple[int, ...], dropout: float, batch_norm: bool = False) -> None:
+        layers: list[nn.Module] = []
+        for size in sizes:
+            layers.append(nn.Linear(width, size))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(size))
+            layers.append(nn.ReLU())
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            width = size
+        super().__init__(*layers)
+        self.width = width
+
+
+class TaskHeads(nn.Module):
+    """One linear logit per task over a shared vector [rows, width]."""
+
+    def __init__(self, width: int, tasks: tuple[Task, ...]) -> None:
+        super().__init__()
+        self.names = tuple(task.name for task in tasks)
+        self.linear = nn.Linear(width, len(tasks))
+
+    def forward(self, hidden: Tensor) -> dict[str, Tensor]:
+        """Return logits [rows] by task."""
+        return split_tasks(self.linear(hidden), self.names)
+
+
+def split_tasks(logits: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the columns of [rows, tasks] by task."""
+    return {name: logits[:, position] for position, name in enumerate(names)}
+
+
+class CrossNetwork(nn.Module):
+    """Explicit feature crosses: x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (DCN-V2, Wang et al., 2021).
+
+    With a ``rank``, W_l = U_l V_l. Takes and returns [rows, width].
+    """
+
+    def __init__(self, width: int, layers: int, rank: int | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_cross_layer(width, rank) for _ in range(layers))
+
+    def forward(self, first: Tensor) -> Tensor:
+        """Return [rows, width]."""
+        crossed = first
+        for layer in self.layers:
+            crossed = first * layer(crossed) + crossed
+        return crossed
+
+
+def _cross_layer(width: int, rank: int | None) -> nn.Module:
+    if rank is None or 2 * rank >= width:
+        return nn.Linear(width, width)
+    return nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
+
+
+def factorisation_pairs(fields: Tensor) -> Tensor:
+    """Return the sum of all pairs' products (Rendle, 2010): [rows, fields, d] → [rows, d]."""
+    total = fields.sum(dim=1)
+    return 0.5 * (total * total - (fields * fields).sum(dim=1))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean over events [rows, d], zero where there is none; values are [rows, length, d]."""
+    weights = mask.to(values.dtype)
+    total = torch.einsum("rl,rld->rd", weights, values)
+    return total / weights.sum(dim=1, keepdim=True).clamp(min=1.0)

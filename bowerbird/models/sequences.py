@@ -1,0 +1,117 @@
+"""How models read sequences of events: event vectors, pooling, target attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
+from bowerbird.models.layers import MLP, masked_mean
+from bowerbird.models.numbers import StandardNumbers
+
+
+class EventVectors(nn.Module):
+    """One vector per event: its embedded fields, then its age and other numbers, standardised.
+
+    ``forward`` returns float32 [rows, length, width].
+    """
+
+    def __init__(self, sequence: SequenceInput) -> None:
+        super().__init__()
+        self.categories = tuple(item.name for item in sequence.categories)
+        self.numbers = StandardNumbers((sequence.age, *(item.name for item in sequence.numbers)))
+        self.width = sum(item.dimension for item in sequence.categories) + self.numbers.width
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Return [rows, length, width]."""
+        parts = [features[name] for name in self.categories]
+        return torch.cat([*parts, self.numbers(features)], dim=-1)
+
+
+class History(nn.Module):
+    """A sequence as one vector: ``forward`` returns float32 [rows, width]."""
+
+    width: int
+
+
+class MeanHistory(History):
+    """A sequence as the mean of its events' vectors: [rows, width]."""
+
+    def __init__(self, sequence: SequenceInput) -> None:
+        super().__init__()
+        self.mask = sequence.mask
+        self.events = EventVectors(sequence)
+        self.width = self.events.width
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Return [rows, width]."""
+        return masked_mean(self.events(features), features[self.mask])
+
+
+class TargetAttention(History):
+    """A sequence as a sum of its events, weighted by how they meet the candidate (DIN, Zhou et al., 2018).
+
+    The weight of an event is an MLP over [q, k, q - k, q * k], where q are the candidate's embeddings and k
+    the event's of the same vocabularies, and over the event's other fields and age. As in the paper weights
+    are not normalised by a softmax, but here divided by the square root of the number of events, so that long
+    histories neither vanish nor explode. ``forward`` returns [rows, width].
+    """
+
+    def __init__(
+        self,
+        sequence: SequenceInput,
+        pairs: tuple[tuple[CategoryInput, CategoryInput], ...],
+        hidden: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.mask = sequence.mask
+        self.events = EventVectors(sequence)
+        self.candidate = tuple(candidate.name for candidate, _ in pairs)
+        self.event = tuple(event.name for _, event in pairs)
+        shared = sum(event.dimension for _, event in pairs)
+        self.scorer = MLP(3 * shared + self.events.width, hidden, dropout=0.0)
+        self.score = nn.Linear(self.scorer.width, 1)
+        self.width = self.events.width
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Return [rows, width]."""
+        events = self.events(features)
+        keys = torch.cat([features[name] for name in self.event], dim=-1)
+        query = torch.cat([features[name] for name in self.candidate], dim=-1).unsqueeze(1).expand_as(keys)
+        joined = torch.cat([query, query - keys, query * keys, events], dim=-1)
+        scores = self.score(self.scorer(joined)).squeeze(-1)
+        mask = features[self.mask]
+        weights = scores.masked_fill(~mask, 0.0)
+        count = mask.to(weights.dtype).sum(dim=1, keepdim=True).clamp(min=1.0)
+        return torch.einsum("rl,rld->rd", weights / count.sqrt(), events)
+
+
+def shared_fields(inputs: Inputs, sequence: SequenceInput) -> tuple[tuple[CategoryInput, CategoryInput], ...]:
+    """Return (candidate's category, sequence's field) for each field whose vocabulary a candidate shares.
+
+    Only categories of stage *item* or *pair* are the candidate's.
+    """
+    pairs = []
+    for field in sequence.categories:
+        matches = [
+            item
+            for item in inputs.categories
+            if item.vocabulary == field.vocabulary and item.stage != "request"
+        ]
+        if matches:
+            pairs.append((matches[0], field))
+    return tuple(pairs)
+
+
+def mean_histories(inputs: Inputs) -> list[History]:
+    """Return a mean pooling for each sequence."""
+    return [MeanHistory(sequence) for sequence in inputs.sequences]
+
+
+def attentive_histories(inputs: Inputs, hidden: tuple[int, ...]) -> list[History]:
+    """Return target attention for each sequence; a mean where the candidate shares no vocabulary with it."""
+    histories: list[History] = []
+    for sequence in inputs.sequences:
+        pairs = shared_fields(inputs, sequence)
+        histories.append(TargetAttention(sequence, pairs, hidden) if pairs else MeanHistory(sequence))
+    return histories

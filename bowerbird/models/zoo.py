@@ -1,0 +1,47 @@
+"""The models by name, and their configurations from plain data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from bowerbird.errors import InputError
+from bowerbird.models.dcnv2 import DCNv2
+from bowerbird.models.deepfm import DeepFM
+from bowerbird.models.din import DIN
+from bowerbird.models.esmm import ESMM
+from bowerbird.models.logistic import LogisticRegression
+from bowerbird.models.ranker import RankerConfig
+
+MODELS: dict[str, type[RankerConfig]] = {
+    "lr": LogisticRegression.Config,
+    "deepfm": DeepFM.Config,
+    "dcnv2": DCNv2.Config,
+    "din": DIN.Config,
+    "esmm": ESMM.Config,
+}
+
+
+def model_config(name: str, values: Mapping[str, Any] | None = None) -> RankerConfig:
+    """Return a model's configuration; raises InputError for an unknown model, option or value."""
+    if name not in MODELS:
+        raise InputError(f"There is no model {name!r}.", nearest(name, list(MODELS)))
+    owner = MODELS[name]
+    options = list(owner.__dataclass_fields__)  # type: ignore[attr-defined]
+    for option in values or {}:
+        if option not in options:
+            raise InputError(f"Model {name!r} has no option {option!r}.", nearest(option, options))
+    try:
+        config: RankerConfig = msgspec.convert(dict(values or {}), owner)
+    except msgspec.ValidationError as error:
+        raise InputError(f"An option of model {name!r} has a wrong value: {error}.") from error
+    return config
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return a remedy that names the nearest known name, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
