@@ -1,1 +1,5 @@
-"""Python client."""
+"""The Python client of a Bowerbird server."""
+
+from bowerbird.client.client import Client
+
+__all__ = ["Client"]

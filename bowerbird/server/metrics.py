@@ -27,6 +27,10 @@ class Metrics:
         )
         self.events = Counter("bowerbird_events", "Events received.", ["outcome"], registry=self.registry)
         self.log_position = Gauge("bowerbird_log_position", "Records in the log.", registry=self.registry)
+        self.items = Gauge("bowerbird_items", "Items that can be recalled.", registry=self.registry)
+        self.slates_lost = Gauge(
+            "bowerbird_slates_lost", "Slates that the disk refused.", registry=self.registry
+        )
         self.live_version = Gauge(
             "bowerbird_live_version", "The live version of a model.", ["model"], registry=self.registry
         )

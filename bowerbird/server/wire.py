@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from bowerbird.plan.spec import Plan
+
 Id = str | int
 """An identifier as the app writes it: text or integer."""
 
@@ -157,6 +159,20 @@ class ScenesAnswer(msgspec.Struct):
     """Every scene of the project."""
 
     scenes: list[SceneAnswer]
+
+
+class PlanAnswer(msgspec.Struct):
+    """The plan of a live version."""
+
+    model: ModelVersion
+    fingerprint: str
+    plan: Plan
+
+
+class PlansAnswer(msgspec.Struct):
+    """The plans of every live version."""
+
+    plans: list[PlanAnswer]
 
 
 class HealthAnswer(msgspec.Struct, omit_defaults=True):

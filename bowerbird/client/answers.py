@@ -1,0 +1,74 @@
+"""What the server answers, as the client returns it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Id = str | int
+
+
+class ModelVersion(msgspec.Struct, frozen=True):
+    """Which version of which model answered."""
+
+    name: str
+    version: int
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Scores by label and the ``ranking`` score, in the candidates' order; echo ``slate_id`` in exposures."""
+
+    slate_id: str
+    model: ModelVersion
+    lsn: int
+    time: str
+    scores: dict[str, list[float]]
+    ranking: list[float]
+
+
+class RecommendedItem(msgspec.Struct, frozen=True):
+    """An item of a slate with its scores and the channels that recalled it."""
+
+    item: Id
+    score: float
+    scores: dict[str, float]
+    channels: list[str]
+
+
+class Slate(msgspec.Struct, frozen=True):
+    """A recommendation, best item first; ``trace`` where it was asked for."""
+
+    slate_id: str
+    model: ModelVersion
+    lsn: int
+    time: str
+    items: list[RecommendedItem]
+    trace: dict[str, Any] | None = None
+
+
+class EventOutcome(msgspec.Struct, frozen=True):
+    """``accepted``, ``duplicate`` or ``rejected`` (with the reason)."""
+
+    status: str
+    id: str = ""
+    reason: str = ""
+
+
+class EventsReceipt(msgspec.Struct, frozen=True):
+    """Outcomes in the order of the events, and their counts."""
+
+    accepted: int
+    duplicate: int
+    rejected: int
+    events: list[EventOutcome]
+
+
+class EntityFeatures(msgspec.Struct, frozen=True):
+    """An entity's features as of now."""
+
+    entity: str
+    id: Id
+    lsn: int
+    time: str
+    features: dict[str, Any]

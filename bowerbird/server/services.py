@@ -1,0 +1,63 @@
+"""The parts behind the handlers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bowerbird.declare.workspace import Workspace
+from bowerbird.pipeline.channels import Channel
+from bowerbird.pipeline.recommend import ScenePipeline
+from bowerbird.recall.items import ItemCatalog
+from bowerbird.server.access import KeyStore
+from bowerbird.server.metrics import Metrics
+from bowerbird.server.pool import ScoringPool
+from bowerbird.server.status import Status
+from bowerbird.serving.clock import Clock
+from bowerbird.serving.ranker import SceneRanker
+from bowerbird.serving.releases import Releases
+from bowerbird.serving.request_form import RequestForm
+from bowerbird.serving.slates import SlateLog
+from bowerbird.serving.state import LiveState
+from bowerbird.serving.writer import EventWriter
+
+
+@dataclass(frozen=True)
+class SceneServices:
+    """What answers for one scene."""
+
+    name: str
+    ranker: SceneRanker
+    pipeline: ScenePipeline
+    channels: dict[str, Channel]
+
+
+class Services:
+    """What exists from the first moment, and what ``start`` adds before the status is *ready*.
+
+    ``state``, ``writer``, ``releases``, ``items`` and ``scenes`` may only be used after
+    ``status.check_ready()``.
+    """
+
+    state: LiveState
+    writer: EventWriter
+    releases: Releases
+    items: ItemCatalog
+    scenes: dict[str, SceneServices]
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.form = RequestForm(workspace.project)
+        self.status = Status()
+        self.metrics = Metrics()
+        self.clock = Clock()
+        self.keys = KeyStore(workspace.keys_file)
+        self.slates = SlateLog(workspace.slates_folder)
+        self.pool = ScoringPool(workspace.settings.server.threads)
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        self.metrics.log_position.set(self.state.lsn)
+        self.metrics.items.set(len(self.items))
+        self.metrics.slates_lost.set(self.slates.lost)
+        for model in self.releases.live.values():
+            self.metrics.live_version.labels(model.name).set(model.version)

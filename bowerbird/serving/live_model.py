@@ -1,0 +1,74 @@
+"""One loaded version: its bundle's scorer beside the live state of its plan."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird.bundles.bundle import Bundle, read_bundle, verify_golden
+from bowerbird.bundles.manifest import Manifest
+from bowerbird.bundles.scorer import Scorer
+from bowerbird.errors import CorruptionError
+from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.spec import Plan
+from bowerbird.serving.given import GivenFeatures
+from bowerbird.serving.state import LiveState, PlanState
+
+
+class LiveModel:
+    """A version that can answer: scores candidates from features of its own plan's state."""
+
+    def __init__(self, bundle: Bundle, scorer: Scorer, state: PlanState) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self.digest = bundle.digest
+        self.plan: Plan = bundle.plan
+        self.plan_fingerprint = bundle.plan.fingerprint
+        self.state = state
+        self.given = GivenFeatures(bundle.plan)
+        self._scorer = scorer
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        """The version's number."""
+        return self.manifest.version
+
+    @property
+    def tasks(self) -> list[str]:
+        """The labels that the model predicts."""
+        return [task.name for task in self.manifest.tasks]
+
+    def score(self, features: FeatureBlock, candidates: int) -> dict[str, npt.NDArray[np.float32]]:
+        """Return calibrated probabilities by task, float32 [candidates]."""
+        if candidates == 0:
+            return {task: np.empty(0, np.float32) for task in self.tasks}
+        scores = self._scorer.score(features)
+        return {task: np.broadcast_to(values.astype(np.float32), candidates) for task, values in scores.items()}
+
+
+def load_model(folder: Path, name: str, version: int, live: LiveState) -> LiveModel:
+    """Return a version that passed its hashes and golden requests, its plan's state at the log's end.
+
+    Raises CorruptionError where a byte differs or a golden answer does, NotFoundError without the bundle.
+    """
+    bundle = read_bundle(folder)
+    if (bundle.manifest.name, bundle.manifest.version) != (name, version):
+        raise CorruptionError(
+            f"{folder} holds {bundle.manifest.name} {bundle.manifest.version}.", f"Publish {name} {version} again."
+        )
+    scorer = verify_golden(bundle)
+    return LiveModel(bundle, scorer, live.require(bundle.plan))
+
+
+def warm(model: LiveModel, rounds: int = 3, rows: int = 200) -> None:
+    """Score made-up candidates a few times, so that the first real request does not pay for it."""
+    keys = np.frombuffer(hashlib.shake_128(b"warm").digest(8 * rows), np.uint64)
+    for _ in range(rounds):
+        model.score(model.state.read(0, None, {}, keys), rows)
