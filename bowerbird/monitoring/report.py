@@ -1,0 +1,86 @@
+"""The report of a live system: metrics by version, coverage, parity, as text and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from bowerbird.declare.workspace import Workspace
+from bowerbird.monitoring.live import LiveReport, measure_live
+from bowerbird.monitoring.parity import ParityReport, check_parity
+from bowerbird.serving.slate import Slate
+from bowerbird.serving.slates import iterate_slates
+
+_SHOWN_FEATURES = 12
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything that ``bowerbird report`` found."""
+
+    created: str
+    live: LiveReport
+    parity: ParityReport
+
+
+def make_report(workspace: Workspace, since: int | None = None, progress: Callable[[int], None] | None = None) -> Report:
+    """Read the slates served since a time (microseconds) and judge them; nothing is written."""
+    live = measure_live(workspace, _slates(workspace, since))
+    parity = check_parity(workspace, _slates(workspace, since), progress)
+    return Report(datetime.now(UTC).isoformat(timespec="seconds"), live, parity)
+
+
+def read_points(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return at which (LSN, time in microseconds) each logged slate was read."""
+    return {slate.slate_id: (slate.lsn, slate.time) for slate in iterate_slates(folder)}
+
+
+def _slates(workspace: Workspace, since: int | None) -> Iterable[Slate]:
+    return (slate for slate in iterate_slates(workspace.slates_folder) if since is None or slate.time >= since)
+
+
+def write_report(workspace: Workspace, report: Report) -> Path:
+    """Write the report as JSON under the project's reports folder; returns the file."""
+    workspace.reports_folder.mkdir(parents=True, exist_ok=True)
+    file = workspace.reports_folder / f"report-{report.created.replace(':', '')}.json"
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    return file
+
+
+def describe_report(report: Report) -> str:
+    """Return the report as plain text for a person."""
+    live, parity = report.live, report.parity
+    lines = [f"{live.slates:,} slates, {live.exposures:,} exposures reported for them ({live.unmatched:,} unmatched)"]
+    lines += ["", f"{'version':<20} {'label':<12} {'exposures':>9} {'rate':>7} {'AUC':>7} {'PCOC':>6} {'NE':>6} {'ECE':>6}"]
+    for row in live.versions:
+        scores = f"{row.rate:7.2%}"
+        if row.metrics is not None:
+            scores += f" {row.metrics.auc:7.4f} {row.metrics.pcoc:6.3f} {row.metrics.ne:6.3f} {row.metrics.ece:6.3f}"
+        lines.append(f"{row.model + ' ' + str(row.version):<20} {row.label:<12} {row.exposures:>9,} {scores}")
+        if row.immature:
+            lines.append(f"{'':<33} {row.immature:>9,} not yet mature")
+    lines += ["", "Features by coverage, the emptiest first"]
+    for coverage in live.coverage[:_SHOWN_FEATURES]:
+        mean = "" if coverage.mean is None else f"  mean {coverage.mean:.4g}"
+        lines.append(f"  {coverage.feature:<32} {coverage.present:7.2%}{mean}")
+    lines += ["", *_parity_lines(parity)]
+    return "\n".join(lines)
+
+
+def _parity_lines(parity: ParityReport) -> list[str]:
+    share = parity.equal_values / parity.values if parity.values else 1.0
+    lines = [
+        f"Parity of {parity.slates:,} slates: {'holds' if parity.holds else 'DOES NOT HOLD'}",
+        f"  features: {parity.equal_values:,} of {parity.values:,} bit-equal to replay ({share:.4%})",
+        f"  scores:   {parity.scores_within_tolerance:,} of {parity.scores:,} within 1e-5 "
+        f"(largest difference {parity.largest_score_difference:.2g})",
+    ]
+    if parity.unknown:
+        lines.append(f"  {parity.unknown:,} slates belong to versions whose bundles are gone or damaged")
+    lines += [
+        f"  {each.slate_id} {each.feature}[{each.candidate}]: logged {each.logged}, replayed {each.replayed}"
+        for each in parity.examples
+    ]
+    return lines
