@@ -27,7 +27,9 @@ class PathSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Where the server listens and how much it takes.
 
-    ``threads`` score requests side by side; ``body_limit`` is in bytes.
+    ``threads`` score requests side by side; ``body_limit`` is in bytes. ``clock`` is a file, relative to the
+    project's folder, that holds the time as microseconds since 1970, for a log that is played back; without it
+    the system tells the time.
     """
 
     host: str = "127.0.0.1"
@@ -36,6 +38,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     body_limit: int = 10_000_000
     candidate_limit: int = 5_000
     event_batch_limit: int = 10_000
+    clock: str = ""
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -112,6 +115,11 @@ class Workspace:
     def keys_file(self) -> Path:
         """Hashes of API keys."""
         return self.data_folder / "keys.json"
+
+    @property
+    def clock_file(self) -> Path | None:
+        """Where the server reads the time from; None: from the system."""
+        return self.folder / self.settings.server.clock if self.settings.server.clock else None
 
     @property
     def registry_url(self) -> str:

@@ -5,12 +5,42 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bowerbird.errors import InputError
 
 
 def _system_microseconds() -> int:
     return time.time_ns() // 1000
+
+
+def time_source(file: Path | None) -> Callable[[], int]:
+    """Return what tells the time in microseconds: the system, or a file that whoever plays back a log moves on."""
+    return _system_microseconds if file is None else FileTime(file).read
+
+
+class FileTime:
+    """A time kept as text in a file (microseconds since 1970): what *now* is while a log is played back."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.read()
+
+    def read(self) -> int:
+        """Return the time; InputError where the file does not hold one."""
+        try:
+            return int(self._file.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self._file} does not tell the time: {error}.",
+                "Write microseconds since 1970 into it, or drop server.clock to use the system's clock.",
+            ) from error
+
+    def set(self, time_us: int) -> None:
+        """Move the time; readers see the old one or the new one."""
+        temporary = self._file.with_name(f".{self._file.name}.tmp")
+        temporary.write_text(str(time_us))
+        temporary.replace(self._file)
 
 
 class Clock:
