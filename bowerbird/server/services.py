@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bowerbird.declare.workspace import Workspace
+from bowerbird.errors import UnavailableError
 from bowerbird.pipeline.channels import Channel
 from bowerbird.pipeline.recommend import ScenePipeline
 from bowerbird.recall.items import ItemCatalog
@@ -12,7 +13,7 @@ from bowerbird.server.access import KeyStore
 from bowerbird.server.metrics import Metrics
 from bowerbird.server.pool import ScoringPool
 from bowerbird.server.status import Status
-from bowerbird.serving.clock import Clock
+from bowerbird.serving.clock import Clock, time_source
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.request_form import RequestForm
@@ -49,7 +50,7 @@ class Services:
         self.form = RequestForm(workspace.project)
         self.status = Status()
         self.metrics = Metrics()
-        self.clock = Clock()
+        self.clock = Clock(time_source(workspace.clock_file))
         self.keys = KeyStore(workspace.keys_file)
         self.slates = SlateLog(workspace.slates_folder)
         self.pool = ScoringPool(workspace.settings.server.threads)
@@ -61,3 +62,14 @@ class Services:
         self.metrics.slates_lost.set(self.slates.lost)
         for model in self.releases.live.values():
             self.metrics.live_version.labels(model.name).set(model.version)
+
+    def summary(self) -> list[str]:
+        """Return what is served, in lines for people."""
+        lines = [f"{self.workspace.project.name}: {self.state.lsn:,} records, {len(self.items):,} items."]
+        lines += [f"Model {model.name}, version {model.version}." for model in self.releases.live.values()]
+        for scene in self.scenes.values():
+            try:
+                lines.append(f"Scene {scene.name}: model {scene.ranker.model().name}.")
+            except UnavailableError as error:
+                lines.append(f"Scene {scene.name} cannot answer yet: {error}")
+        return lines

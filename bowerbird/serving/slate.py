@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ SlateKind = Literal["score", "recommend"]
 Scores = dict[str, npt.NDArray[np.float32]]
 _ENCODER = msgspec.msgpack.Encoder()
 _LENGTH_BYTES = 4
+_Decoded = TypeVar("_Decoded")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,15 @@ class _Header(msgspec.Struct):
     columns: list[_Column]
 
 
+class SlatePoint(msgspec.Struct):
+    """What a slate had seen: the records below ``lsn``, at ``time`` (microseconds)."""
+
+    slate_id: str
+    lsn: int
+    time: int
+
+
+_POINT_DECODER = msgspec.msgpack.Decoder(SlatePoint)
 _DECODER = msgspec.msgpack.Decoder(_Header)
 
 
@@ -99,11 +109,7 @@ def encode_slate(slate: Slate) -> list[bytes | memoryview]:
 
 def decode_slate(data: bytes) -> Slate:
     """Return the slate that ``encode_slate`` wrote; CorruptionError on other bytes."""
-    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    try:
-        header = _DECODER.decode(memoryview(data)[_LENGTH_BYTES:start])
-    except msgspec.DecodeError as error:
-        raise CorruptionError(f"A slate's header is damaged: {error}.", "Delete the segment.") from error
+    header, start = _decode_header(data, _DECODER)
     parts = _Parts()
     for column in header.columns:
         array = np.frombuffer(data, np.dtype(column.dtype), column.count, start)
@@ -114,6 +120,19 @@ def decode_slate(data: bytes) -> Slate:
         header.candidates, header.model, header.version, header.plan, parts.block(header.lsn), parts.scores,
         parts.ranking, header.given, header.candidate_given, header.shown,
     )  # fmt: skip
+
+
+def decode_point(data: bytes) -> SlatePoint:
+    """Return what a slate that ``encode_slate`` wrote had seen; CorruptionError on other bytes."""
+    return _decode_header(data, _POINT_DECODER)[0]
+
+
+def _decode_header(data: bytes, decoder: msgspec.msgpack.Decoder[_Decoded]) -> tuple[_Decoded, int]:
+    end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    try:
+        return decoder.decode(memoryview(data)[_LENGTH_BYTES:end]), end
+    except msgspec.DecodeError as error:
+        raise CorruptionError(f"A slate's header is damaged: {error}.", "Delete the segment.") from error
 
 
 def _arrays_of(slate: Slate) -> list[tuple[str, str, str, npt.NDArray[Any]]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bowerbird.errors import CorruptionError
-from bowerbird.serving.slate import Slate, decode_slate, encode_slate
+from bowerbird.serving.slate import Slate, decode_point, decode_slate, encode_slate
 
 _LOG = logging.getLogger("bowerbird.serving")
 _SEGMENT_BYTES = 128 << 20
@@ -93,10 +93,20 @@ def iterate_slates(folder: Path) -> Iterator[Slate]:
     Raises CorruptionError where bytes before the end of a segment are damaged.
     """
     for file in sorted(folder.glob(f"*{_SUFFIX}")):
-        yield from _read_segment(file)
+        yield from map(decode_slate, _payloads(file))
 
 
-def _read_segment(file: Path) -> Iterator[Slate]:
+def read_points(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return what each logged slate had seen, by its id: (LSN, request time in microseconds)."""
+    return {
+        point.slate_id: (point.lsn, point.time)
+        for file in sorted(folder.glob(f"*{_SUFFIX}"))
+        for point in map(decode_point, _payloads(file))
+    }
+
+
+def _payloads(file: Path) -> Iterator[bytes]:
+    """Yield the whole records of a segment."""
     size = file.stat().st_size
     position = 0
     with file.open("rb") as stream:
@@ -113,5 +123,5 @@ def _read_segment(file: Path) -> Iterator[Slate]:
                 raise CorruptionError(
                     f"{file} is damaged at byte {position:,}.", "Restore the file, or delete it: its slates are lost."
                 )
-            yield decode_slate(data)
+            yield data
             position = end

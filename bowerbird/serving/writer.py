@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from bowerbird.errors import BowerbirdError, InputError, StorageError, UnavailableError
+from bowerbird.log.wal import WriteAheadLog
 from bowerbird.serving.clock import Clock
 from bowerbird.serving.known_ids import KnownIds
 from bowerbird.serving.state import LogEvent
@@ -31,19 +32,11 @@ class Outcome:
     reason: str = ""
 
 
-class DurableLog(Protocol):
-    """The write-ahead log."""
-
-    def append(self, events: Sequence[LogEvent]) -> None:
-        """Write events and make them durable; StorageError leaves the log as it was."""
-        ...
-
-
 class Intake(Protocol):
     """What checks events and keeps those that are refused."""
 
     def validate(self, raw: Mapping[str, Any], now: int) -> LogEvent:
-        """Return the event, normalised, available at ``now``; InputError where it is not acceptable."""
+        """Return the event, normalised; InputError where it is not acceptable at ``now``."""
         ...
 
     def reject(self, raw: Mapping[str, Any], reason: str, now: int) -> None:
@@ -63,7 +56,7 @@ class _Group:
 
     submissions: list[_Submission]
     accepted: list[LogEvent]
-    fresh: set[str]
+    fresh: set[tuple[str, str]]
     outcomes: list[list[Outcome]]
 
 
@@ -76,7 +69,7 @@ class EventWriter:
 
     def __init__(
         self,
-        log: DurableLog,
+        log: WriteAheadLog,
         intake: Intake,
         known: KnownIds,
         clock: Clock,
@@ -147,7 +140,8 @@ class EventWriter:
     def _write(self, submissions: list[_Submission]) -> None:
         group = self._check(submissions)
         if group.accepted:
-            self._log.append(group.accepted)
+            self._log.append(group.accepted, self._clock.now())
+            self._log.sync()
             self._known.add(group.fresh)
             self._apply(group.accepted)
         for submission, outcomes in zip(submissions, group.outcomes, strict=True):
@@ -166,10 +160,10 @@ class EventWriter:
         except InputError as error:
             self._keep_rejected(raw, str(error), now)
             return Outcome("rejected", str(raw.get("id", "")), str(error))
-        identifier: str = event["_id"]
-        if identifier in group.fresh or identifier in self._known:
+        type_name, identifier = event["_type"], event["_id"]
+        if (type_name, identifier) in group.fresh or self._known.holds(type_name, identifier):
             return Outcome("duplicate", identifier)
-        group.fresh.add(identifier)
+        group.fresh.add((type_name, identifier))
         group.accepted.append(event)
         return Outcome("accepted", identifier)
 

@@ -1,0 +1,122 @@
+"""Starting the parts in order, and stopping them in the opposite one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bowerbird.bundles.registry import Registry
+from bowerbird.errors import BowerbirdError
+from bowerbird.log.wal import WriteAheadLog, open_wal
+from bowerbird.pipeline.channels import scene_channels
+from bowerbird.pipeline.recommend import ScenePipeline
+from bowerbird.plan.block import FeatureBlock, Keys
+from bowerbird.recall.items import Id
+from bowerbird.recall.live import ItemFeed, load_indexes
+from bowerbird.recall.plan import RecallPlan, recall_plan
+from bowerbird.server.services import SceneServices, Services
+from bowerbird.serving.intake import LiveIntake
+from bowerbird.serving.log_access import LogHistory, read_items, read_known_ids
+from bowerbird.serving.ranker import SceneRanker
+from bowerbird.serving.releases import Releases
+from bowerbird.serving.state import LiveState, PlanState
+from bowerbird.serving.writer import EventWriter
+
+_LOG = logging.getLogger("bowerbird.server")
+_POLL_SECONDS = 2.0
+
+
+class _Reader:
+    """Reads the recall plan's features from its live state."""
+
+    def __init__(self, state: PlanState) -> None:
+        self._state = state
+
+    def read(self, time_us: int, user: Id | None, items: Keys) -> FeatureBlock:
+        """Return request features of ``user`` and item features of ``items``."""
+        return self._state.read(time_us, user, {}, items)
+
+
+class Startup:
+    """Fills ``Services``; ``error`` says what kept it from doing so."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._log: WriteAheadLog | None = None
+        self._stopping = threading.Event()
+        self._poller: threading.Thread | None = None
+        self.error: Exception | None = None
+
+    def start(self) -> bool:
+        """Read the log, load the live versions, open the writer; False where ``error`` happened."""
+        try:
+            self._start()
+        except Exception as error:
+            self.error = error
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Write what was accepted, end the threads and close the files."""
+        self._stopping.set()
+        if self._poller is not None:
+            self._poller.join()
+        if hasattr(self._services, "writer"):
+            self._services.writer.close()
+        self._services.pool.close()
+        self._services.slates.close()
+        if self._log is not None:
+            self._log.close()
+
+    def _start(self) -> None:
+        services, workspace = self._services, self._services.workspace
+        self._log = log = open_wal(workspace)
+        services.clock.raise_floor(log.last_available)
+        known = read_known_ids(workspace, log)
+        services.items = read_items(workspace, log)
+        services.state = LiveState(LogHistory(workspace), log.next_lsn)
+        recall = recall_plan(workspace.project)
+        reader = _Reader(services.state.require(recall.plan))
+        registry = Registry(workspace.registry_url, workspace.bundles_folder)
+        services.registry = registry
+        services.releases = Releases(registry, services.state, [recall.plan.fingerprint])
+        errors = services.releases.refresh()
+        if errors:
+            raise errors[0]
+        services.scenes = self._scenes(recall, reader)
+        feed = ItemFeed(workspace.project, services.items)
+
+        def apply(events: Sequence[Mapping[str, Any]]) -> None:
+            services.state.apply(events)  # type: ignore[arg-type]
+            feed.apply(events)
+
+        intake = LiveIntake(workspace)
+        services.writer = EventWriter(log, intake, known, services.clock, apply)
+        services.status.set("ready")
+        self._poller = threading.Thread(target=self._poll, name="releases")
+        self._poller.start()
+
+    def _scenes(self, recall: RecallPlan, reader: _Reader) -> dict[str, SceneServices]:
+        services = self._services
+        indexes = load_indexes(services.workspace.recall_folder)
+        scenes = {}
+        for scene in services.workspace.project.scenes:
+            features = recall.scenes[scene.name]
+            ranker = SceneRanker(scene, services.form, services.releases, services.clock, self._time_stage)
+            channels = scene_channels(scene, features, reader, services.items, indexes)
+            pipeline = ScenePipeline(scene, features, channels, reader, services.items, ranker, services.clock)
+            scenes[scene.name] = SceneServices(scene.name, ranker, pipeline, channels)
+        return scenes
+
+    def _time_stage(self, stage: str, seconds: float) -> None:
+        self._services.metrics.stages.labels(stage).observe(seconds)
+
+    def _poll(self) -> None:
+        """Follow the registry: a version promoted by another process answers within seconds."""
+        while not self._stopping.wait(_POLL_SECONDS):
+            try:
+                self._services.releases.refresh()
+            except BowerbirdError as error:
+                _LOG.warning("the registry was not read: %s", error)

@@ -1,0 +1,119 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bowerbird.errors import CorruptionError, InputError
+from bowerbird.log.slate_id import new_slate_id, read_slate_id
+from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.serving.slate import Slate
+from bowerbird.serving.slates import SlateLog, iterate_slates, read_points
+
+
+def slate(number: int, candidates: int = 3) -> Slate:
+    block = FeatureBlock(
+        categories={"user": np.array([7], np.uint64), "item": np.arange(candidates, dtype=np.uint64)},
+        numbers={"price": np.full(candidates, np.nan, np.float32)},
+        sequences={
+            "history": Ragged(
+                np.array([0, 2], np.int64),
+                {"item": np.array([1, 2], np.uint64), "price": np.array([1.5, np.nan], np.float32)},
+                np.array([60.0, 2.0], np.float32),
+            )
+        },
+        lsn=number,
+    )
+    return Slate(
+        slate_id=new_slate_id(number, 1_700_000_000_000_000 + number),
+        kind="score",
+        lsn=number,
+        time=1_700_000_000_000_000 + number,
+        scene="home",
+        user="u",
+        context={"page": 3, "query": None},
+        candidates=[f"i{position}" for position in range(candidates)],
+        model="din",
+        version=2,
+        plan="0123",
+        features=block,
+        scores={"click": np.linspace(0, 1, candidates, dtype=np.float32)},
+        ranking=np.linspace(0, 1, candidates, dtype=np.float32),
+        given={"price": 2.5},
+        candidate_given={1: {"price": None}},
+        shown=[2, 0],
+    )
+
+
+def check_equal(one: Slate, other: Slate) -> None:
+    for name in ("slate_id", "lsn", "time", "context", "candidates", "given", "candidate_given", "shown", "user"):
+        assert getattr(one, name) == getattr(other, name), name
+    np.testing.assert_array_equal(one.ranking, other.ranking)
+    np.testing.assert_array_equal(one.scores["click"], other.scores["click"])
+    for name, keys in one.features.categories.items():
+        np.testing.assert_array_equal(keys, other.features.categories[name])
+    np.testing.assert_array_equal(one.features.numbers["price"], other.features.numbers["price"])
+    history, read = one.features.sequences["history"], other.features.sequences["history"]
+    np.testing.assert_array_equal(history.offsets, read.offsets)
+    np.testing.assert_array_equal(history.age, read.age)
+    for name, values in history.fields.items():
+        np.testing.assert_array_equal(values, read.fields[name])
+
+
+def test_slates_come_back_as_written_in_order_over_segments(tmp_path: Path) -> None:
+    log = SlateLog(tmp_path, segment_bytes=2_000)
+    written = [slate(number, candidates=number) for number in range(20)]
+    for each in written:
+        log.append(each)
+    log.close()
+    read = list(iterate_slates(tmp_path))
+    assert len(list(tmp_path.iterdir())) > 1
+    assert [each.lsn for each in read] == list(range(20))
+    for one, other in zip(written, read, strict=True):
+        check_equal(one, other)
+    assert read_points(tmp_path)[written[3].slate_id] == (3, written[3].time)
+
+
+def test_every_torn_tail_is_skipped_and_earlier_damage_is_told(tmp_path: Path) -> None:
+    log = SlateLog(tmp_path)
+    log.append(slate(0))
+    log.append(slate(1))
+    log.close()
+    (file,) = tmp_path.iterdir()
+    data = file.read_bytes()
+    first = 8 + int.from_bytes(data[:4], "little")
+    for cut in range(first, len(data)):
+        file.write_bytes(data[:cut])
+        assert [each.lsn for each in iterate_slates(tmp_path)] == [0]
+    file.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
+    with pytest.raises(CorruptionError, match="byte 0"):
+        list(iterate_slates(tmp_path))
+
+
+def test_a_refused_write_loses_one_slate_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = SlateLog(tmp_path)
+    log.append(slate(0))
+    real = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        real(descriptor, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", half)
+    log.append(slate(1))
+    monkeypatch.setattr(os, "write", real)
+    log.append(slate(2))
+    log.close()
+    assert log.lost == 1
+    assert [each.lsn for each in iterate_slates(tmp_path)] == [0, 2]
+
+
+def test_slate_ids_sort_by_time_hold_their_point_and_refuse_changes() -> None:
+    ids = [new_slate_id(lsn=5, time=time) for time in (1, 2, 10**15, 10**15 + 1)]
+    assert ids == sorted(ids)
+    assert len(set(new_slate_id(1, 1) for _ in range(1000))) == 1000
+    point = read_slate_id(ids[2])
+    assert (point.lsn, point.time) == (5, 10**15)
+    for wrong in ("", "x", ids[0][:-1], ids[0] + "0", "z" * 40, ids[0].replace(ids[0][20], "0" if ids[0][20] != "0" else "1")):
+        with pytest.raises(InputError):
+            read_slate_id(wrong)
