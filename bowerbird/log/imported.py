@@ -81,6 +81,14 @@ class ImportedLog:
             if end > first and (last is None or start < last):
                 yield self._day(date, start)
 
+    @property
+    def last_available(self) -> int:
+        """When the last record became available (microseconds); 0 for an empty log."""
+        if not self._bounds:
+            return 0
+        date, start, _ = self._bounds[-1]
+        return int(self._day(date, start).order.available[-1])
+
     def count_before(self, times: Integers) -> Integers:
         """Return int64 [n]: how many records became available before each of the times."""
         counts = np.full(len(times), self.size, dtype=np.int64)

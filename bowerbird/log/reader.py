@@ -14,7 +14,7 @@ from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.log.imported import Day, ImportedLog
 from bowerbird.log.live import live_chunks, live_table
-from bowerbird.log.schema import ID, LSN, SLATE, TIME, record_named, record_schema
+from bowerbird.log.schema import AVAILABLE, ID, LSN, SLATE, TIME, record_named, record_schema
 from bowerbird.log.slate_id import read_slate_id
 from bowerbird.log.wal_reader import Payload, wal_bounds
 from bowerbird.plan.batch import RecordBatch, Slots
@@ -64,6 +64,25 @@ class LogReader:
     @property
     def size(self) -> int:
         """How many records there are, imported and live: the LSN that the next one gets."""
+        return self._size
+
+    @property
+    def frontier(self) -> int:
+        """The time (microseconds) up to which the log is complete: its last record's availability."""
+        last = self._imported.last_available
+        for chunk in live_chunks(self._wal_folder, max(self.imported_size, self._size - 1), self._size):
+            last = max(last, int(chunk[-1][1][AVAILABLE]))
+        return last
+
+    def lsn_at(self, time: int) -> int:
+        """Return the LSN of the first record that became available at ``time`` (microseconds) or later."""
+        lsn = int(self._imported.count_before(np.array([time], dtype=np.int64))[0])
+        if lsn < self.imported_size:
+            return lsn
+        for chunk in live_chunks(self._wal_folder, self.imported_size, self._size):
+            for live_lsn, payload in chunk:
+                if payload[AVAILABLE] >= time:
+                    return live_lsn
         return self._size
 
     def batches(
