@@ -74,7 +74,7 @@ def _between(exposures: pa.Table, first_lsn: int, since: int | None, until: int 
     rows = exposures.filter(chosen)
     if rows.num_rows == 0:
         raise InputError("No exposure lies in the range asked for.", "Widen --since and --until, or move fit_until.")
-    return rows
+    return rows.sort_by([("_read_lsn", "ascending"), ("_lsn", "ascending")])
 
 
 def _down_sample(
