@@ -11,8 +11,10 @@ from typing import IO, Any
 
 import msgspec
 
-from bowerbird.errors import CorruptionError
 from bowerbird.log.files import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder
+
+DAMAGED = "damaged dead letter"
+"""Reason given to a stored line that a crash cut off."""
 
 _ENDING = ".jsonl"
 
@@ -96,8 +98,9 @@ def _read(path: Path) -> Iterator[DeadLetter]:
     if path.name.startswith(TEMPORARY_PREFIX):
         return
     with storage_errors(path), path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             try:
                 yield msgspec.json.decode(line, type=DeadLetter)
             except (msgspec.ValidationError, msgspec.DecodeError) as error:
-                raise CorruptionError(f"{path} is not a dead-letter file: {error}.", "Delete it.") from error
+                text = line.decode("utf-8", "replace")
+                yield DeadLetter(DAMAGED, str(error), path.parent.name, path.name, number, text=text)

@@ -45,14 +45,16 @@ class EventValidator:
         self._forms = {record.name: _Form(record) for record in project.record_types}
 
     def validate(self, event: Mapping[str, Any], now: int) -> dict[str, Any]:
-        """Return the record: ``_type``, ``_id``, ``_time`` (microseconds), and declared names with their values.
+        """Return the record: ``_type``, ``_id``, ``_time`` (microseconds), and what it names.
 
         Raises InputError with the field, its value and the remedy.
         """
-        form = self._forms.get(event.get("type", ""))
+        name = event.get("type")
+        form = self._forms.get(name) if isinstance(name, str) else None
         if form is None:
-            what = f"The event's type is {event.get('type')!r}, which is not declared."
-            raise InputError(what, nearest(str(event.get("type")), self._forms))
+            raise InputError(
+                f"The event's type is {name!r}, which is not declared.", nearest(str(name), self._forms)
+            )
         time = now if event.get("time") is None else self._time(event["time"], now)
         return form.normalise(event, time)
 
@@ -79,14 +81,14 @@ class _Form:
         types = self._keys | value_types(record)
         self._fields = {name: (_COERCIONS[kind], kind.value) for name, kind in types.items()}
         self._echoes_slate = isinstance(record, Event) and SLATE not in record.columns
-        for name in _RESERVED:
-            if name in types:
-                raise InputError(
-                    f"{record.name!r} declares {name!r}, which every live event already has.",
-                    f"Rename it, and map it: columns={{new_name: {name!r}}}.",
-                )
+        self._ambiguous = [name for name in _RESERVED if name in types]
 
     def normalise(self, event: Mapping[str, Any], time: int) -> dict[str, Any]:
+        if self._ambiguous:
+            raise InputError(
+                f"{self._name!r} declares {self._ambiguous[0]!r}, which means something else in a live event.",
+                "Rename that column in the project; `columns` of its source maps the new name to the file's.",
+            )
         record: dict[str, Any] = {"_type": self._name, ID: "", TIME: time}
         for name, value in event.items():
             if value is None or name in _RESERVED:
@@ -121,8 +123,20 @@ class _Form:
 
 
 def validate_event(project: Project, event: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """Return one live event as a record; for many, keep an ``EventValidator``."""
-    return EventValidator(project).validate(event, now)
+    """Return one live event as a record; see ``EventValidator.validate``."""
+    return _validator(project).validate(event, now)
+
+
+_latest: tuple[Project, EventValidator] | None = None
+
+
+def _validator(project: Project) -> EventValidator:
+    """Return the project's validator, compiled once while the same project is asked for."""
+    global _latest
+    latest = _latest
+    if latest is None or latest[0] is not project:
+        latest = _latest = (project, EventValidator(project))
+    return latest[1]
 
 
 def _parse_time(value: Any) -> int | None:
@@ -153,11 +167,9 @@ def _to_integer(value: Any) -> int | None:
 def _to_flag(value: Any) -> bool | None:
     if type(value) is bool:
         return value
-    return (
-        _FLAGS.get(value.lower() if type(value) is str else value)
-        if type(value) in (str, int, float)
-        else None
-    )
+    if type(value) is str:
+        value = value.lower()
+    return _FLAGS.get(value) if type(value) in (str, int, float) else None
 
 
 def _to_number(value: Any) -> float | None:
