@@ -10,11 +10,14 @@ from typing import Any
 
 import click
 
-import bowerbird
 from bowerbird.errors import BowerbirdError
 
 _COMMANDS: dict[str, str] = {
+    "check": "plan:check_command",
     "keys": "serve:keys",
+    "plan": "plan:plan_command",
+    "recall": "recall:recall_command",
+    "samples": "samples:samples_command",
     "serve": "serve:serve",
     "up": "serve:up",
 }
@@ -54,7 +57,7 @@ def _nearest(name: str) -> str:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(bowerbird.__version__, prog_name="bowerbird")
+@click.version_option(package_name="bowerbird", prog_name="bowerbird")
 @click.option("--verbose", "-v", is_flag=True, help="Say more about what happens.")
 def cli(verbose: bool) -> None:
     """From raw event logs to a monitored, low-latency ranking service that keeps learning."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
-import bowerbird
+
 from bowerbird.server.http import JSON
 from bowerbird.server.problems import PROBLEM_JSON
 from bowerbird.server.routing import Route
@@ -29,7 +30,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Bowerbird",
-            "version": bowerbird.__version__,
+            "version": version("bowerbird"),
             "description": "Features, scores, recommendations and events of one project.",
         },
         "paths": paths,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import UnavailableError
 from bowerbird.pipeline.channels import Channel
@@ -35,13 +36,14 @@ class SceneServices:
 class Services:
     """What exists from the first moment, and what ``start`` adds before the status is *ready*.
 
-    ``state``, ``writer``, ``releases``, ``items`` and ``scenes`` may only be used after
+    ``state``, ``writer``, ``releases``, ``registry``, ``items`` and ``scenes`` may only be used after
     ``status.check_ready()``.
     """
 
     state: LiveState
     writer: EventWriter
     releases: Releases
+    registry: Registry
     items: ItemCatalog
     scenes: dict[str, SceneServices]
 

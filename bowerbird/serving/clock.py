@@ -24,7 +24,6 @@ class FileTime:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self.read()
 
     def read(self) -> int:
         """Return the time; InputError where the file does not hold one."""

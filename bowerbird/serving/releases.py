@@ -28,6 +28,10 @@ class Registry(Protocol):
         """Make a version the live one of its model."""
         ...
 
+    def folder_of(self, name: str, version: int) -> Path:
+        """Return where a version's bundle lies; NotFoundError where none is published."""
+        ...
+
 
 class Releases:
     """The live versions. A swap replaces one reference: requests in flight finish with the version they began with.
@@ -38,13 +42,11 @@ class Releases:
     def __init__(
         self,
         registry: Registry,
-        folder_of: Callable[[str, int], Path],
         state: LiveState,
         kept_plans: Iterable[str] = (),
         on_change: Callable[[LiveModel], None] = lambda model: None,
     ) -> None:
         self._registry = registry
-        self._folder_of = folder_of
         self._state = state
         self._kept_plans = set(kept_plans)
         self._on_change = on_change
@@ -105,7 +107,7 @@ class Releases:
     def _release(self, name: str, version: int, record: Callable[[], None] = lambda: None) -> LiveModel:
         with self._lock:
             try:
-                model = load_model(self._folder_of(name, version), name, version, self._state)
+                model = load_model(self._registry.folder_of(name, version), name, version, self._state)
                 warm(model)
                 record()
                 self._live = {**{key: each for key, each in self._live.items() if key != name}, name: model}
