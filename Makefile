@@ -1,0 +1,69 @@
+# make demo   the whole loop on real data, from nothing (about 10 minutes on 2 cores)
+# make test   every check and test, from nothing
+# make help   the rest
+
+PYTHON ?= python3
+CXX ?= c++
+VENV ?= .venv
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NATIVE := $(shell find native -type f)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+export CXX PYTHON VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check native-test bench docs clean
+
+help: ## List the targets.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make the virtual environment and build the package into it.
+
+demo: $(READY) ## Run the whole loop on MovieLens-100k; ends with demo/index.html.
+	@$(BIN)/python examples/movielens/demo.py
+
+test: check native-test ## Checks, native tests under sanitizers, Python tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-slow: $(READY) ## The slow proofs: crash, parity under load, the demo in full.
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY) ## Style, types, layers.
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+native-test: $(READY) ## The native engine's test under address and undefined-behaviour sanitizers.
+	@scripts/setup.sh sanitize
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -DCMAKE_BUILD_TYPE=Debug -DBOWERBIRD_SANITIZE=ON -Wno-dev
+	$(BIN)/cmake --build build/sanitize
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+bench: $(READY) ## The measurements, one script per claim.
+	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
+	$(BIN)/python docs/generate.py
+
+clean: ## Remove what was built; data and demo stay.
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@scripts/setup.sh tools
+	@echo "Making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch: | $(VENV)/bin/python
+	@echo "Installing PyTorch"
+	@scripts/setup.sh torch
+	@touch $@
+
+$(READY): pyproject.toml CMakeLists.txt $(NATIVE) | $(VENV)/.torch
+	@scripts/setup.sh tools
+	@echo "Building and installing Bowerbird"
+	@$(PIP) install cmake ninja --editable '.[dev]'
+	@touch $@
