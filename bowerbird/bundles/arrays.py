@@ -61,15 +61,23 @@ def read_arrays(path: Path) -> dict[str, AnyArray]:
     Raises CorruptionError when the file is not one or is cut short.
     """
     try:
-        data = np.memmap(path, np.uint8, mode="c")
-        size = int.from_bytes(data[:8].tobytes(), "little")
-        header = msgspec.json.decode(data[8 : 8 + size].tobytes(), type=dict[str, dict[str, Any]])
-        body = data[8 + size :]
-        return {name: _view(body, entry) for name, entry in header.items() if not name.startswith("__")}
+        return _views(np.memmap(path, np.uint8, mode="c"))
     except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
         raise CorruptionError(
             f"{path} is not a readable arrays file: {error}.", "Restore it or write it again."
         ) from error
+
+
+def unpack_arrays(data: bytes) -> dict[str, AnyArray]:
+    """Return copies of the arrays that ``pack_arrays`` made into bytes."""
+    return _views(np.frombuffer(bytearray(data), np.uint8))
+
+
+def _views(data: AnyArray) -> dict[str, AnyArray]:
+    size = int.from_bytes(data[:8].tobytes(), "little")
+    header = msgspec.json.decode(data[8 : 8 + size].tobytes(), type=dict[str, dict[str, Any]])
+    body = data[8 + size :]
+    return {name: _view(body, entry) for name, entry in header.items() if not name.startswith("__")}
 
 
 def _entry(code: str, shape: tuple[int, ...], start: int, size: int) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bowerbird.plan.block import Numbers, Offsets
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 Rows = npt.NDArray[np.integer[Any]]
 """Rows of a table, int32 or int64."""
@@ -57,11 +59,11 @@ def padded_positions(
 
 
 def take_padded(
-    values: npt.NDArray[np.generic], positions: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.generic]:
+    values: npt.NDArray[_Value], positions: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]
+) -> npt.NDArray[_Value]:
     """Return ``values[positions]`` with zeros on padding."""
     if not len(values):
         return np.zeros(positions.shape, values.dtype)
-    taken: npt.NDArray[np.generic] = values[positions]
+    taken: npt.NDArray[_Value] = values[positions]
     taken[~mask] = 0
     return taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.models.flat import FlatInputs
 from bowerbird.models.layers import MLP
-from bowerbird.models.ranker import Ranker
+from bowerbird.models.ranker import Ranker, RateFitted, log_odds
 from bowerbird.models.sequences import attentive_histories
 from bowerbird.models.task import Task
 
@@ -40,7 +41,7 @@ class ESMM(Ranker):
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
         self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention))
-        self.towers = nn.ModuleList(_tower(self.flat.width, config) for _ in tasks)
+        self.towers = nn.ModuleList(Tower(self.flat.width, config, task) for task in tasks)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return logits [rows] by task, each over all exposures."""
@@ -52,9 +53,25 @@ class ESMM(Ranker):
         return logits
 
 
-def _tower(width: int, config: ESMM.Config) -> nn.Sequential:
-    hidden = MLP(width, config.hidden, config.dropout)
-    return nn.Sequential(hidden, nn.Linear(hidden.width, 1))
+class Tower(RateFitted):
+    """An MLP and one logit [rows, 1]: of the task given what it is given."""
+
+    def __init__(self, width: int, config: ESMM.Config, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.hidden = MLP(width, config.hidden, config.dropout)
+        self.logit = nn.Linear(self.hidden.width, 1)
+
+    def fit_rates(self, rates: Mapping[str, float]) -> None:
+        """Set the bias to the log odds of the task among exposures where what it is given happened."""
+        given = 1.0 if self.task.given is None else rates[self.task.given]
+        with torch.no_grad():
+            self.logit.bias.fill_(log_odds(rates[self.task.name] / max(given, 1e-4)))
+
+    def forward(self, flat: Tensor) -> Tensor:
+        """Return [rows, 1]."""
+        logit: Tensor = self.logit(self.hidden(flat))
+        return logit
 
 
 def logit_of_product(first: Tensor, second: Tensor) -> Tensor:

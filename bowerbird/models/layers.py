@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from bowerbird.models.ranker import RateFitted, log_odds
 from bowerbird.models.task import Task
 
 
@@ -25,13 +28,18 @@ class MLP(nn.Sequential):
         self.width = width
 
 
-class TaskHeads(nn.Module):
+class TaskHeads(RateFitted):
     """One linear logit per task over a shared vector [rows, width]."""
 
     def __init__(self, width: int, tasks: tuple[Task, ...]) -> None:
         super().__init__()
         self.names = tuple(task.name for task in tasks)
         self.linear = nn.Linear(width, len(tasks))
+
+    def fit_rates(self, rates: Mapping[str, float]) -> None:
+        """Set the biases to the tasks' log odds."""
+        with torch.no_grad():
+            self.linear.bias.copy_(torch.tensor([log_odds(rates[name]) for name in self.names]))
 
     def forward(self, hidden: Tensor) -> dict[str, Tensor]:
         """Return logits [rows] by task."""

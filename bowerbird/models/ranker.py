@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Protocol
@@ -35,11 +36,21 @@ class Ranker(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return logits float32 [rows] by task."""
 
+    def members(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the logits that are trained, float32 [rows, members]: an ensemble's members one by one."""
+        return {task: logits.unsqueeze(1) for task, logits in self.forward(features).items()}
+
     def fit_numbers(self, columns: NumberColumns) -> None:
         """Fit every number encoding on the training set's values; call it once, before training."""
         for module in self.modules():
             if isinstance(module, NumberFitted):
                 module.fit(columns)
+
+    def fit_rates(self, rates: Mapping[str, float]) -> None:
+        """Begin every task's bias at its base rate (a probability); call it once, before training."""
+        for module in self.modules():
+            if isinstance(module, RateFitted):
+                module.fit_rates(rates)
 
 
 class NumberFitted(nn.Module):
@@ -48,6 +59,20 @@ class NumberFitted(nn.Module):
     @abstractmethod
     def fit(self, columns: NumberColumns) -> None:
         """Set the buffers from the training set's values."""
+
+
+class RateFitted(nn.Module):
+    """A module whose biases begin at the tasks' base rates, so that the first steps do not learn them."""
+
+    @abstractmethod
+    def fit_rates(self, rates: Mapping[str, float]) -> None:
+        """Set the biases; ``rates`` are probabilities by task."""
+
+
+def log_odds(rate: float) -> float:
+    """Return log(p / (1 - p)), with p kept within [0.0001, 0.9999]."""
+    kept = min(max(rate, 1e-4), 1 - 1e-4)
+    return math.log(kept / (1 - kept))
 
 
 class RankerConfig(Protocol):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bowerbird.models.task import Task
 from bowerbird.plan.block import FeatureBlock, Ragged
 from bowerbird.plan.spec import Feature, Node, Plan, SequenceField, Slot
+from bowerbird.samples.manifest import DayCount, LabelSummary, SampleManifest
 
 TASKS = (Task("click"), Task("long", given="click"))
 
@@ -116,3 +122,77 @@ class World:
             {"query": keys(self.likes[owner] + 30_000)},
             self.random.exponential(600, len(owner)).astype(np.float32),
         )
+
+
+DAYS = ("2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04")
+
+
+def write_samples(folder: Path, rows_per_day: int = 600, seed: int = 0, days: tuple[str, ...] = DAYS) -> Path:
+    """Write a sample folder as ``bowerbird samples`` does; the last day's latest labels are immature."""
+    world = World(seed)
+    plan = synthetic_plan()
+    counts = []
+    for day in days:
+        block, labels, user, item = world.draw(rows_per_day)
+        start = int(np.datetime64(day, "us").astype(np.int64))
+        time = np.sort(start + world.random.integers(0, 86_400_000_000, rows_per_day))
+        immature = np.arange(rows_per_day) >= (rows_per_day * 9 // 10 if day == days[-1] else rows_per_day)
+        table = _table(plan, block, labels, immature, user, item, time)
+        target = folder / f"date={day}"
+        target.mkdir(parents=True)
+        pq.write_table(table, target / "part-0.parquet")
+        counts.append(DayCount(day, rows_per_day))
+    (folder / "plan.json").write_bytes(plan.to_json())
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(_manifest(folder.name, plan, counts)))
+    return folder
+
+
+def _manifest(name: str, plan: Plan, days: list[DayCount]) -> SampleManifest:
+    rows = sum(day.rows for day in days)
+    return SampleManifest(
+        name=name,
+        project=plan.project,
+        plan=plan.fingerprint,
+        aggregates=[],
+        rows=rows,
+        exposures=rows,
+        negative_rate=1.0,
+        first_lsn=0,
+        last_lsn=rows,
+        first_time=0,
+        last_time=0,
+        log_size=rows,
+        labels=[LabelSummary(task.name, rows, 0, 0, task.given) for task in TASKS],
+        days=days,
+        features=[feature.name for feature in plan.features],
+        files={},
+        created="2026-01-05T00:00:00",
+    )
+
+
+def _table(
+    plan: Plan,
+    block: FeatureBlock,
+    labels: dict[str, np.ndarray],
+    immature: np.ndarray,
+    user: np.ndarray,
+    item: np.ndarray,
+    time: np.ndarray,
+) -> pa.Table:
+    columns: dict[str, object] = {
+        "lsn": np.arange(len(time)),
+        "read_lsn": np.arange(len(time)),
+        "time": time,
+        "user": user,
+        "item": item,
+        "exposure_id": [str(row) for row in range(len(time))],
+        "weight": np.ones(len(time), np.float32),
+    }
+    for name, values in labels.items():
+        columns[f"label.{name}"] = pa.array(values.astype(np.int8), mask=immature)
+    for name, values in (*block.categories.items(), *block.numbers.items()):
+        columns[f"f.{name}"] = pa.array(values)
+    for name, ragged in block.sequences.items():
+        for field, values in (*ragged.fields.items(), ("age", ragged.age)):
+            columns[f"f.{name}.{field}"] = pa.ListArray.from_arrays(ragged.offsets.astype(np.int32), values)
+    return pa.table(columns)

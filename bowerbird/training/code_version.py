@@ -1,0 +1,26 @@
+"""Which code trained a model."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_ROOMS = ("plan", "kernels", "embedding", "models", "training", "bundles")
+
+
+@functools.cache
+def code_version() -> str:
+    """Return the package's version and 12 hexadecimal digits of the sources that shape a model."""
+    try:
+        number = version("bowerbird")
+    except PackageNotFoundError:
+        number = "0"
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    for room in _ROOMS:
+        for file in sorted((package / room).rglob("*.py")):
+            digest.update(file.relative_to(package).as_posix().encode())
+            digest.update(file.read_bytes())
+    return f"{number}+{digest.hexdigest()[:12]}"

@@ -1,0 +1,63 @@
+"""How a model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import msgspec
+
+from bowerbird.errors import InputError
+from bowerbird.models.zoo import nearest
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """Options of the trainer, alike for every PyTorch model."""
+
+    epochs: int = 5
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    """Decoupled L2 on dense matrices (Loshchilov and Hutter, 2019)."""
+    embedding_decay: float = 0.01
+    """Decoupled L2 on whole tables at each step; tables with sparse gradients have none."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = 100
+    clip_norm: float = 1.0
+    """Largest norm of all dense gradients together; 0 does not clip."""
+    average: float = 0.998
+    """Decay of the exponential average of the weights, which is what is evaluated and kept; 0 for none."""
+    metric: Literal["auc", "log_loss"] = "auc"
+    """What early stopping watches on validation, averaged over tasks."""
+    patience: int = 2
+    """Evaluations without improvement before training stops."""
+    evaluations_per_epoch: int = 1
+    checkpoint_steps: int = 1000
+    precision: Precision = "auto"
+    """Arithmetic of the dense part; ``auto`` measures and takes bfloat16 where it is clearly faster."""
+    shuffle: bool = True
+    """False trains in time order."""
+    task_weights: dict[str, float] = field(default_factory=dict)
+    """Factor on each task's loss; 1 where absent."""
+
+
+MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "lr": {"learning_rate": 0.02, "embedding_decay": 0.001, "weight_decay": 0.0},
+}
+"""Options that suit a model better than the trainer's own defaults."""
+
+
+def trainer_config(values: Mapping[str, Any]) -> TrainerConfig:
+    """Return a trainer's configuration from plain data; raises InputError for an unknown option or value."""
+    options = [item.name for item in fields(TrainerConfig)]
+    for option in values:
+        if option not in options:
+            raise InputError(f"The trainer has no option {option!r}.", nearest(option, options))
+    try:
+        return msgspec.convert(dict(values), TrainerConfig)
+    except msgspec.ValidationError as error:
+        raise InputError(f"An option of the trainer has a wrong value: {error}.") from error

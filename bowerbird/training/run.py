@@ -1,0 +1,242 @@
+"""A training run from samples to a calibrated, measured model in a folder."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from bowerbird.bundles.atomic import write_file
+from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.errors import InputError
+from bowerbird.models.zoo import model_config
+from bowerbird.plan.spec import Plan
+from bowerbird.training.calibration import fit_calibration
+from bowerbird.training.code_version import code_version
+from bowerbird.training.config import MODEL_DEFAULTS, trainer_config
+from bowerbird.training.dataset import SampleFolder
+from bowerbird.training.encoded import base_rates, encode_samples
+from bowerbird.training.held_out import read_range, score_range
+from bowerbird.training.key_counts import count_keys
+from bowerbird.training.lightgbm_model import train_trees
+from bowerbird.training.progress import Reporter, Silent
+from bowerbird.training.report import Report
+from bowerbird.training.run_record import (
+    CALIBRATION_FILE,
+    METRICS_FILE,
+    PLAN_FILE,
+    RunRecord,
+    RunSettings,
+    read_run,
+    write_run,
+)
+from bowerbird.training.split import choose_split
+from bowerbird.training.trained import (
+    LIGHTGBM,
+    Trained,
+    TrainedNetwork,
+    build_network,
+    load_weights,
+)
+from bowerbird.training.trainer import FitResult, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What to train. Dates are ``YYYY-MM-DD``, ``validation`` and ``test`` also ``FIRST:LAST``.
+
+    ``options``, ``embedding`` and ``trainer`` override the model's, the tables' and the trainer's defaults.
+    ``from_run`` starts from an earlier run's weights, model and tables; new keys get new rows.
+    """
+
+    samples: Path
+    runs_folder: Path
+    model: str = "din"
+    since: str | None = None
+    until: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    seed: int = 0
+    from_run: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    embedding: Mapping[str, Any] = field(default_factory=dict)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run: its folder, record, and metrics by ``validation`` and, where given, ``test``."""
+
+    folder: Path
+    record: RunRecord
+    metrics: dict[str, Report]
+
+
+def train_model(request: TrainRequest, reporter: Reporter | None = None) -> TrainResult:
+    """Start a run and train it to its end.
+
+    Raises NotFoundError, CorruptionError or InputError for samples or settings that cannot be used.
+    """
+    samples = SampleFolder(request.samples)
+    settings = _settings(request, samples)
+    created = datetime.datetime.now(datetime.UTC)
+    identifier = f"{created:%Y%m%d-%H%M%S}-{settings.model}-{secrets.token_hex(2)}"
+    folder = request.runs_folder / identifier
+    record = RunRecord(identifier, settings, code_version(), created.isoformat(timespec="seconds"))
+    write_run(folder, record)
+    write_file(folder / PLAN_FILE, samples.plan.to_json())
+    return _run(folder, record, samples, reporter or Silent())
+
+
+def resume_training(samples: Path, folder: Path, reporter: Reporter | None = None) -> TrainResult:
+    """Go on with an interrupted run; the outcome is that of a run that was never interrupted.
+
+    ``samples`` is the folder of sample datasets. Raises InputError when the samples have changed since.
+    """
+    record = read_run(folder)
+    dataset = SampleFolder(samples / record.settings.samples)
+    if dataset.sha256 != record.settings.samples_sha256:
+        raise InputError(
+            f"The samples {dataset.manifest.name!r} have changed since run {record.id} began.",
+            "Start a new run with `bowerbird train`.",
+        )
+    return _run(folder, record, dataset, reporter or Silent())
+
+
+def _settings(request: TrainRequest, samples: SampleFolder) -> RunSettings:
+    split = choose_split(samples.days, request.since, request.until, request.validation, request.test)
+    base = RunSettings(
+        model=request.model,
+        samples=request.samples.name,
+        samples_sha256=samples.sha256,
+        plan=samples.plan.fingerprint,
+        tasks=list(samples.tasks),
+        split=split,
+        seed=request.seed,
+        from_run=request.from_run,
+    )
+    if request.model == LIGHTGBM and request.from_run is None:
+        return msgspec.structs.replace(base, options=dict(request.options))
+    model, options, embedding = request.model, request.options, request.embedding
+    if request.from_run is not None:
+        model, options, embedding = _earlier(request, samples.plan)
+    config = model_config(model, options)
+    tables = {"dimension": config.dimension, **embedding}
+    trainer = {**MODEL_DEFAULTS.get(model, {}), **request.trainer}
+    return msgspec.structs.replace(
+        base,
+        model=model,
+        options=msgspec.to_builtins(config),
+        embedding=msgspec.to_builtins(_embedding_config(tables)),
+        trainer=msgspec.to_builtins(trainer_config(trainer)),
+    )
+
+
+def _embedding_config(values: Mapping[str, Any]) -> EmbeddingCollection.Config:
+    try:
+        return msgspec.convert(dict(values), EmbeddingCollection.Config)
+    except msgspec.ValidationError as error:
+        raise InputError(f"An option of the embedding tables has a wrong value: {error}.") from error
+
+
+def _earlier(request: TrainRequest, plan: Plan) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+    folder = request.runs_folder / str(request.from_run)
+    earlier = read_run(folder)
+    if earlier.status != "done" or earlier.settings.model == LIGHTGBM:
+        raise InputError(
+            f"Run {earlier.id} ({earlier.settings.model}, {earlier.status}) cannot be continued from.",
+            "Name a finished run of a PyTorch model.",
+        )
+    if Plan.from_json((folder / PLAN_FILE).read_bytes()).features != plan.features:
+        raise InputError(
+            f"The features have changed since run {earlier.id}.",
+            "Train from the beginning, without --from-run.",
+        )
+    return earlier.settings.model, earlier.settings.options, earlier.settings.embedding
+
+
+def _run(folder: Path, record: RunRecord, samples: SampleFolder, reporter: Reporter) -> TrainResult:
+    started = time.perf_counter()
+    settings = record.settings
+    trained: Trained
+    if settings.model == LIGHTGBM:
+        trained = _train_trees(settings, samples, reporter)
+        done = record
+    else:
+        trained, fit = _train_network(folder, settings, samples, reporter)
+        done = msgspec.structs.replace(
+            record, precision=fit.precision, steps=fit.steps, best_step=fit.best_step
+        )
+    trained.save(folder)
+    metrics = _measure(folder, settings, samples, trained)
+    seconds = time.perf_counter() - started
+    done = msgspec.structs.replace(done, status="done", seconds=round(seconds, 3))
+    write_run(folder, done)
+    return TrainResult(folder, done, metrics)
+
+
+def _train_trees(settings: RunSettings, samples: SampleFolder, reporter: Reporter) -> Trained:
+    split = settings.split
+    return train_trees(
+        samples.plan,
+        tuple(settings.tasks),
+        read_range(samples, split.train),
+        read_range(samples, split.validation),
+        settings.options,
+        settings.seed,
+        reporter,
+    )
+
+
+def _train_network(
+    folder: Path, settings: RunSettings, samples: SampleFolder, reporter: Reporter
+) -> tuple[Trained, FitResult]:
+    split = settings.split
+    torch.manual_seed(settings.seed)
+    network = build_network(samples.plan, settings)
+    if settings.from_run is not None:
+        load_weights(network, folder.parent / settings.from_run)
+    network.collection.admit(count_keys(samples.plan, samples.read(split.train.since, split.train.until)))
+    train = encode_samples(network.collection, samples.read(split.train.since, split.train.until))
+    held = encode_samples(network.collection, samples.read(split.validation.since, split.validation.until))
+    if settings.from_run is None:
+        network.model.fit_numbers(train.number_columns())
+        network.model.fit_rates(base_rates(train))
+    reporter.say(f"{len(train):,} samples to train on ({split.train}), {len(held):,} to validate")
+    trainer = Trainer(
+        network,
+        train,
+        held,
+        trainer_config(settings.trainer),
+        folder,
+        seed=settings.seed,
+        fingerprint=settings.fingerprint,
+        reporter=reporter,
+    )
+    fit = trainer.fit()
+    return TrainedNetwork(network), fit
+
+
+def _measure(
+    folder: Path, settings: RunSettings, samples: SampleFolder, trained: Trained
+) -> dict[str, Report]:
+    split = settings.split
+    validation = score_range(samples, split.validation, trained)
+    calibrations: Calibrations = {
+        task: fit_calibration(logits, validation.labels[task], validation.weight, validation.user)
+        for task, logits in validation.logits.items()
+    }
+    metrics = {"validation": validation.report(calibrations)}
+    if split.test is not None:
+        metrics["test"] = score_range(samples, split.test, trained).report(calibrations)
+    write_file(folder / CALIBRATION_FILE, calibrations_to_json(calibrations))
+    write_file(folder / METRICS_FILE, msgspec.json.format(msgspec.json.encode(metrics)))
+    return metrics

@@ -1,0 +1,142 @@
+"""A trained model as a run keeps it and as a bundle takes it, of either kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+import numpy as np
+import torch
+
+from bowerbird.bundles.arrays import AnyArray, pack_arrays, read_arrays, unpack_arrays
+from bowerbird.bundles.atomic import write_file
+from bowerbird.bundles.bundle import GRAPH, WEIGHTS
+from bowerbird.bundles.program import unpack_program
+from bowerbird.bundles.scorer import DenseModel, LogitModel, Logits, TreeModel, import_lightgbm
+from bowerbird.bundles.write import torch_files, tree_files
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.models.tree_columns import TreeColumns
+from bowerbird.models.zoo import model_config
+from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.spec import Plan
+from bowerbird.training.network import Network
+from bowerbird.training.run_record import RunSettings
+
+TABLES_FILE = "tables.safetensors"
+DENSE_FILE = "dense.safetensors"
+TREES_FILE = "trees.json"
+CODES_FILE = "codes.safetensors"
+LIGHTGBM = "lightgbm"
+
+
+class Trained(Protocol):
+    """A trained model."""
+
+    @property
+    def kind(self) -> Literal["torch", "lightgbm"]:
+        """Which loader a bundle needs."""
+        ...
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return logits by task, as computed where it was trained."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the run's files."""
+
+    def bundle_files(self) -> dict[str, bytes]:
+        """Return a bundle's files."""
+        ...
+
+    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+        """Return the model that a server makes of ``bundle_files``."""
+        ...
+
+
+class TrainedNetwork:
+    """Tables and a dense module."""
+
+    kind: Literal["torch", "lightgbm"] = "torch"
+
+    def __init__(self, network: Network) -> None:
+        self.network = network.eval()
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return eager PyTorch's logits by task."""
+        with torch.inference_mode():
+            outputs = self.network.model(self.network.collection(block))
+        return {task: values.numpy() for task, values in outputs.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write tables and dense weights."""
+        write_file(folder / TABLES_FILE, pack_arrays(self.network.collection.export_arrays()))
+        state = {name: value.detach().numpy() for name, value in self.network.model.state_dict().items()}
+        write_file(folder / DENSE_FILE, pack_arrays(state))
+
+    def bundle_files(self) -> dict[str, bytes]:
+        """Return tables, graph and weights."""
+        return torch_files(self.network.collection, self.network.model)
+
+    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+        """Return the exported program behind the same tables."""
+        program = unpack_program(files[GRAPH], unpack_arrays(files[WEIGHTS]))
+        return DenseModel(self.network.collection, program)
+
+
+class TrainedTrees:
+    """LightGBM boosters, kept as text."""
+
+    kind: Literal["torch", "lightgbm"] = "lightgbm"
+
+    def __init__(self, columns: TreeColumns, boosters: Mapping[str, str]) -> None:
+        self.columns = columns
+        self.boosters = boosters
+        lightgbm = import_lightgbm()
+        models = {task: lightgbm.Booster(model_str=text) for task, text in boosters.items()}
+        self._model = TreeModel(columns, models)
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return raw scores by task."""
+        return self._model.logits(block)
+
+    def save(self, folder: Path) -> None:
+        """Write codes and boosters."""
+        write_file(folder / CODES_FILE, pack_arrays(self.columns.export_arrays()))
+        write_file(folder / TREES_FILE, msgspec.json.encode(dict(self.boosters)))
+
+    def bundle_files(self) -> dict[str, bytes]:
+        """Return codes and boosters."""
+        return tree_files(self.columns, self.boosters)
+
+    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+        """Return the boosters read back."""
+        return TrainedTrees(self.columns, self.boosters)._model
+
+
+def build_network(plan: Plan, settings: RunSettings) -> Network:
+    """Return a freshly initialised network of a run's settings."""
+    config = msgspec.convert(settings.embedding, EmbeddingCollection.Config)
+    collection = config.build(plan)
+    model = model_config(settings.model, settings.options).build(collection.inputs, tuple(settings.tasks))
+    return Network(collection, model)
+
+
+def load_trained(folder: Path, plan: Plan, settings: RunSettings) -> Trained:
+    """Read a finished run's model."""
+    if settings.model == LIGHTGBM:
+        columns = TreeColumns(plan, minimum_count=1)
+        columns.import_arrays(read_arrays(folder / CODES_FILE))
+        boosters = msgspec.json.decode((folder / TREES_FILE).read_bytes(), type=dict[str, str])
+        return TrainedTrees(columns, boosters)
+    network = build_network(plan, settings)
+    load_weights(network, folder)
+    return TrainedNetwork(network)
+
+
+def load_weights(network: Network, folder: Path) -> None:
+    """Set a network's tables and dense weights from a run's files."""
+    network.collection.import_arrays(read_arrays(folder / TABLES_FILE))
+    arrays: dict[str, AnyArray] = read_arrays(folder / DENSE_FILE)
+    network.model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})

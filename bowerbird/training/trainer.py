@@ -1,0 +1,234 @@
+"""The training loop: steps, evaluations, early stopping, checkpoints, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bowerbird.bundles.arrays import AnyArray
+from bowerbird.bundles.calibrate import logistic
+from bowerbird.errors import CorruptionError, InputError
+from bowerbird.training.averaging import WeightAverage
+from bowerbird.training.checkpoint import (
+    Checkpoint,
+    LoopState,
+    load_checkpoint,
+    load_optimisers,
+    optimiser_arrays,
+    save_checkpoint,
+)
+from bowerbird.training.config import TrainerConfig
+from bowerbird.training.curve import Curve, Evaluation
+from bowerbird.training.encoded import Batch, EncodedSamples, Indices
+from bowerbird.training.losses import batch_loss
+from bowerbird.training.metrics import auc, log_loss
+from bowerbird.training.network import Network
+from bowerbird.training.optimisers import build_optimisers, learning_rate_factor, set_learning_rate
+from bowerbird.training.precision import autocast, choose_precision
+from bowerbird.training.progress import Reporter, Silent
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How training ended: the best value of the watched metric, its step, all steps and the arithmetic."""
+
+    best: float
+    best_step: int
+    steps: int
+    precision: str
+
+
+class Trainer:
+    """Trains a network on samples in memory and leaves the best weights in it.
+
+    A checkpoint in ``folder`` is resumed, bit for bit: weights, averages, optimisers, random state, data
+    order and early stopping. ``fingerprint`` says what is being trained; a checkpoint of something else is
+    refused with a CorruptionError.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        train: EncodedSamples,
+        validation: EncodedSamples,
+        config: TrainerConfig,
+        folder: Path,
+        *,
+        seed: int,
+        fingerprint: str = "",
+        reporter: Reporter | None = None,
+    ) -> None:
+        self.network = network
+        self.train = train
+        self.validation = validation
+        self.config = config
+        self.folder = folder
+        self.seed = seed
+        self.reporter = reporter or Silent()
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        self.steps = self.steps_per_epoch * config.epochs
+        self.optimisers = build_optimisers(network, config)
+        self.average = WeightAverage(network, config.average)
+        self.best: dict[str, AnyArray] = {}
+        self.state = LoopState(fingerprint, "")
+
+    def fit(self) -> FitResult:
+        """Train to the end or to early stopping; raises InputError when the loss is not finite."""
+        self._restore()
+        curve = Curve(self.folder, self.state.step)
+        self.reporter.start(self.steps, self.state.step)
+        while self.state.step < self.steps and not self.state.finished:
+            self._run_epoch(curve)
+        if self.best:
+            self.network.load_arrays(self.best)
+        self.network.eval()
+        best = float("nan") if self.state.best is None else self.state.best
+        return FitResult(best, self.state.best_step, self.state.step, self.state.precision)
+
+    def _run_epoch(self, curve: Curve) -> None:
+        epoch, first = divmod(self.state.step, self.steps_per_epoch)
+        started, done = time.perf_counter(), 0
+        self.network.train()
+        for batch in self.train.batches(self._order(epoch), self.config.batch_size, first):
+            loss = self._step(batch)
+            done += len(batch.weight)
+            rate = done / (time.perf_counter() - started)
+            self.reporter.advance(self.state.step, loss, rate)
+            if self._evaluation_is_due():
+                curve.append(self._evaluate(rate))
+                self._save()
+            elif self.state.step % self.config.checkpoint_steps == 0:
+                self._save()
+            if self.state.finished:
+                return
+
+    def _step(self, batch: Batch) -> float:
+        state = self.state
+        rate = self.config.learning_rate * learning_rate_factor(self.config, state.step, self.steps)
+        set_learning_rate(self.optimisers, rate)
+        with autocast(state.precision):
+            logits = self.network(batch.rows)
+        loss = batch_loss(logits, batch, self.config.task_weights)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._not_finite(value, batch)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._clip()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.average.update(state.step)
+        state.step += 1
+        state.loss_sum += value
+        state.loss_steps += 1
+        return value
+
+    def _clip(self) -> None:
+        if self.config.clip_norm:
+            dense = [value for value in self.network.parameters() if value.grad is not None]
+            dense = [value for value in dense if value.grad is not None and not value.grad.is_sparse]
+            torch.nn.utils.clip_grad_norm_(dense, self.config.clip_norm)
+
+    def _order(self, epoch: int) -> Indices:
+        if not self.config.shuffle:
+            return np.argsort(self.train.time, kind="stable")
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
+
+    def _evaluation_is_due(self) -> bool:
+        within = (self.state.step - 1) % self.steps_per_epoch + 1
+        every = max(1, self.steps_per_epoch // self.config.evaluations_per_epoch)
+        return within == self.steps_per_epoch or (
+            within % every == 0 and self.steps_per_epoch - within >= every
+        )
+
+    def _evaluate(self, rate: float) -> Evaluation:
+        state = self.state
+        with self.average.applied():
+            metrics = self._validation_metrics()
+            value = float(np.mean([values[self.config.metric] for values in metrics.values()]))
+            better = state.best is None or (
+                value > state.best if self.config.metric == "auc" else value < state.best
+            )
+            if better:
+                self.best = self.network.arrays()
+        if better:
+            state.best, state.best_step, state.unimproved = value, state.step, 0
+        else:
+            state.unimproved += 1
+            state.finished = state.unimproved >= self.config.patience
+        evaluation = Evaluation(
+            step=state.step,
+            epoch=state.step / self.steps_per_epoch,
+            loss=state.loss_sum / max(state.loss_steps, 1),
+            value=value,
+            metrics=metrics,
+            learning_rate=self.config.learning_rate
+            * learning_rate_factor(self.config, state.step, self.steps),
+            rate=rate,
+        )
+        state.loss_sum, state.loss_steps = 0.0, 0
+        self.reporter.evaluated(evaluation)
+        return evaluation
+
+    def _validation_metrics(self) -> dict[str, dict[str, float]]:
+        metrics = {}
+        weight = self.validation.weight.astype(np.float64)
+        for task, logits in self.network.logits(self.validation).items():
+            label = self.validation.labels[task]
+            mature = ~np.isnan(label)
+            score = logistic(logits[mature].astype(np.float64))
+            args = (label[mature].astype(np.float64), score, weight[mature])
+            metrics[task] = {"auc": auc(*args), "log_loss": log_loss(*args)}
+        return metrics
+
+    def _save(self) -> None:
+        groups = {
+            "weights": self.network.arrays(),
+            "average": self.average.arrays(),
+            "optimiser": optimiser_arrays(self.optimisers),
+            "best": self.best,
+        }
+        save_checkpoint(self.folder, Checkpoint(self.state, groups))
+
+    def _restore(self) -> None:
+        checkpoint = load_checkpoint(self.folder)
+        if checkpoint is None:
+            first = self.train.batch(np.arange(min(self.config.batch_size, len(self.train))))
+            self.state.precision = choose_precision(self.network, first, self.config.precision)
+            return
+        if checkpoint.state.fingerprint != self.state.fingerprint:
+            raise CorruptionError(
+                f"The checkpoint in {self.folder} is of {checkpoint.state.fingerprint!r}, "
+                f"not of {self.state.fingerprint!r}.",
+                "Resume with the same samples and options, or start a new run.",
+            )
+        self.network.load_arrays(checkpoint.groups["weights"])
+        self.average.load_arrays(checkpoint.groups["average"])
+        load_optimisers(self.optimisers, checkpoint.groups["optimiser"])
+        self.best = checkpoint.groups.get("best", {})
+        self.state = checkpoint.state
+
+    def _not_finite(self, value: float, batch: Batch) -> InputError:
+        epoch, within = divmod(self.state.step, self.steps_per_epoch)
+        features = self.network.collection(batch.rows)
+        broken = [name for name, tensor in features.items() if _is_broken(tensor)]
+        cause = (
+            f"feature {broken[0]!r} has a value that is not finite" if broken else "no feature is to blame"
+        )
+        return InputError(
+            f"The loss became {value} in epoch {epoch}, batch {within}: {cause}.",
+            "Clip or repair that feature." if broken else "Lower learning_rate, or raise warmup_steps.",
+        )
+
+
+def _is_broken(tensor: torch.Tensor) -> bool:
+    """Say whether a tensor is infinite anywhere, or everywhere unknown (NaN alone marks unknown numbers)."""
+    if not tensor.is_floating_point():
+        return False
+    return bool(torch.isinf(tensor).any()) or (tensor.dim() != 1 and bool(torch.isnan(tensor).all()))
