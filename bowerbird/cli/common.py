@@ -39,6 +39,8 @@ def instant(text: str | None) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"{text!r} is not a date.", "Write 2024-05-01 or 2024-05-01T12:00:00+02:00.") from error
+        raise InputError(
+            f"{text!r} is not a date.", "Write 2024-05-01 or 2024-05-01T12:00:00+02:00."
+        ) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1_000_000)

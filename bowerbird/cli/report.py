@@ -22,7 +22,9 @@ def report_command(workspace: Workspace, since: str | None) -> None:
     """
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("replaying")
-        report = make_report(workspace, instant(since), lambda n: bar.update(task, description=f"replayed {n:,} slates"))
+        report = make_report(
+            workspace, instant(since), lambda n: bar.update(task, description=f"replayed {n:,} slates")
+        )
     console.print(describe_report(report), markup=False, soft_wrap=True)
     console.print(f"Written to {write_report(workspace, report)}", markup=False)
     if not report.parity.holds:

@@ -7,19 +7,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bowerbird.cli.common import console, instant, project_option
 from bowerbird.declare.workspace import Workspace
+from bowerbird.monitoring.report import read_points
 from bowerbird.plan.check import require_valid
 from bowerbird.samples.build import build_samples
 from bowerbird.samples.report import describe
-from bowerbird.monitoring.report import read_points
 
 
 @click.command("samples")
 @click.option("--name", default="default", show_default=True, help="Name of the dataset.")
 @click.option("--since", metavar="DATE", help="First exposure to take.")
 @click.option("--until", metavar="DATE", help="Take exposures before this.")
-@click.option("--negatives", default=1.0, show_default=True, help="Share of exposures without a positive to keep.")
+@click.option(
+    "--negatives", default=1.0, show_default=True, help="Share of exposures without a positive to keep."
+)
 @project_option
-def samples_command(workspace: Workspace, name: str, since: str | None, until: str | None, negatives: float) -> None:
+def samples_command(
+    workspace: Workspace, name: str, since: str | None, until: str | None, negatives: float
+) -> None:
     """Replay the log into training samples and describe them."""
     require_valid(workspace.project)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

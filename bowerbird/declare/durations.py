@@ -20,5 +20,7 @@ def microseconds(duration: str) -> int:
     """Return a duration in microseconds; raises ValueError that names the accepted units."""
     found = _PATTERN.match(duration) if isinstance(duration, str) else None
     if found is None:
-        raise ValueError(f"{duration!r} is not a duration; write a number and one of {', '.join(MICROSECONDS)}")
+        raise ValueError(
+            f"{duration!r} is not a duration; write a number and one of {', '.join(MICROSECONDS)}"
+        )
     return round(float(found[1]) * MICROSECONDS[found[2]])

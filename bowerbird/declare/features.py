@@ -237,12 +237,16 @@ def count(events: Events, by: Keys = (), window: Window = "all") -> Aggregate:
     return Aggregate("count", _events(events), _keys(by), window)
 
 
-def total(events: Events, value: ColumnRef, by: Keys = (), window: Window = "all", scale: int = 1000) -> Aggregate:
+def total(
+    events: Events, value: ColumnRef, by: Keys = (), window: Window = "all", scale: int = 1000
+) -> Aggregate:
     """Return the sum of a NUMBER column, in fixed point with ``scale`` steps per unit."""
     return Aggregate("sum", _events(events), _keys(by), window, value, scale)
 
 
-def mean(events: Events, value: ColumnRef, by: Keys = (), window: Window = "all", scale: int = 1000) -> Aggregate:
+def mean(
+    events: Events, value: ColumnRef, by: Keys = (), window: Window = "all", scale: int = 1000
+) -> Aggregate:
     """Return the mean of a NUMBER column over past events; NaN where there was none."""
     return Aggregate("mean", _events(events), _keys(by), window, value, scale)
 
@@ -274,6 +278,8 @@ def sequence(events: Events, by: Keys, length: int, fields: Sequence[KeyPart]) -
     return SequenceOf(_events(events), _keys(by), length, tuple(fields))
 
 
-def match(sequence_of: SequenceOf, field: KeyPart, candidate: KeyPart | None = None, what: str = "count") -> Match:
+def match(
+    sequence_of: SequenceOf, field: KeyPart, candidate: KeyPart | None = None, what: str = "count"
+) -> Match:
     """Return how often, or how long ago, the candidate's value stands in a sequence's field."""
     return Match(sequence_of, field, field if candidate is None else candidate, what)

@@ -149,14 +149,18 @@ def _load_settings(file: Path) -> Settings:
     try:
         return msgspec.toml.decode(file.read_bytes(), type=Settings)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise InputError(f"{file}: {error}.", "See docs/reference/settings.md for what may stand there.") from error
+        raise InputError(
+            f"{file}: {error}.", "See docs/reference/settings.md for what may stand there."
+        ) from error
 
 
 def _load_project(file: Path) -> Project:
     module = _run_module(file)
     project = getattr(module, "project", None)
     if not isinstance(project, Project):
-        raise DeclarationError([Problem(str(file), 1, "`project` is not defined.", "Write `project = Project(...)`.")])
+        raise DeclarationError(
+            [Problem(str(file), 1, "`project` is not defined.", "Write `project = Project(...)`.")]
+        )
     return project
 
 

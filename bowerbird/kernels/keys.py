@@ -54,11 +54,9 @@ def key_cross(keys: list[int]) -> int:
 
 def keys_of_integers(values: npt.NDArray[np.int64]) -> Keys:
     """Return uint64 [n] keys of int64 [n] values."""
-    keys: Keys = _native.keys_of_integers(np.ascontiguousarray(values, dtype=np.int64))
-    return keys
+    return _native.keys_of_integers(np.ascontiguousarray(values, dtype=np.int64))
 
 
 def keys_of_texts(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Keys:
     """Return uint64 [n] keys of n texts: bytes end to end, text i is ``[offsets[i]:offsets[i + 1]]``."""
-    keys: Keys = _native.keys_of_texts(data, offsets)
-    return keys
+    return _native.keys_of_texts(data, offsets)

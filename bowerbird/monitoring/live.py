@@ -107,7 +107,9 @@ def _versions(
             weight = np.ones(len(rows))
             metrics = measure(truth, np.array(scores), weight, users[rows]) if mature.any() else None
             rate = float(outcome[mature].mean()) if mature.any() else float("nan")
-            found.append(VersionMetrics(model, version, label, len(rows), int((~mature).sum()), rate, metrics))
+            found.append(
+                VersionMetrics(model, version, label, len(rows), int((~mature).sum()), rate, metrics)
+            )
     return found
 
 
@@ -124,11 +126,15 @@ def _calibration(
     return {label: _groups(np.array(scores[label]), np.array(truths[label]), groups) for label in scores}
 
 
-def _groups(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], groups: int) -> list[tuple[float, float, int]]:
+def _groups(
+    scores: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], groups: int
+) -> list[tuple[float, float, int]]:
     mature = truth != IMMATURE
     order = np.argsort(scores[mature], kind="stable")
     parts = np.array_split(order, groups)
     ordered_scores, ordered_truth = scores[mature], truth[mature]
     return [
-        (float(ordered_scores[part].mean()), float(ordered_truth[part].mean()), len(part)) for part in parts if len(part)
+        (float(ordered_scores[part].mean()), float(ordered_truth[part].mean()), len(part))
+        for part in parts
+        if len(part)
     ]

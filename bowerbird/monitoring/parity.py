@@ -58,7 +58,9 @@ class ParityReport(msgspec.Struct, frozen=True):
         return self.values == self.equal_values and self.scores == self.scores_within_tolerance
 
 
-def check_parity(workspace: Workspace, slates: Iterable[Slate], progress: Callable[[int], None] | None = None) -> ParityReport:
+def check_parity(
+    workspace: Workspace, slates: Iterable[Slate], progress: Callable[[int], None] | None = None
+) -> ParityReport:
     """Replay the log to each slate's LSN and compare features bit for bit and scores within 1e-5."""
     by_version: dict[tuple[str, int], list[Slate]] = defaultdict(list)
     for slate in slates:
@@ -112,7 +114,9 @@ def _read(engine: Engine, encoder: Encoder, slate: Slate) -> FeatureBlock:
     return engine.read(slate.time, request, encoder.encode_items(slate.candidates))
 
 
-def _scores(scorer: Scorer, given: GivenFeatures, slate: Slate, block: FeatureBlock) -> dict[str, npt.NDArray[np.float64]]:
+def _scores(
+    scorer: Scorer, given: GivenFeatures, slate: Slate, block: FeatureBlock
+) -> dict[str, npt.NDArray[np.float64]]:
     if not slate.candidates:
         return {}
     return scorer.score(given.apply(block, slate.given, slate.candidate_given, len(slate.candidates)))
@@ -146,7 +150,11 @@ class _Tally:
             self._compare_column(slate, name, logged.get(name), again.get(name))
 
     def _compare_column(
-        self, slate: Slate, name: str, logged: npt.NDArray[np.generic] | None, again: npt.NDArray[np.generic] | None
+        self,
+        slate: Slate,
+        name: str,
+        logged: npt.NDArray[np.generic] | None,
+        again: npt.NDArray[np.generic] | None,
     ) -> None:
         if logged is None or again is None or logged.shape != again.shape or logged.dtype != again.dtype:
             self.values += max(1, 0 if again is None else len(again))
@@ -171,5 +179,12 @@ class _Tally:
 
     def report(self) -> ParityReport:
         return ParityReport(
-            self.slates, self.values, self.equal, self.scores, self.largest, self.near, self.unknown, self.examples
+            self.slates,
+            self.values,
+            self.equal,
+            self.scores,
+            self.largest,
+            self.near,
+            self.unknown,
+            self.examples,
         )

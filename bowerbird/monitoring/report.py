@@ -25,7 +25,9 @@ class Report(msgspec.Struct, frozen=True):
     parity: ParityReport
 
 
-def make_report(workspace: Workspace, since: int | None = None, progress: Callable[[int], None] | None = None) -> Report:
+def make_report(
+    workspace: Workspace, since: int | None = None, progress: Callable[[int], None] | None = None
+) -> Report:
     """Read the slates served since a time (microseconds) and judge them; nothing is written."""
     live = measure_live(workspace, _slates(workspace, since))
     parity = check_parity(workspace, _slates(workspace, since), progress)
@@ -38,7 +40,9 @@ def read_points(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _slates(workspace: Workspace, since: int | None) -> Iterable[Slate]:
-    return (slate for slate in iterate_slates(workspace.slates_folder) if since is None or slate.time >= since)
+    return (
+        slate for slate in iterate_slates(workspace.slates_folder) if since is None or slate.time >= since
+    )
 
 
 def write_report(workspace: Workspace, report: Report) -> Path:
@@ -52,8 +56,13 @@ def write_report(workspace: Workspace, report: Report) -> Path:
 def describe_report(report: Report) -> str:
     """Return the report as plain text for a person."""
     live, parity = report.live, report.parity
-    lines = [f"{live.slates:,} slates, {live.exposures:,} exposures reported for them ({live.unmatched:,} unmatched)"]
-    lines += ["", f"{'version':<20} {'label':<12} {'exposures':>9} {'rate':>7} {'AUC':>7} {'PCOC':>6} {'NE':>6} {'ECE':>6}"]
+    lines = [
+        f"{live.slates:,} slates, {live.exposures:,} exposures reported for them ({live.unmatched:,} unmatched)"
+    ]
+    lines += [
+        "",
+        f"{'version':<20} {'label':<12} {'exposures':>9} {'rate':>7} {'AUC':>7} {'PCOC':>6} {'NE':>6} {'ECE':>6}",
+    ]
     for row in live.versions:
         scores = f"{row.rate:7.2%}"
         if row.metrics is not None:

@@ -37,7 +37,11 @@ def value_key(value: Any, column_type: ColumnType, location: Location) -> int:
         return key_integer(int(value))
     if column_type is ColumnType.INTEGER and isinstance(value, int) and not isinstance(value, bool):
         return key_integer(value)
-    raise Mistake(location, f"{value!r} is not a value of a column of type {column_type.value}.", "Compare like with like.")
+    raise Mistake(
+        location,
+        f"{value!r} is not a value of a column of type {column_type.value}.",
+        "Compare like with like.",
+    )
 
 
 class AggregateBuilder:
@@ -61,7 +65,9 @@ class AggregateBuilder:
         """Return the index of the aggregate that counts (and sums) events over a window."""
         feeds = [self._feed(event, by, value, (), location) for event in events]
         if isinstance(window, Decay):
-            return self._add("decayed", by, feeds, location, half_life=_duration(window.half_life, window.location))
+            return self._add(
+                "decayed", by, feeds, location, half_life=_duration(window.half_life, window.location)
+            )
         if window == "all":
             return self._add("total", by, feeds, location, scale=scale)
         length = _duration(window, location)
@@ -69,7 +75,9 @@ class AggregateBuilder:
 
     def last(self, events: tuple[EventFilter, ...], by: tuple[KeyPart, ...], location: Location) -> int:
         """Return the index of the aggregate that keeps the time of the last event."""
-        return self._add("last", by, [self._feed(event, by, None, (), location) for event in events], location)
+        return self._add(
+            "last", by, [self._feed(event, by, None, (), location) for event in events], location
+        )
 
     def sequence(
         self,
@@ -97,12 +105,16 @@ class AggregateBuilder:
         fields: tuple[KeyPart, ...],
         location: Location,
     ) -> Feed:
-        event, conditions = (events.event, events.conditions) if isinstance(events, FilteredEvent) else (events, ())
+        event, conditions = (
+            (events.event, events.conditions) if isinstance(events, FilteredEvent) else (events, ())
+        )
         if not isinstance(event, Event):
             raise Mistake(location, f"{event!r} is not an event.", "Give an event, or a list of events.")
         if event.name not in self.catalog.records:
             remedy = nearest(event.name, self.catalog.records)
-            raise Mistake(location, f"Event {event.name!r} is not part of the project.", f"Add it to events. {remedy}")
+            raise Mistake(
+                location, f"Event {event.name!r} is not part of the project.", f"Add it to events. {remedy}"
+            )
         return Feed(
             type=self.catalog.type_index[event.name],
             keys=[self.catalog.path(part, event, location) for part in by],
@@ -120,7 +132,9 @@ class AggregateBuilder:
 
     def _test(self, condition: Condition, event: Event) -> Test:
         if not isinstance(condition, Condition):
-            raise Mistake(event.location, f"{condition!r} is not a condition.", 'Write `event["column"] >= 3`.')
+            raise Mistake(
+                event.location, f"{condition!r} is not a condition.", 'Write `event["column"] >= 3`.'
+            )
         column_type = self.catalog.column_type(condition.column)
         path = self.catalog.path(condition.column, event, condition.location)
         values = condition.value if condition.comparison == "in" else (condition.value,)
@@ -128,15 +142,24 @@ class AggregateBuilder:
             return Test(path, condition.comparison, numbers=[_number(v, condition.location) for v in values])  # type: ignore[arg-type]
         if condition.comparison not in ("==", "!=", "in"):
             remedy = "Use ==, != or is_in, or declare the column NUMBER."
-            raise Mistake(condition.location, f"{column_type.value} has no order for {condition.comparison}.", remedy)
+            raise Mistake(
+                condition.location, f"{column_type.value} has no order for {condition.comparison}.", remedy
+            )
         keys = [value_key(value, column_type, condition.location) for value in values]
         return Test(path, condition.comparison, keys=keys)  # type: ignore[arg-type]
 
-    def _add(self, kind: Any, by: tuple[KeyPart, ...], feeds: list[Feed], location: Location, **sizes: int) -> int:
+    def _add(
+        self, kind: Any, by: tuple[KeyPart, ...], feeds: list[Feed], location: Location, **sizes: int
+    ) -> int:
         if not feeds:
             raise Mistake(location, "No events are given.", "Name at least one event.")
         family = self._family(by)
-        meaning = [kind, self.families[family].parts, [self._meaning(feed) for feed in feeds], sorted(sizes.items())]
+        meaning = [
+            kind,
+            self.families[family].parts,
+            [self._meaning(feed) for feed in feeds],
+            sorted(sizes.items()),
+        ]
         fingerprint = hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:16]
         if fingerprint not in self._by_fingerprint:
             self._by_fingerprint[fingerprint] = len(self.aggregates)

@@ -35,13 +35,13 @@ class Catalog:
 
     def record_types(self) -> list[RecordType]:
         """Return every record type with the slots in use that it fills."""
-        types = []
-        for record in self.records.values():
-            kind = "table" if isinstance(record, Table) else "event"
-            kind = "exposure" if record is self.project.exposure else kind
-            names = self._slot_names(record)
-            types.append(RecordType(record.name, kind, [self._slot_index[n] for n in names if n in self._slot_index]))  # type: ignore[arg-type]
-        return types
+        return [self._record_type(record) for record in self.records.values()]
+
+    def _record_type(self, record: Event | Table) -> RecordType:
+        slots = [self._slot_index[name] for name in self._slot_names(record) if name in self._slot_index]
+        if isinstance(record, Table):
+            return RecordType(record.name, "table", slots)
+        return RecordType(record.name, "exposure" if record is self.project.exposure else "event", slots)
 
     @staticmethod
     def _slot_names(record: Event | Table) -> list[str]:
@@ -55,7 +55,9 @@ class Catalog:
             return self._entity_path(part, record, location)
         if isinstance(part, ColumnRef):
             return self._column_path(part, record, location)
-        raise Mistake(location, f"{part!r} is not a key.", 'Give an entity or a column such as `videos["tag"]`.')
+        raise Mistake(
+            location, f"{part!r} is not a key.", 'Give an entity or a column such as `videos["tag"]`.'
+        )
 
     def _entity_path(self, entity: Entity, record: Event, location: Location) -> Path:
         if any(entity.name == owned.name for owned in record.entities):
@@ -76,7 +78,11 @@ class Catalog:
             return self._attribute_path(table, column, record, location)
         if found:
             choices = " or ".join(f'{table.name}["{column}"]' for table, column in found)
-            raise Mistake(location, f"{entity.name!r} is reached in several ways from {record.name!r}.", f"Write {choices}.")
+            raise Mistake(
+                location,
+                f"{entity.name!r} is reached in several ways from {record.name!r}.",
+                f"Write {choices}.",
+            )
         raise Mistake(
             location,
             f"{record.name!r} has no entity {entity.name!r}.",
@@ -122,7 +128,9 @@ class Catalog:
             )
         if ref.column not in owner.columns:
             raise Mistake(
-                ref.location, f"{ref.owner!r} has no column {ref.column!r}.", nearest(ref.column, owner.columns)
+                ref.location,
+                f"{ref.owner!r} has no column {ref.column!r}.",
+                nearest(ref.column, owner.columns),
             )
         return owner.columns[ref.column]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from bowerbird.declare.columns import ColumnRef, ColumnType, Entity, Location
 from bowerbird.declare.durations import microseconds
@@ -81,15 +81,20 @@ class _Checker:
 
     def _record(self, record: Event | Table) -> None:
         _duration(record.delay, record.location)
-        for name, column in record.columns.items():
+        columns: Mapping[str, object] = record.columns
+        for name, column in columns.items():
             if not isinstance(column, ColumnType | Entity):
                 remedy = "Use TEXT, INTEGER, NUMBER, FLAG or an entity."
                 raise Mistake(record.location, f"Column {name!r} of {record.name!r} has no type.", remedy)
             if name in _RESERVED or name.startswith("_"):
                 raise Mistake(record.location, f"Column name {name!r} is reserved.", "Give it another name.")
             if isinstance(record, Event) and name in {entity.name for entity in record.entities}:
-                raise Mistake(record.location, f"{name!r} is an entity and a column of {record.name!r}.", "Drop one.")
-        if isinstance(record, Event) and self.project.user.name not in {entity.name for entity in record.entities}:
+                raise Mistake(
+                    record.location, f"{name!r} is an entity and a column of {record.name!r}.", "Drop one."
+                )
+        if isinstance(record, Event) and self.project.user.name not in {
+            entity.name for entity in record.entities
+        }:
             remedy = f"Every event needs the entity {self.project.user.name!r}."
             raise Mistake(record.location, f"{record.name!r} does not say whose it is.", remedy)
 
@@ -97,7 +102,9 @@ class _Checker:
         event = events.event if isinstance(events, FilteredEvent) else events
         if not isinstance(event, Event) or self.catalog.records.get(event.name) is not event:
             name = getattr(event, "name", repr(event))
-            raise Mistake(location, f"{name!r} is not an event of the project.", nearest(name, self.catalog.records))
+            raise Mistake(
+                location, f"{name!r} is not an event of the project.", nearest(name, self.catalog.records)
+            )
         if isinstance(events, FilteredEvent):
             for condition in events.conditions:
                 self.catalog.column(condition.column)
@@ -107,7 +114,9 @@ class _Checker:
         event = self._declared_event(label.event, label.location)
         _duration(label.within, label.location)
         if self.project.item.name not in {entity.name for entity in event.entities}:
-            raise Mistake(label.location, f"{event.name!r} names no {self.project.item.name!r}.", "Label by its events.")
+            raise Mistake(
+                label.location, f"{event.name!r} names no {self.project.item.name!r}.", "Label by its events."
+            )
         conditions = label.event.conditions if isinstance(label.event, FilteredEvent) else ()
         for condition in conditions:
             if condition.column.of_table or condition.column.column not in event.columns:
@@ -122,12 +131,16 @@ class _Checker:
         known = [label.name for label in self.project.labels]
         for name in [*labels, *scene.weights]:
             if name not in known:
-                raise Mistake(scene.location, f"Scene {scene.name!r}: {name!r} is not a label.", nearest(name, known))
+                raise Mistake(
+                    scene.location, f"Scene {scene.name!r}: {name!r} is not a label.", nearest(name, known)
+                )
         if not labels:
             raise Mistake(scene.location, f"Scene {scene.name!r} has no labels.", "Name what it predicts.")
         for channel in scene.recall:
             if not isinstance(channel, Popular | CoVisitation):
-                raise Mistake(scene.location, f"{channel!r} is not a recall channel.", "Use Popular or CoVisitation.")
+                raise Mistake(
+                    scene.location, f"{channel!r} is not a recall channel.", "Use Popular or CoVisitation."
+                )
             self._declared_event(channel.event, channel.location)
             _duration(channel.window, channel.location)
         for events in scene.seen:
@@ -141,7 +154,9 @@ class _Checker:
         self.catalog.column(attribute)
         table = self.catalog.records[attribute.owner]
         if isinstance(table, Table) and table.entity.name != self.project.item.name:
-            raise Mistake(location, f"{attribute.owner!r} does not describe the item.", "Use one of its attributes.")
+            raise Mistake(
+                location, f"{attribute.owner!r} does not describe the item.", "Use one of its attributes."
+            )
 
     def _source(self, source: Source) -> None:
         record = self.catalog.records.get(source.record.name)
@@ -158,7 +173,11 @@ class _Checker:
             remedy = "Give id= (a column with unique ids) or key= (columns that identify a row)."
             raise Mistake(source.location, f"Rows of source {source.name!r} have no identity.", remedy)
         if source.time is not None and source.time.unit not in _UNITS:
-            raise Mistake(source.time.location, f"{source.time.unit!r} is not a unit.", f"Use one of {', '.join(_UNITS)}.")
+            raise Mistake(
+                source.time.location,
+                f"{source.time.unit!r} is not a unit.",
+                f"Use one of {', '.join(_UNITS)}.",
+            )
 
     def _action(self, source: Source, action: Action) -> None:
         event = self._declared_event(action.event, action.location)
@@ -169,7 +188,11 @@ class _Checker:
         if action.time is not None and action.after is not None:
             raise Mistake(action.location, "An action has both time= and after=.", "Give one of them.")
         if action.after is not None and action.after[1] not in _UNITS[:-1]:
-            raise Mistake(action.location, f"{action.after[1]!r} is not a unit.", f"Use one of {', '.join(_UNITS[:-1])}.")
+            raise Mistake(
+                action.location,
+                f"{action.after[1]!r} is not a unit.",
+                f"Use one of {', '.join(_UNITS[:-1])}.",
+            )
 
 
 def _entities(record: Event | Table) -> list[str]:
@@ -178,7 +201,9 @@ def _entities(record: Event | Table) -> list[str]:
 
 def _check_name(name: str, location: Location, kind: str, times: int) -> None:
     if not isinstance(name, str) or not name.replace("_", "a").isalnum():
-        raise Mistake(location, f"{name!r} is not a name for a {kind}.", "Use letters, digits and underscores.")
+        raise Mistake(
+            location, f"{name!r} is not a name for a {kind}.", "Use letters, digits and underscores."
+        )
     if times > 1:
         raise Mistake(location, f"There are {times} {kind}s named {name!r}.", "Give each its own name.")
 

@@ -94,11 +94,15 @@ class PlanCompiler:
             node = self._compile(expression)
         except Mistake as mistake:
             problem = mistake.problem
-            self.problems.append(Problem(problem.file, problem.line, f"Feature {name!r}: {problem.what}", problem.remedy))
+            self.problems.append(
+                Problem(problem.file, problem.line, f"Feature {name!r}: {problem.what}", problem.remedy)
+            )
             return None
         stage = self._nodes[node].stage
         if isinstance(expression, f.SequenceOf):
-            return Feature(name, "sequence", stage, node, length=expression.length, fields=self._fields(expression))
+            return Feature(
+                name, "sequence", stage, node, length=expression.length, fields=self._fields(expression)
+            )
         if self._nodes[node].is_category:
             return Feature(name, "category", stage, node, vocabulary=self._vocabulary(name, expression))
         return Feature(name, "number", stage, node)
@@ -125,7 +129,9 @@ class PlanCompiler:
     def _number_input(self, expression: f.FeatureExpression, location: Location) -> int:
         node = self._compile(expression)
         if self._nodes[node].is_category or self._nodes[node].op == "sequence":
-            raise Mistake(location, "This operation takes a number.", "Give number(...), count(...), rate(...), ….")
+            raise Mistake(
+                location, "This operation takes a number.", "Give number(...), count(...), rate(...), …."
+            )
         return node
 
     def _node(self, op: str, stage: Stage, is_category: bool, **parts: Any) -> int:
@@ -155,7 +161,9 @@ class PlanCompiler:
         part = key_part_of(expression.value, expression.location)
         if self._catalog.part_type(part) is ColumnType.NUMBER:
             remedy = "Use number(...).bucketise(...), or declare the column TEXT or INTEGER."
-            raise Mistake(expression.location, f"{self._catalog.name(part)!r} is a NUMBER, not a category.", remedy)
+            raise Mistake(
+                expression.location, f"{self._catalog.name(part)!r} is a NUMBER, not a category.", remedy
+            )
         return self._part(part, expression.location)
 
     def _number(self, expression: f.Number) -> int:
@@ -168,7 +176,9 @@ class PlanCompiler:
     def _cross(self, expression: f.Cross) -> int:
         inputs = [self._compile(part) for part in expression.inputs]
         if len(inputs) < 2 or not all(self._nodes[index].is_category for index in inputs):
-            raise Mistake(expression.location, "cross takes two or more categories.", "Bucketise numbers first.")
+            raise Mistake(
+                expression.location, "cross takes two or more categories.", "Bucketise numbers first."
+            )
         return self._node("cross", self._stage(inputs), True, inputs=inputs)
 
     def _calendar(self, expression: f.Hour | f.Weekday, op: str) -> int:
@@ -176,14 +186,20 @@ class PlanCompiler:
             instants, offsets = transitions(expression.timezone)
         except (ZoneInfoNotFoundError, ValueError) as error:
             remedy = "Use an IANA name such as Asia/Shanghai."
-            raise Mistake(expression.location, f"{expression.timezone!r} is not a time zone.", remedy) from error
+            raise Mistake(
+                expression.location, f"{expression.timezone!r} is not a time zone.", remedy
+            ) from error
         return self._node(op, "request", True, instants=list(instants), offsets=list(offsets))
 
-    def _read(self, aggregate: int, by: tuple[KeyPart, ...], what: str, location: Location, op: str = "read") -> int:
+    def _read(
+        self, aggregate: int, by: tuple[KeyPart, ...], what: str, location: Location, op: str = "read"
+    ) -> int:
         inputs = []
         for part in by:
             if not self._catalog.part_type(part).is_category:
-                raise Mistake(location, f"{self._catalog.name(part)!r} is a NUMBER, not a key.", "Key by a category.")
+                raise Mistake(
+                    location, f"{self._catalog.name(part)!r} is a NUMBER, not a key.", "Key by a category."
+                )
             inputs.append(self._part(part, location))
         return self._node(op, self._stage(inputs), False, inputs=inputs, aggregate=aggregate, what=what)
 
@@ -200,7 +216,9 @@ class PlanCompiler:
 
     def _rate(self, expression: f.Rate) -> int:
         if expression.strength < 0:
-            raise Mistake(expression.location, f"strength {expression.strength} is negative.", "Give 0 or more.")
+            raise Mistake(
+                expression.location, f"strength {expression.strength} is negative.", "Give 0 or more."
+            )
         inputs = [self._aggregate(expression.numerator), self._aggregate(expression.denominator)]
         numbers = [float(expression.prior), float(expression.strength)]
         return self._node("rate", self._stage(inputs), False, inputs=inputs, numbers=numbers)
@@ -232,15 +250,21 @@ class PlanCompiler:
             raise Mistake(expression.location, f"{name!r} is a NUMBER and cannot match.", "Match a category.")
         inputs = [self._sequence(expression.sequence), self._part(expression.candidate, expression.location)]
         field = names.index(name)
-        return self._node("match", self._stage(inputs), False, inputs=inputs, field=field, what=expression.what)
+        return self._node(
+            "match", self._stage(inputs), False, inputs=inputs, field=field, what=expression.what
+        )
 
     def _transform(self, expression: f.Transform) -> int:
         source = self._number_input(expression.input, expression.location)
         numbers = list(expression.parameters)
-        return self._node(expression.function, self._nodes[source].stage, False, inputs=[source], numbers=numbers)
+        return self._node(
+            expression.function, self._nodes[source].stage, False, inputs=[source], numbers=numbers
+        )
 
     def _combine(self, expression: f.Combine) -> int:
-        inputs = [self._number_input(side, expression.location) for side in (expression.left, expression.right)]
+        inputs = [
+            self._number_input(side, expression.location) for side in (expression.left, expression.right)
+        ]
         return self._node(expression.function, self._stage(inputs), False, inputs=inputs)
 
     def _standardise(self, expression: f.Standardise) -> int:
@@ -255,7 +279,9 @@ class PlanCompiler:
         if expression.boundaries:
             if sorted(set(expression.boundaries)) != list(expression.boundaries):
                 raise Mistake(expression.location, "boundaries do not ascend.", "Sort them and drop repeats.")
-            return self._node("bucketise", stage, True, inputs=[source], numbers=[float(b) for b in expression.boundaries])
+            return self._node(
+                "bucketise", stage, True, inputs=[source], numbers=[float(b) for b in expression.boundaries]
+            )
         if not 2 <= expression.quantiles <= 10_000:
             remedy = "Give quantiles=2…10000 or boundaries=[…]."
             raise Mistake(expression.location, f"{expression.quantiles} quantiles are not possible.", remedy)

@@ -54,7 +54,8 @@ def encode_column(column: pa.ChunkedArray | pa.Array, slot_type: str) -> Slots:
     if slot_type == "number":
         numbers = array.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64, copy=True)
         numbers[np.isnan(numbers)] = np.nan
-        return numbers.view(np.uint64)
+        slots: Slots = numbers.view(np.uint64)
+        return slots
     if slot_type == "text":
         return _text_keys(array)
     filled = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
@@ -69,7 +70,8 @@ def _text_keys(array: pa.Array) -> Slots:
     text = np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, np.uint8)
     keys = np.append(keys_of_texts(text, np.ascontiguousarray(bounds)), np.uint64(MISSING_KEY))
     positions = pc.fill_null(encoded.indices.cast(pa.int64()), len(values)).to_numpy(zero_copy_only=False)
-    return keys[positions]
+    slots: Slots = keys[positions]
+    return slots
 
 
 def _hide_missing(keys: Slots, array: pa.Array) -> Slots:

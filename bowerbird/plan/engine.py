@@ -50,7 +50,8 @@ class NativeEngine:
     def __init__(self, plan: Plan) -> None:
         if plan.fits:
             raise InputError(
-                f"The plan of {plan.project!r} has {len(plan.fits)} unfitted transforms.", "Fit it on the log first."
+                f"The plan of {plan.project!r} has {len(plan.fits)} unfitted transforms.",
+                "Fit it on the log first.",
             )
         self.plan = plan
         self._native = _native.Engine(msgspec.to_builtins(plan))

@@ -7,6 +7,7 @@ Tests compare the native engine with it; nothing else uses it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +15,14 @@ import numpy.typing as npt
 
 from bowerbird.kernels.keys import key_cross, key_integer
 from bowerbird.plan.batch import ReadBatch, RecordBatch, Slots
-from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Ragged
 from bowerbird.plan.encode import number_bits
 from bowerbird.plan.spec import MISSING_KEY, Aggregate, Feature, Feed, Node, Path, Plan, Test
 
 _SECOND = 1_000_000
 _HOUR = 3600 * _SECOND
 _LIMIT = 2.0**53
-_COMPARISONS = {
+_COMPARISONS: dict[str, Callable[[float, list[float]], bool]] = {
     "==": lambda value, constants: value == constants[0],
     "!=": lambda value, constants: value != constants[0],
     "<": lambda value, constants: value < constants[0],
@@ -119,7 +120,11 @@ class ReferenceEngine:
     def _advance(self, aggregate: int, feed: Feed, time: int, row: Row) -> None:
         parts = [self._follow(path, row) for path in feed.keys]
         value = as_number(self._follow(feed.value, row)) if feed.value else 0.0
-        if MISSING_KEY in parts or math.isnan(value) or not all(self._passes(test, row) for test in feed.tests):
+        if (
+            MISSING_KEY in parts
+            or math.isnan(value)
+            or not all(self._passes(test, row) for test in feed.tests)
+        ):
             return
         entry = _Entry(time, value, [self._follow(path, row) for path in feed.fields])
         self._entries.setdefault((aggregate, _family_key(parts)), []).append(entry)
@@ -147,7 +152,9 @@ class ReferenceEngine:
         values: list[object] = []
         for node in self.plan.nodes:
             values.append(self._evaluate(node, time, row, values))
-        return {feature.name: self._output(feature, time, values[feature.node]) for feature in self.plan.features}
+        return {
+            feature.name: self._output(feature, time, values[feature.node]) for feature in self.plan.features
+        }
 
     def _output(self, feature: Feature, time: int, value: object) -> object:
         if feature.kind != "sequence":
@@ -169,7 +176,11 @@ class ReferenceEngine:
         if node.op in ("read", "sequence"):
             entries = self._at_key(node, inputs)
             aggregate = self.plan.aggregates[node.aggregate]
-            return entries[-aggregate.length :] if node.op == "sequence" else _aggregate(aggregate, node.what, entries, time)
+            return (
+                entries[-aggregate.length :]
+                if node.op == "sequence"
+                else _aggregate(aggregate, node.what, entries, time)
+            )
         if node.op == "match":
             return _match(node, inputs, time)
         if node.op in ("hour", "weekday"):
@@ -281,7 +292,11 @@ def _arithmetic(node: Node, time: int, inputs: list[float]) -> float | int:
     if node.op == "age":
         return time / _SECOND - value
     assert node.op == "bucketise", node.op
-    return MISSING_KEY if math.isnan(value) else key_integer(int(np.searchsorted(node.numbers, value, side="right")))
+    return (
+        MISSING_KEY
+        if math.isnan(value)
+        else key_integer(int(np.searchsorted(node.numbers, value, side="right")))
+    )
 
 
 def _block(features: list[Feature], rows: list[dict[str, object]], lsn: int) -> FeatureBlock:
@@ -300,7 +315,7 @@ def _block(features: list[Feature], rows: list[dict[str, object]], lsn: int) -> 
 def _ragged(feature: Feature, column: list[object]) -> Ragged:
     ages = [age for _, age in column]  # type: ignore[misc, has-type]
     offsets = np.cumsum([0, *(len(age) for age in ages)], dtype=np.int64)
-    fields = {
+    fields: dict[str, Keys | Numbers] = {
         field.name: np.array(
             [value for row in column for value in row[0][at]],  # type: ignore[index]
             dtype=np.uint64 if field.is_category else np.float32,

@@ -53,12 +53,16 @@ def build_samples(
     empty log or a rate outside (0, 1].
     """
     if not 0.0 < negative_rate <= 1.0:
-        raise InputError(f"A negative rate of {negative_rate} is not possible.", "Give more than 0, at most 1.")
+        raise InputError(
+            f"A negative rate of {negative_rate} is not possible.", "Give more than 0, at most 1."
+        )
     reader = LogReader(workspace)
     exposures = reader.exposures(slates or {})
     if exposures.num_rows == 0:
         raise InputError("The log holds no exposures.", "Run `bowerbird ingest` first.")
-    fitted, first_lsn = (plan, 0) if plan is not None else fit_plan(compile_plan(workspace.project), reader, exposures)
+    fitted, first_lsn = (
+        (plan, 0) if plan is not None else fit_plan(compile_plan(workspace.project), reader, exposures)
+    )
     exposures = _between(exposures, first_lsn, since, until)
     labels = join_labels(workspace.project, reader, exposures, reader.frontier)
     kept, weights = _down_sample(exposures, labels, negative_rate)
@@ -73,7 +77,9 @@ def _between(exposures: pa.Table, first_lsn: int, since: int | None, until: int 
         chosen = pc.and_(chosen, pc.less(exposures.column("_read_time"), until))
     rows = exposures.filter(chosen)
     if rows.num_rows == 0:
-        raise InputError("No exposure lies in the range asked for.", "Widen --since and --until, or move fit_until.")
+        raise InputError(
+            "No exposure lies in the range asked for.", "Widen --since and --until, or move fit_until."
+        )
     return rows.sort_by([("_read_lsn", "ascending"), ("_lsn", "ascending")])
 
 
@@ -84,7 +90,7 @@ def _down_sample(
     count = exposures.num_rows
     if rate == 1.0:
         return np.arange(count), np.ones(count, dtype=np.float32)
-    negative = np.logical_and.reduce([outcome == 0 for outcome in labels.values()])
+    negative = np.logical_and.reduce([outcome != 1 for outcome in labels.values()])
     draws = np.array([key_text(identity) / 2.0**64 for identity in exposures.column("_id").to_pylist()])
     kept = np.flatnonzero(~negative | (draws < rate))
     return kept, np.where(negative[kept], 1.0 / rate, 1.0).astype(np.float32)
@@ -105,7 +111,9 @@ def _write(
     encoder = Encoder(plan)
     taken = exposures.take(pa.array(kept))
     reads = reads_of_exposures(encoder, taken)
-    base = _base_columns(workspace, taken, reads.slots, plan, {n: o[kept] for n, o in labels.items()}, weights)
+    base = _base_columns(
+        workspace, taken, reads.slots, plan, {n: o[kept] for n, o in labels.items()}, weights
+    )
     temporary = workspace.samples_folder / f".{name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
     started = time.perf_counter()

@@ -54,7 +54,9 @@ def _probe_plan(plan: Plan) -> Plan:
 
 
 def _depends_on_events(plan: Plan, node: int) -> bool:
-    return plan.nodes[node].aggregate >= 0 or any(_depends_on_events(plan, i) for i in plan.nodes[node].inputs)
+    return plan.nodes[node].aggregate >= 0 or any(
+        _depends_on_events(plan, i) for i in plan.nodes[node].inputs
+    )
 
 
 def _features_of(plan: Plan, node: int) -> str:

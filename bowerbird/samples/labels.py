@@ -24,7 +24,9 @@ def event_of(label: Label) -> Event:
     return label.event.event if isinstance(label.event, FilteredEvent) else label.event
 
 
-def join_labels(project: Project, reader: LogReader, exposures: pa.Table, frontier: int) -> dict[str, Outcome]:
+def join_labels(
+    project: Project, reader: LogReader, exposures: pa.Table, frontier: int
+) -> dict[str, Outcome]:
     """Return int8 [exposures] for each label: 1, 0, or IMMATURE where its window has not closed.
 
     An event counts for the last exposure of the same user and item (and slate, where both name one) that
@@ -36,7 +38,9 @@ def join_labels(project: Project, reader: LogReader, exposures: pa.Table, fronti
     connection.register("numbered", numbered)
     connection.execute(_ONE_EXPOSURE_A_MOMENT)
     times = exposures.column("_time").to_numpy()
-    return {label.name: _join(connection, project, reader, label, times, frontier) for label in project.labels}
+    return {
+        label.name: _join(connection, project, reader, label, times, frontier) for label in project.labels
+    }
 
 
 def _keys_of(project: Project, table: pa.Table) -> pa.Table:
@@ -93,7 +97,9 @@ def _filtered(connection: duckdb.DuckDBPyConnection, label: Label, records: pa.T
         test, values = _sql_of(condition)
         tests.append(test)
         parameters.extend(values)
-    return connection.execute(f"SELECT * FROM candidates WHERE {' AND '.join(tests)}", parameters).to_arrow_table()
+    return connection.execute(
+        f"SELECT * FROM candidates WHERE {' AND '.join(tests)}", parameters
+    ).to_arrow_table()
 
 
 def _sql_of(condition: Condition) -> tuple[str, list[object]]:

@@ -71,15 +71,21 @@ def read_manifest(folder: Path) -> SampleManifest:
     try:
         return msgspec.json.decode(file.read_bytes(), type=SampleManifest)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise CorruptionError(f"{file}: {error}.", "Make the samples again with `bowerbird samples`.") from error
+        raise CorruptionError(
+            f"{file}: {error}.", "Make the samples again with `bowerbird samples`."
+        ) from error
 
 
 def read_plan(folder: Path) -> Plan:
     """Read the fitted plan of a sample folder; raises NotFoundError or CorruptionError."""
     file = folder / PLAN_FILE
     if not file.is_file():
-        raise NotFoundError(f"{folder} holds no {PLAN_FILE}.", "Make the samples again with `bowerbird samples`.")
+        raise NotFoundError(
+            f"{folder} holds no {PLAN_FILE}.", "Make the samples again with `bowerbird samples`."
+        )
     try:
         return Plan.from_json(file.read_bytes())
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise CorruptionError(f"{file}: {error}.", "Make the samples again with `bowerbird samples`.") from error
+        raise CorruptionError(
+            f"{file}: {error}.", "Make the samples again with `bowerbird samples`."
+        ) from error

@@ -19,10 +19,14 @@ def describe(manifest: SampleManifest) -> str:
         f"  read at LSN {manifest.first_lsn:,} to {manifest.last_lsn:,} of {manifest.log_size:,} log records",
     ]
     if manifest.negative_rate < 1:
-        lines.append(f"  negatives kept at {manifest.negative_rate:g}, weighted {1 / manifest.negative_rate:g}")
+        lines.append(
+            f"  negatives kept at {manifest.negative_rate:g}, weighted {1 / manifest.negative_rate:g}"
+        )
     if manifest.replay_seconds > 0:
         rate = manifest.replay_records / manifest.replay_seconds
-        lines.append(f"  replayed {manifest.replay_records:,} records in {manifest.replay_seconds:.1f} s ({rate:,.0f}/s)")
+        lines.append(
+            f"  replayed {manifest.replay_records:,} records in {manifest.replay_seconds:.1f} s ({rate:,.0f}/s)"
+        )
     lines.append("Labels")
     for label in manifest.labels:
         given = f", counted given {label.given}" if label.given else ""
@@ -32,7 +36,9 @@ def describe(manifest: SampleManifest) -> str:
         )
     lines.append("Days (UTC)")
     most = max(day.rows for day in manifest.days)
-    lines.extend(f"  {day.date} {day.rows:>10,} {'█' * round(_BAR * day.rows / most)}" for day in manifest.days)
+    lines.extend(
+        f"  {day.date} {day.rows:>10,} {'█' * round(_BAR * day.rows / most)}" for day in manifest.days
+    )
     return "\n".join(lines)
 
 

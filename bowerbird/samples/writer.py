@@ -81,7 +81,9 @@ def _with_features(base: pa.Table, plan: Plan, block: FeatureBlock) -> pa.Table:
 
 
 def _sequence_columns(name: str, sequence: Ragged) -> dict[str, pa.Array]:
-    columns = {f"{name}.{field}": _lists(sequence.offsets, values) for field, values in sequence.fields.items()}
+    columns = {
+        f"{name}.{field}": _lists(sequence.offsets, values) for field, values in sequence.fields.items()
+    }
     columns[f"{name}.age"] = _lists(sequence.offsets, sequence.age)
     return columns
 
@@ -92,7 +94,10 @@ def _lists(offsets: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> pa.Array
 
 def write_manifest(folder: Path, plan: Plan, manifest: SampleManifest) -> None:
     """Write the plan and, last, the manifest; both are flushed to the disk."""
-    for name, data in ((PLAN_FILE, plan.to_json()), (MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest)))):
+    for name, data in (
+        (PLAN_FILE, plan.to_json()),
+        (MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest))),
+    ):
         with (folder / name).open("wb") as file:
             file.write(data)
             file.flush()

@@ -39,7 +39,9 @@ def events(draw: st.DrawFn) -> list[dict[str, object]]:
     kinds = draw(st.lists(st.sampled_from([*VALUES, "click", "click", "order", "unknown"]), max_size=40))
     time, drawn = START, []
     for kind in kinds:
-        time += draw(st.sampled_from([0, MINUTE, 7 * MINUTE, 60 * MINUTE, 30 * 60 * MINUTE, -MINUTE, -200 * MINUTE]))
+        time += draw(
+            st.sampled_from([0, MINUTE, 7 * MINUTE, 60 * MINUTE, 30 * 60 * MINUTE, -MINUTE, -200 * MINUTE])
+        )
         values = {name: draw(value) for name, value in VALUES.get(kind, {}).items()}
         drawn.append({"_type": kind, "_time": time, **values})
     return drawn
@@ -78,8 +80,15 @@ def test_replay_equals_twin(log: list[dict[str, object]]) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(events(), st.integers(1, 4), st.lists(st.sampled_from(["a", "b", "c", "never"]), max_size=6), st.integers(-90, 90))
-def test_live_read_equals_twin(log: list[dict[str, object]], who: int, items: list[str], minutes: int) -> None:
+@given(
+    events(),
+    st.integers(1, 4),
+    st.lists(st.sampled_from(["a", "b", "c", "never"]), max_size=6),
+    st.integers(-90, 90),
+)
+def test_live_read_equals_twin(
+    log: list[dict[str, object]], who: int, items: list[str], minutes: int
+) -> None:
     batch = ENCODER.encode_events(log)
     native, twin = NativeEngine(PLAN), ReferenceEngine(PLAN)
     native.apply(batch)

@@ -37,20 +37,22 @@ def test_a_typo_names_file_line_and_nearest() -> None:
 
 
 def test_every_feature_is_checked() -> None:
-    found = problems_of({
-        "a": bb.category(items["price"]),
-        "b": bb.number(items["colour"]),
-        "c": bb.count(click, by=user, window="1 fortnight"),
-        "d": bb.cross(bb.category(user)),
-        "e": bb.hour("Mars/Olympus"),
-        "f": bb.sequence(click, by=user, length=0, fields=[item]),
-        "g": bb.total(click, click["page"], by=user),
-        "h": bb.number(items["price"]).bucketise(boundaries=[3.0, 1.0]),
-        "i": bb.rate(click, exposure, by=user, prior=0.1, strength=-1.0),
-        "j": bb.count(order.where(order["amount"] == "many"), by=user),
-        "not a name": bb.category(user),
-        "k": "user",
-    })
+    found = problems_of(
+        {
+            "a": bb.category(items["price"]),
+            "b": bb.number(items["colour"]),
+            "c": bb.count(click, by=user, window="1 fortnight"),
+            "d": bb.cross(bb.category(user)),
+            "e": bb.hour("Mars/Olympus"),
+            "f": bb.sequence(click, by=user, length=0, fields=[item]),
+            "g": bb.total(click, click["page"], by=user),
+            "h": bb.number(items["price"]).bucketise(boundaries=[3.0, 1.0]),
+            "i": bb.rate(click, exposure, by=user, prior=0.1, strength=-1.0),
+            "j": bb.count(order.where(order["amount"] == "many"), by=user),
+            "not a name": bb.category(user),
+            "k": "user",
+        }
+    )
     assert len(found) == 12
     for name in "abcdefghijk":
         assert any(f"Feature {name!r}" in problem.what for problem in found), name
@@ -65,7 +67,14 @@ def test_every_feature_is_checked() -> None:
         ({"events": [click, order, bb.Event("view", [item])]}, "does not say whose"),
         ({"sources": [bb.Source("log", "*.csv", click, key=["a"])]}, "has no time"),
         ({"sources": [bb.Source("log", "*.csv", click, bb.Timestamp("t"))]}, "no identity"),
-        ({"sources": [bb.Source("log", "*.csv", click, bb.Timestamp("t"), key=["a"], columns={"usr": "u"})]}, "'usr'"),
+        (
+            {
+                "sources": [
+                    bb.Source("log", "*.csv", click, bb.Timestamp("t"), key=["a"], columns={"usr": "u"})
+                ]
+            },
+            "'usr'",
+        ),
         ({"fit_until": "last tuesday"}, "fit_until"),
     ],
 )
