@@ -109,9 +109,7 @@ def _to_integer(raw: pa.Array) -> Coerced:
         return Coerced(raw.cast(target))
     if pa.types.is_floating(raw.type):
         numbers = _missing_nan(raw.cast(pa.float64()))
-        whole = pc.and_(
-            pc.equal(pc.floor(numbers), numbers), pc.less_equal(pc.abs(numbers), float(_EXACT_FLOAT))
-        )
+        whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less_equal(pc.abs(numbers), float(_EXACT_FLOAT)))
         return _split(numbers, to_mask(whole), lambda kept: kept.cast(target))
     if pa.types.is_string(raw.type):
         texts = _without_empty(raw)
@@ -126,9 +124,7 @@ def _to_integer(raw: pa.Array) -> Coerced:
 def _within_int64(texts: pa.Array, digits: Mask) -> Mask:
     limits = range(-(2**63), 2**63)
     values = texts.view(pa.binary()).to_pylist()
-    return np.array(
-        [fits and int(value) in limits for value, fits in zip(values, digits, strict=True)], dtype=np.bool_
-    )
+    return np.array([fits and int(value) in limits for value, fits in zip(values, digits, strict=True)], dtype=np.bool_)
 
 
 def _to_flag(raw: pa.Array) -> Coerced:
@@ -143,9 +139,7 @@ def _to_flag(raw: pa.Array) -> Coerced:
         texts = pc.ascii_lower(_without_empty(raw))
         fits = to_mask(pc.is_in(texts, value_set=pa.array(["0", "1", "true", "false"])))
         yes = pa.array(["1", "true"])
-        return _split(
-            texts, fits, lambda kept: pc.if_else(kept.is_valid(), pc.is_in(kept, value_set=yes), None)
-        )
+        return _split(texts, fits, lambda kept: pc.if_else(kept.is_valid(), pc.is_in(kept, value_set=yes), None))
     return _reject(raw, pa.bool_())
 
 

@@ -62,6 +62,4 @@ def _constant(value: object) -> tuple[ColumnType, Any]:
         return ColumnType.NUMBER, float(value)
     if isinstance(value, str):
         return ColumnType.TEXT, value
-    raise InputError(
-        f"A Field is compared with {value!r}.", "Compare it with a text, a number, True or False."
-    )
+    raise InputError(f"A Field is compared with {value!r}.", "Compare it with a text, a number, True or False.")

@@ -105,9 +105,7 @@ class CsvReader:
         if self._stream.broken is None:
             return None
         text = self._stream.lost.decode("utf-8", "replace")
-        return Unreadable(
-            self._next_line(), TRUNCATED_FILE, f"the file ends early: {self._stream.broken}", text
-        )
+        return Unreadable(self._next_line(), TRUNCATED_FILE, f"the file ends early: {self._stream.broken}", text)
 
     def _endings(self) -> Iterator[Unreadable]:
         broken = self._broken()

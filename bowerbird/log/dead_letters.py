@@ -44,9 +44,7 @@ class DeadLetterFile:
         self._temporary = self._path.with_name(TEMPORARY_PREFIX + self._path.name)
         self._output: IO[bytes] | None = None
 
-    def add(
-        self, reason: str, detail: str, line: int, row: dict[str, Any] | None = None, text: str = ""
-    ) -> None:
+    def add(self, reason: str, detail: str, line: int, row: dict[str, Any] | None = None, text: str = "") -> None:
         """Write one dead letter; raises StorageError."""
         letter = DeadLetter(reason, detail, self._source, self._file, line, row, text)
         with storage_errors(self._path):
@@ -79,9 +77,7 @@ class DeadLetterFile:
             self._temporary.unlink(missing_ok=True)
 
 
-def read_dead_letters(
-    folder: Path, source: str | None = None, reason: str | None = None
-) -> Iterator[DeadLetter]:
+def read_dead_letters(folder: Path, source: str | None = None, reason: str | None = None) -> Iterator[DeadLetter]:
     """Yield the stored dead letters by source, file and line, of one source or reason where given."""
     letters = (letter for path in sorted(folder.glob(f"*/*{_ENDING}")) for letter in _read(path))
     for letter in letters:

@@ -22,8 +22,7 @@ def open_reader(path: Path) -> RawReader:
     if ending not in (*PARQUET, *DELIMITED, *JSON_LINES) or (ending in PARQUET and path.suffix in COMPRESSED):
         raise InputError(
             f"{path} has no known format: its name ends in {path.suffix or 'nothing'!r}.",
-            f"Readable are {', '.join((*PARQUET, *DELIMITED, *JSON_LINES))}, "
-            "the texts also with .gz or .zst after it.",
+            f"Readable are {', '.join((*PARQUET, *DELIMITED, *JSON_LINES))}, the texts also with .gz or .zst after it.",
         )
     with storage_errors(path):
         if path.stat().st_size == 0:

@@ -27,9 +27,11 @@ def join_key(parts: Sequence[pa.Array]) -> pa.Array:
 
 def join_key_values(parts: Sequence[object]) -> str:
     """Return one row's key, as ``join_key`` does for its texts and integers."""
-    return SEPARATOR.join(
-        str(part).replace("\\", "\\\\").replace(SEPARATOR, "\\" + SEPARATOR) for part in parts
-    )
+    return SEPARATOR.join(str(part) if type(part) is int else _escape(str(part)) for part in parts)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace(SEPARATOR, "\\" + SEPARATOR)
 
 
 def action_id(parents: pa.Array, event: str) -> pa.Array:

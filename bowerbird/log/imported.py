@@ -93,18 +93,14 @@ class ImportedLog:
         """Return int64 [n]: how many records became available before each of the times."""
         counts = np.full(len(times), self.size, dtype=np.int64)
         days = times // DAY
-        dates = np.array(
-            [np.datetime64(date, "D").astype(np.int64) for date, _, _ in self._bounds], dtype=np.int64
-        )
+        dates = np.array([np.datetime64(date, "D").astype(np.int64) for date, _, _ in self._bounds], dtype=np.int64)
         following = np.searchsorted(dates, days)
         for at in np.unique(following[following < len(dates)]):
             date, start, _ = self._bounds[at]
             counts[following == at] = start
             within = (following == at) & (days == dates[at])
             if within.any():
-                counts[within] = start + np.searchsorted(
-                    self._day(date, start).order.available, times[within]
-                )
+                counts[within] = start + np.searchsorted(self._day(date, start).order.available, times[within])
         return counts
 
     def _day(self, date: str, first_lsn: int) -> Day:

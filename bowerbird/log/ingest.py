@@ -23,7 +23,7 @@ from bowerbird.log.layout import Layout
 from bowerbird.log.live_import import Destination, open_destination
 from bowerbird.log.mapping import SourceMapper
 from bowerbird.log.progress import IngestProgress
-from bowerbird.log.readers import RawBatch, RawReader, TableReader, source_files
+from bowerbird.log.readers import RawBatch, RawReader, raw_row, TableReader, source_files
 from bowerbird.log.report import IngestReport
 from bowerbird.log.schema import record_named
 from bowerbird.log.spill import Spill
@@ -56,9 +56,7 @@ def ingest(
     ``now`` is the current time in microseconds. Either everything becomes part of the log or, on any error,
     nothing. Raises InputError (file, column), UnavailableError (another writer), StorageError (disk).
     """
-    chosen = (
-        [_source_named(workspace.project, name) for name in sources] if sources else workspace.project.sources
-    )
+    chosen = [_source_named(workspace.project, name) for name in sources] if sources else workspace.project.sources
     return _Ingest(workspace, now, tolerance).run(list(_file_jobs(workspace, chosen)), progress)
 
 
@@ -78,17 +76,13 @@ def _source_named(project: Project, name: str) -> Source:
     for source in project.sources:
         if source.name == name:
             return source
-    raise NotFoundError(
-        f"The project has no source {name!r}.", nearest(name, [s.name for s in project.sources])
-    )
+    raise NotFoundError(f"The project has no source {name!r}.", nearest(name, [s.name for s in project.sources]))
 
 
 def _file_jobs(workspace: Workspace, sources: Iterable[Source]) -> Iterator[_Job]:
     for source in sources:
         for path in source_files(workspace.raw_folder, source.files, source.name):
-            yield _Job(
-                source, _shown(path, workspace.raw_folder), path.stat().st_size, partial(open_reader, path)
-            )
+            yield _Job(source, _shown(path, workspace.raw_folder), path.stat().st_size, partial(open_reader, path))
 
 
 def _shown(path: Path, raw_folder: Path) -> str:
@@ -129,9 +123,11 @@ class _Ingest:
         self._letters.append(letters)
         reader = job.open()
         names = reader.columns()
-        columns = Layout(job.source).check(job.name, names) if names else []
+        layout = Layout(job.source)
+        columns = layout.check(job.name, names) if names else []
         for item in reader.batches(columns):
             if isinstance(item, RawBatch):
+                columns = columns or layout.check(job.name, names)
                 self._take(item, mapper, letters, destination)
             else:
                 letters.add(item.reason, item.detail, item.line, text=item.text)
@@ -139,9 +135,7 @@ class _Ingest:
             bar.update(number, job.name, reader.fraction(), self._report.rows)
         letters.finish()
 
-    def _take(
-        self, batch: RawBatch, mapper: SourceMapper, letters: DeadLetterFile, destination: Destination
-    ) -> None:
+    def _take(self, batch: RawBatch, mapper: SourceMapper, letters: DeadLetterFile, destination: Destination) -> None:
         mapped = mapper.map(batch.rows)
         self._report.rows += batch.rows.num_rows
         for name, table in mapped.tables:
@@ -149,7 +143,7 @@ class _Ingest:
                 self._heaps[name] = Spill(destination.staging_folder / name, split_by_id)
             self._heaps[name].add(table)
         for row in mapped.faults.rejected:
-            raw = batch.rows.slice(row, 1).to_pylist()[0]
+            raw = raw_row(batch, int(row))
             reason, detail = mapped.faults.describe(row, raw)
             letters.add(reason, detail, int(batch.lines[row]), raw)
             self._report.rejected[reason] += 1

@@ -42,7 +42,7 @@ class JsonReader:
 
     def batches(self, columns: Sequence[str]) -> Iterator[RawBatch | Unreadable]:
         """Yield the rows, the lines that are no JSON object, and why the file ended early if it did."""
-        if not self._block and self._stream.broken is None:
+        if not self._block.strip() and self._stream.broken is None:
             yield Unreadable(0, EMPTY_FILE, "the file has no line")
         while self._block:
             yield from self._read_block(columns)
@@ -64,10 +64,10 @@ class JsonReader:
                 rows.append(row)
                 numbers.append(number)
         self._line += len(lines) - (lines[-1] == b"")
+        if not rows:
+            return
         arrays = [_column([row.get(name) for row in rows]) for name in columns]
-        yield RawBatch(
-            pa.RecordBatch.from_arrays(arrays, names=list(columns)), np.array(numbers, dtype=np.int64)
-        )
+        yield RawBatch(pa.RecordBatch.from_arrays(arrays, names=list(columns)), np.array(numbers, dtype=np.int64))
 
 
 def _parse(line: bytes) -> Any:
@@ -88,11 +88,7 @@ def _fault(row: Any, columns: Sequence[str]) -> tuple[str, str] | None:
     if not isinstance(row, dict):
         return UNREADABLE_LINE, f"expected a JSON object, found {type(row).__name__}"
     nested = [name for name in columns if isinstance(row.get(name), dict | list)]
-    return (
-        (WRONG_TYPE, f"{nested[0]} holds an array or object: expected a text, number or boolean")
-        if nested
-        else None
-    )
+    return (WRONG_TYPE, f"{nested[0]} holds an array or object: expected a text, number or boolean") if nested else None
 
 
 def _column(values: list[Any]) -> pa.Array:

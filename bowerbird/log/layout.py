@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bowerbird.declare.records import Action, Event, FieldCondition, Source, Table
 from bowerbird.errors import InputError
-from bowerbird.log.schema import POSITION, SLATE, key_types, value_types
+from bowerbird.log.schema import key_types
 from bowerbird.plan.mistake import nearest
 
 
@@ -42,7 +42,10 @@ class Layout:
         found += [Use(column, "has in its key") for column in source.key]
         for action in source.actions:
             found += self._action_uses(action)
-        return list({use.column: use for use in reversed(found)}.values())[::-1]
+        first: dict[str, Use] = {}
+        for use in found:
+            first.setdefault(use.column, use)
+        return list(first.values())
 
     def _action_uses(self, action: Action) -> list[Use]:
         purpose = f"reads for action {action.event.name!r}"
@@ -70,6 +73,4 @@ def condition_column(when: str | FieldCondition) -> str:
 
 
 def _declared_columns(record: Event | Table, mapping: Mapping[str, str]) -> dict[str, str]:
-    names = [*key_types(record), *value_types(record)]
-    optional = {SLATE, POSITION} - set(record.columns)
-    return {name: mapping.get(name, name) for name in names if name in mapping or name not in optional}
+    return {name: mapping.get(name, name) for name in (*key_types(record), *record.columns)}

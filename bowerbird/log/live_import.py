@@ -108,9 +108,7 @@ class _Live:
             self._wal.append([payload for _, payload in rows[start : start + _APPEND_ROWS]], self._now)
         self._wal.sync()
 
-    def _keyed_rows(
-        self, name: str, table: pa.Table
-    ) -> Iterator[tuple[tuple[int, int, str], dict[str, Any]]]:
+    def _keyed_rows(self, name: str, table: pa.Table) -> Iterator[tuple[tuple[int, int, str], dict[str, Any]]]:
         ordered = table.take(pc.sort_indices(table, [(AVAILABLE, "ascending"), (ID, "ascending")]))
         for row in ordered.to_pylist():
             key = (row.pop(AVAILABLE), self._ranks[name], row[ID])

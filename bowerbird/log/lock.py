@@ -28,9 +28,7 @@ class FolderLock:
         except BlockingIOError as error:
             holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
             os.close(self._descriptor)
-            raise UnavailableError(
-                f"{folder} is being written by process {holder or 'unknown'}.", remedy
-            ) from error
+            raise UnavailableError(f"{folder} is being written by process {holder or 'unknown'}.", remedy) from error
         with storage_errors(path):
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)

@@ -89,9 +89,7 @@ class SourceMapper:
         faults.add((times < EARLIEST) & rows, TOO_OLD, column, "check the time's unit and zone")
         faults.add((times > self._latest) & rows, FUTURE, column, "check the unit, the zone and the clock")
 
-    def _ids(
-        self, batch: pa.RecordBatch, columns: dict[str, pa.Array], times: Times, faults: Faults
-    ) -> pa.Array:
+    def _ids(self, batch: pa.RecordBatch, columns: dict[str, pa.Array], times: Times, faults: Faults) -> pa.Array:
         source = self._source
         if source.id is not None:
             ids, named = coerce(batch[source.id], ColumnType.TEXT).values, source.id
@@ -113,18 +111,14 @@ class SourceMapper:
         times = self._action_times(batch, action, main, rows, faults)
         return _Draft(action.event, rows, action_id(main.ids, action.event.name), times, columns)
 
-    def _action_times(
-        self, batch: pa.RecordBatch, action: Action, main: _Draft, rows: Mask, faults: Faults
-    ) -> Times:
+    def _action_times(self, batch: pa.RecordBatch, action: Action, main: _Draft, rows: Mask, faults: Faults) -> Times:
         if action.time is not None:
             return self._absolute_times(batch, action.time, rows, faults)
         if action.after is None:
             return main.times
         column, unit = action.after
         elapsed = _elapsed(batch[column], unit)
-        faults.add(
-            (elapsed < 0) & rows, BAD_TIME, column, f"expected a time in {unit} past the row's, 0 or more"
-        )
+        faults.add((elapsed < 0) & rows, BAD_TIME, column, f"expected a time in {unit} past the row's, 0 or more")
         times = main.times + np.maximum(elapsed, 0)
         self._check_range(times, rows, column, faults)
         return times
@@ -147,17 +141,15 @@ def _expected_time(spec: Timestamp) -> str:
 def _read_columns(
     batch: pa.RecordBatch, record: Event | Table, mapping: dict[str, str], rows: Mask, faults: Faults
 ) -> dict[str, pa.Array]:
-    keys = key_types(record)
+    keys, types = key_types(record), key_types(record) | value_types(record)
     columns = {}
-    for name, kind in (keys | value_types(record)).items():
-        if name not in mapping:
-            continue
-        coerced = coerce(batch[mapping[name]], kind)
+    for name, raw in mapping.items():
+        coerced = coerce(batch[raw], types[name])
         for reason, bad in coerced.faults.items():
-            faults.add(bad & rows, reason, mapping[name], f"expected {kind.value} for {name!r}")
+            faults.add(bad & rows, reason, raw, f"expected {types[name].value} for {name!r}")
         if name in keys:
             missing = to_mask(coerced.values.is_null()) & rows
-            faults.add(missing, MISSING_KEY, mapping[name], f"{name!r} must be given")
+            faults.add(missing, MISSING_KEY, raw, f"{name!r} must be given")
         columns[name] = coerced.values
     return columns
 

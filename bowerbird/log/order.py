@@ -29,9 +29,7 @@ def order_day(available: list[Integers], ids: Callable[[int], pa.ChunkedArray]) 
     instant; ``ids(type)`` is called only for types in which two records share an instant.
     """
     types = np.repeat(np.arange(len(available), dtype=np.int32), [len(times) for times in available])
-    rows = (
-        np.concatenate([np.arange(len(times)) for times in available]) if available else np.empty(0, np.int64)
-    )
+    rows = np.concatenate([np.arange(len(times)) for times in available]) if available else np.empty(0, np.int64)
     times = np.concatenate(available) if available else np.empty(0, np.int64)
     order = np.lexsort((types, times))
     types, rows, times = types[order], rows[order], times[order]

@@ -62,9 +62,7 @@ def read_part(folder: Path, part: Part, schema: pa.Schema, columns: Sequence[str
         remedy = "Restore it from a backup, or delete the log folder and ingest again."
         raise CorruptionError(f"{path} cannot be read: {error}.", remedy) from error
     if rows != part.rows:
-        raise CorruptionError(
-            f"{path} has {rows} records, and the manifest says {part.rows}.", "Restore the log."
-        )
+        raise CorruptionError(f"{path} has {rows} records, and the manifest says {part.rows}.", "Restore the log.")
     arrays = [_column(table, schema.field(name), rows, path) for name in columns]
     return pa.Table.from_arrays(arrays, schema=pa.schema([schema.field(name) for name in columns]))
 

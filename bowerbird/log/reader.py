@@ -85,9 +85,7 @@ class LogReader:
                     return live_lsn
         return self._size
 
-    def batches(
-        self, plan: Plan, encoder: Encoder, first: int = 0, last: int | None = None
-    ) -> Iterator[LogBatch]:
+    def batches(self, plan: Plan, encoder: Encoder, first: int = 0, last: int | None = None) -> Iterator[LogBatch]:
         """Yield every record from LSN ``first`` to below ``last`` as slots of a plan, in order.
 
         Records whose type the plan does not have are there too, with type index -1 and missing slots.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +120,18 @@ class TableReader:
     def fraction(self) -> float:
         """Return the share of rows read."""
         return float(self._done / max(1, self._table.num_rows))
+
+
+def raw_row(batch: RawBatch, row: int) -> dict[str, Any]:
+    """Return one row as the file has it; what is not UTF-8 shows as replacement characters."""
+    columns = zip(batch.rows.schema.names, batch.rows.columns, strict=True)
+    return {name: _raw_value(column[row]) for name, column in columns}
+
+
+def _raw_value(scalar: pa.Scalar) -> Any:
+    if scalar.is_valid and pa.types.is_string(scalar.type):
+        return scalar.as_buffer().to_pybytes().decode("utf-8", "replace")
+    return scalar.as_py()
 
 
 def source_files(raw_folder: Path, pattern: str, source: str) -> list[Path]:

@@ -109,9 +109,7 @@ class Segment:
             return "the record's head is cut off"
         length, checksum, lsn = _RECORD.unpack_from(self._data, offset)
         if length == _MARK:
-            return (
-                None if checksum == zlib.crc32(_COVERED.pack(_MARK, lsn)) else "the mark's checksum is wrong"
-            )
+            return None if checksum == zlib.crc32(_COVERED.pack(_MARK, lsn)) else "the mark's checksum is wrong"
         if length > LARGEST_PAYLOAD:
             return f"the record's length {length} is impossible"
         start = offset + _RECORD.size

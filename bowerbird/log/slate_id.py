@@ -41,9 +41,7 @@ def read_slate_id(text: str) -> SlateId:
     if not data or _check(body) != data[-_CHECK_BYTES:]:
         raise InputError(f"{text!r} is not a slate id.", "Echo `slate_id` exactly as the server answered it.")
     lsn_start = _TIME_BYTES
-    return SlateId(
-        lsn=int.from_bytes(body[lsn_start : lsn_start + _LSN_BYTES]), time=int.from_bytes(body[:lsn_start])
-    )
+    return SlateId(lsn=int.from_bytes(body[lsn_start : lsn_start + _LSN_BYTES]), time=int.from_bytes(body[:lsn_start]))
 
 
 def _check(body: bytes) -> bytes:

@@ -28,13 +28,13 @@ def remove_folder(folder: Path) -> None:
 class Spill:
     """Tables of one schema, gathered; ``split`` gives every row the number of its share.
 
-    While they fit in ``limit`` bytes there is one share, number 0, in memory.
+    While they fit in ``limit`` bytes (default: ``MEMORY_LIMIT``) there is one share, number 0, in memory.
     """
 
-    def __init__(self, folder: Path, split: Splitter, limit: int = MEMORY_LIMIT) -> None:
+    def __init__(self, folder: Path, split: Splitter, limit: int | None = None) -> None:
         self._folder = folder
         self._split = split
-        self._limit = limit
+        self._limit = MEMORY_LIMIT if limit is None else limit
         self._tables: list[pa.Table] = []
         self._bytes = 0
         self._files: dict[int, pa.RecordBatchStreamWriter] = {}

@@ -55,18 +55,14 @@ def parse_times(raw: pa.Array, spec: Timestamp) -> ParsedTimes:
     if spec.unit in UNITS:
         return _numeric(raw, *UNITS[spec.unit])
     if spec.unit != "text":
-        raise InputError(
-            f"Time column {spec.column!r} has unit {spec.unit!r}.", "Write s, ms, us, ns or text."
-        )
+        raise InputError(f"Time column {spec.column!r} has unit {spec.unit!r}.", "Write s, ms, us, ns or text.")
     texts = coerce(raw, ColumnType.TEXT).values
     if pa.types.is_integer(raw.type) or pa.types.is_floating(raw.type):
         raise InputError(
             f"Time column {spec.column!r} holds numbers, and its Timestamp has unit 'text'.",
             f'Write Timestamp({spec.column!r}, unit="s"), or ms, us, ns.',
         )
-    return (
-        _iso(texts, spec.timezone) if spec.format is None else _formatted(texts, spec.format, spec.timezone)
-    )
+    return _iso(texts, spec.timezone) if spec.format is None else _formatted(texts, spec.format, spec.timezone)
 
 
 def zone(name: str) -> tzinfo:
@@ -74,9 +70,7 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise InputError(
-            f"{name!r} is not a time zone.", "Write an IANA name such as 'Europe/Paris'."
-        ) from error
+        raise InputError(f"{name!r} is not a time zone.", "Write an IANA name such as 'Europe/Paris'.") from error
 
 
 def instant(moment: datetime, local: tzinfo) -> int:
@@ -117,11 +111,7 @@ def _numeric(raw: pa.Array, multiplier: int, divisor: int) -> ParsedTimes:
     if whole.faults or pa.types.is_floating(raw.type):
         return _fractional(raw, multiplier / divisor)
     values = whole.values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
-    bad = (
-        to_mask(whole.values.is_null())
-        | (np.abs(values) > _LARGEST // multiplier)
-        | (values == -_LARGEST - 1)
-    )
+    bad = to_mask(whole.values.is_null()) | (np.abs(values) > _LARGEST // multiplier) | (values == -_LARGEST - 1)
     return ParsedTimes(np.where(bad, 0, values) * multiplier // divisor, bad)
 
 

@@ -52,9 +52,7 @@ class EventValidator:
         name = event.get("type")
         form = self._forms.get(name) if isinstance(name, str) else None
         if form is None:
-            raise InputError(
-                f"The event's type is {name!r}, which is not declared.", nearest(str(name), self._forms)
-            )
+            raise InputError(f"The event's type is {name!r}, which is not declared.", nearest(str(name), self._forms))
         time = now if event.get("time") is None else self._time(event["time"], now)
         return form.normalise(event, time)
 
@@ -86,7 +84,7 @@ class _Form:
     def normalise(self, event: Mapping[str, Any], time: int) -> dict[str, Any]:
         if self._ambiguous:
             raise InputError(
-                f"{self._name!r} declares {self._ambiguous[0]!r}, which means something else in a live event.",
+                f"{self._name!r} declares {self._ambiguous[0]!r}, which a live event has of its own.",
                 "Rename that column in the project; `columns` of its source maps the new name to the file's.",
             )
         record: dict[str, Any] = {"_type": self._name, ID: "", TIME: time}
@@ -95,14 +93,10 @@ class _Form:
                 continue
             field = self._fields.get(name)
             if field is None:
-                raise InputError(
-                    f"{self._name!r} has no field {name!r}.", nearest(name, [*_RESERVED, *self._fields])
-                )
+                raise InputError(f"{self._name!r} has no field {name!r}.", nearest(name, [*_RESERVED, *self._fields]))
             coerced = field[0](value)
             if coerced is None:
-                raise InputError(
-                    f"{name} of {self._name!r} is {value!r}.", f"Its declared type is {field[1]}."
-                )
+                raise InputError(f"{name} of {self._name!r} is {value!r}.", f"Its declared type is {field[1]}.")
             if coerced != "":
                 record[name] = coerced
         for name in self._keys:

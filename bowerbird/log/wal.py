@@ -52,9 +52,7 @@ class WriteAheadLog:
     ``cut`` tells what recovery removed. Raises CorruptionError where acknowledged bytes are damaged.
     """
 
-    def __init__(
-        self, folder: Path, log_folder: Path | None = None, segment_bytes: int = SEGMENT_BYTES
-    ) -> None:
+    def __init__(self, folder: Path, log_folder: Path | None = None, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
         self._segment_bytes = segment_bytes
         self._encoder = msgspec.msgpack.Encoder()
@@ -158,9 +156,7 @@ class WriteAheadLog:
         for lsn, payload in enumerate(payloads, start=first):
             data = self._encoder.encode({**payload, "_available": available})
             if len(data) > LARGEST_PAYLOAD:
-                raise TooLargeError(
-                    f"A record has {len(data):,} bytes.", f"At most {LARGEST_PAYLOAD:,} are taken."
-                )
+                raise TooLargeError(f"A record has {len(data):,} bytes.", f"At most {LARGEST_PAYLOAD:,} are taken.")
             encoded.append(encode_record(lsn, data))
         return b"".join(encoded)
 
