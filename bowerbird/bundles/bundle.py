@@ -102,9 +102,7 @@ def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
         raise _changed(root / MANIFEST)
     manifest = _parse(root / MANIFEST, lambda text: msgspec.json.decode(text, type=Manifest))
     if manifest.format != FORMAT:
-        raise CorruptionError(
-            f"{root} has bundle format {manifest.format}, not {FORMAT}.", "Publish it again."
-        )
+        raise CorruptionError(f"{root} has bundle format {manifest.format}, not {FORMAT}.", "Publish it again.")
     if verify:
         _verify_files(root, manifest)
     return Bundle(
@@ -143,15 +141,11 @@ def _file_hash(path: Path) -> str:
 
 
 def _changed(path: Path) -> CorruptionError:
-    return CorruptionError(
-        f"{path} is not what was published.", "Restore the file, or publish the version again."
-    )
+    return CorruptionError(f"{path} is not what was published.", "Restore the file, or publish the version again.")
 
 
 def _parse(path: Path, reader: Callable[[bytes], _Value]) -> _Value:
     try:
         return reader(path.read_bytes())
     except (msgspec.MsgspecError, OSError, UnicodeDecodeError) as error:
-        raise CorruptionError(
-            f"{path} cannot be read: {error}", "Restore it, or publish the version again."
-        ) from error
+        raise CorruptionError(f"{path} cannot be read: {error}", "Restore it, or publish the version again.") from error

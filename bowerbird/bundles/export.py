@@ -77,8 +77,6 @@ def _strip(value: Any) -> None:
 
 def _array(value: Any) -> AnyArray:
     if not isinstance(value, Tensor):
-        raise InputError(
-            f"The module holds a constant of type {type(value).__name__}.", "Keep only tensors in it."
-        )
+        raise InputError(f"The module holds a constant of type {type(value).__name__}.", "Keep only tensors in it.")
     array: AnyArray = value.detach().cpu().contiguous().numpy()
     return array

@@ -43,9 +43,7 @@ class ScoringProgram:
         try:
             given = [features[name] for name in self.inputs]
         except KeyError as missing:
-            raise InputError(
-                f"The features lack the input {missing.args[0]!r}.", "Use the bundle's plan."
-            ) from missing
+            raise InputError(f"The features lack the input {missing.args[0]!r}.", "Use the bundle's plan.") from missing
         with torch.inference_mode():
             results = self._graph(*self._held, *given)
         return dict(zip(self.outputs, results, strict=True))
@@ -78,9 +76,7 @@ def unpack_program(graph: bytes, arrays: Mapping[str, AnyArray]) -> ScoringProgr
 
 def _tensors(arrays: Mapping[str, AnyArray], prefix: str) -> dict[str, Tensor]:
     return {
-        name.removeprefix(prefix): torch.from_numpy(array)
-        for name, array in arrays.items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): torch.from_numpy(array) for name, array in arrays.items() if name.startswith(prefix)
     }
 
 

@@ -67,10 +67,7 @@ class Scorer:
 
     def score(self, block: FeatureBlock) -> dict[str, Probabilities]:
         """Return calibrated probabilities by task, float64 [rows]."""
-        return {
-            task: calibrate(self.calibrations[task], logits)
-            for task, logits in self.model.logits(block).items()
-        }
+        return {task: calibrate(self.calibrations[task], logits) for task, logits in self.model.logits(block).items()}
 
 
 def import_lightgbm() -> ModuleType:

@@ -63,9 +63,7 @@ def tree_files(columns: TreeColumns, boosters: Mapping[str, str]) -> dict[str, b
     return {CODES: pack_arrays(columns.export_arrays()), **files}
 
 
-def write_bundle(
-    target: Path, manifest: Manifest, parts: BundleParts, model_files: Mapping[str, bytes]
-) -> Bundle:
+def write_bundle(target: Path, manifest: Manifest, parts: BundleParts, model_files: Mapping[str, bytes]) -> Bundle:
     """Write a bundle to ``target``, which must not exist, and return it read back and verified.
 
     ``manifest.files`` is filled here. Raises StorageError when the file system refuses.

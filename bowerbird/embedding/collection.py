@@ -145,9 +145,7 @@ class EmbeddingCollection(nn.Module):
         for position, name in enumerate(self.vocabularies):
             keys, rows = arrays.get(f"{name}.keys"), arrays.get(f"{name}.rows")
             if keys is None or rows is None:
-                raise CorruptionError(
-                    f"The tables lack the vocabulary {name!r}.", "Publish the version again."
-                )
+                raise CorruptionError(f"The tables lack the vocabulary {name!r}.", "Publish the version again.")
             if rows.shape != (len(keys) + RESERVED_ROWS, self.dimension_of(name)):
                 raise CorruptionError(
                     f"Table {name!r} has {len(keys)} keys but rows of shape {rows.shape}.",
@@ -169,9 +167,7 @@ class EmbeddingCollection(nn.Module):
             name = f"{feature.name}.{item.name}"
             if item.is_category:
                 keys = take_padded(ragged.fields[item.name], positions, mask)
-                categories[name] = self.indexes[field_vocabulary(feature, item.name)].find(
-                    keys.astype(np.uint64)
-                )
+                categories[name] = self.indexes[field_vocabulary(feature, item.name)].find(keys.astype(np.uint64))
             else:
                 numbers[name] = take_padded(ragged.fields[item.name], positions, mask).astype(np.float32)
         age = take_padded(ragged.age, positions, mask).astype(np.float32)

@@ -96,9 +96,7 @@ def _example_numbers(shape: tuple[int, ...], generator: torch.Generator | None) 
     return values.masked_fill(unknown, float("nan"))
 
 
-def _example_sequence(
-    sequence: SequenceInput, rows: int, generator: torch.Generator | None
-) -> dict[str, Tensor]:
+def _example_sequence(sequence: SequenceInput, rows: int, generator: torch.Generator | None) -> dict[str, Tensor]:
     shape = (rows, sequence.length)
     features = {}
     for category in sequence.categories:
@@ -140,9 +138,7 @@ def inputs_of(plan: Plan, dimension_of: Callable[[str], int]) -> Inputs:
     """Return the inputs that a plan's features become, given each vocabulary's dimension."""
     return Inputs(
         categories=tuple(
-            CategoryInput(
-                feature.name, vocabulary_of(feature), dimension_of(vocabulary_of(feature)), feature.stage
-            )
+            CategoryInput(feature.name, vocabulary_of(feature), dimension_of(vocabulary_of(feature)), feature.stage)
             for feature in plan.of_kind("category")
         ),
         numbers=tuple(NumberInput(feature.name, feature.stage) for feature in plan.of_kind("number")),

@@ -74,10 +74,7 @@ class FieldVectors(nn.Module):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, fields, dimension]."""
-        parts = [
-            module(features[name]).unsqueeze(1)
-            for name, module in zip(self.categories, self.maps, strict=True)
-        ]
+        parts = [module(features[name]).unsqueeze(1) for name, module in zip(self.categories, self.maps, strict=True)]
         parts += [
             module(pooled(features)).unsqueeze(1)
             for pooled, module in zip(self.histories, self.history_maps, strict=True)

@@ -94,9 +94,7 @@ def shared_fields(inputs: Inputs, sequence: SequenceInput) -> tuple[tuple[Catego
     pairs = []
     for field in sequence.categories:
         matches = [
-            item
-            for item in inputs.categories
-            if item.vocabulary == field.vocabulary and item.stage != "request"
+            item for item in inputs.categories if item.vocabulary == field.vocabulary and item.stage != "request"
         ]
         if matches:
             pairs.append((matches[0], field))

@@ -32,6 +32,4 @@ def _take_ragged(ragged: Ragged, indices: Indices) -> Ragged:
     starts, lengths = ragged.offsets[indices], ragged.offsets[indices + 1] - ragged.offsets[indices]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-    return Ragged(
-        offsets, {name: values[places] for name, values in ragged.fields.items()}, ragged.age[places]
-    )
+    return Ragged(offsets, {name: values[places] for name, values in ragged.fields.items()}, ragged.age[places])

@@ -65,9 +65,7 @@ def _maximise(design: Array, offset: Array, label: Array, weight: Array) -> Arra
         gradient = design.T @ (mass * (chance - label))
         curvature = (design * (mass * chance * (1 - chance))[:, None]).T @ design
         step = np.linalg.solve(curvature + 1e-9 * np.eye(len(coefficients)), gradient)
-        while (
-            np.abs(step).max() > 1e-9 and _loss(design @ (coefficients - step) + offset, label, mass) > loss
-        ):
+        while np.abs(step).max() > 1e-9 and _loss(design @ (coefficients - step) + offset, label, mass) > loss:
             step = step / 2
         coefficients = coefficients - step
         loss = _loss(design @ coefficients + offset, label, mass)

@@ -45,11 +45,7 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace the folder's checkpoint, durably; raises StorageError."""
-    arrays = {
-        f"{group}/{name}": value
-        for group, values in checkpoint.groups.items()
-        for name, value in values.items()
-    }
+    arrays = {f"{group}/{name}": value for group, values in checkpoint.groups.items() for name, value in values.items()}
     arrays["random"] = torch.get_rng_state().numpy()
     arrays[_STATE] = np.frombuffer(msgspec.json.encode(checkpoint.state), np.uint8)
     write_file(folder / CHECKPOINT_FILE, pack_arrays(arrays))
@@ -68,9 +64,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         state = msgspec.json.decode(arrays.pop(_STATE).tobytes(), type=LoopState)
         torch.set_rng_state(torch.from_numpy(np.array(arrays.pop("random"))))
     except (KeyError, msgspec.MsgspecError, RuntimeError, TypeError) as error:
-        raise CorruptionError(
-            f"{file} is damaged: {error}.", "Delete it to train from the beginning."
-        ) from error
+        raise CorruptionError(f"{file} is damaged: {error}.", "Delete it to train from the beginning.") from error
     checkpoint = Checkpoint(state)
     for name, value in arrays.items():
         group, _, key = name.partition("/")

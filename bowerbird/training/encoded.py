@@ -71,9 +71,7 @@ class EncodedSamples:
             {name: values[indices] for name, values in self.numbers.items()},
             {name: sequence.batch(indices) for name, sequence in self.sequences.items()},
         )
-        return Batch(
-            rows, {name: values[indices] for name, values in self.labels.items()}, self.weight[indices]
-        )
+        return Batch(rows, {name: values[indices] for name, values in self.labels.items()}, self.weight[indices])
 
     def batches(self, order: Indices, size: int, first: int = 0) -> Iterator[Batch]:
         """Yield batches of ``size`` rows in the given order, from batch number ``first`` on."""
@@ -125,8 +123,7 @@ def _encode_part(collection: EmbeddingCollection, part: SampleRows) -> EncodedSa
     for feature in plan.of_kind("category"):
         categories[feature.name] = _rows(collection, vocabulary_of(feature), block.categories[feature.name])
     sequences = {
-        feature.name: _encode_sequence(collection, block, feature.name)
-        for feature in plan.of_kind("sequence")
+        feature.name: _encode_sequence(collection, block, feature.name) for feature in plan.of_kind("sequence")
     }
     return EncodedSamples(
         categories, dict(block.numbers), sequences, part.labels, part.weight, part.user, part.item, part.time

@@ -16,8 +16,8 @@ class Metrics(msgspec.Struct, frozen=True):
     """Metrics of one task over some mature samples; NaN where undefined (one class only, say).
 
     ``auc``; ``gauc`` (AUC within users, weighted by their samples); ``log_loss`` in nats; ``ne`` (log loss
-    over that of the mean label: He et al., 2014); ``pcoc`` (mean prediction over mean label); ``ece`` (expected
-    calibration error over 20 bins of equal weight).
+    over that of the mean label: He et al., 2014); ``pcoc`` (mean prediction over mean label); ``ece``
+    (expected calibration error over 20 bins of equal weight).
     """
 
     rows: int

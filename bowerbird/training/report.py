@@ -62,13 +62,9 @@ def category_slicers(categories: Mapping[str, Keys]) -> Slicers:
     return slicers
 
 
-def _slice(
-    column: npt.NDArray[Any], label: Floats, score: Floats, weight: Floats, user: Keys
-) -> dict[str, Report]:
+def _slice(column: npt.NDArray[Any], label: Floats, score: Floats, weight: Floats, user: Keys) -> dict[str, Report]:
     slices = {}
     for value in np.unique(column):
         inside = column == value
-        slices[str(value)] = msgspec.to_builtins(
-            measure(label[inside], score[inside], weight[inside], user[inside])
-        )
+        slices[str(value)] = msgspec.to_builtins(measure(label[inside], score[inside], weight[inside], user[inside]))
     return slices

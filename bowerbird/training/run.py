@@ -172,9 +172,7 @@ def _run(folder: Path, record: RunRecord, samples: SampleFolder, reporter: Repor
         done = record
     else:
         trained, fit = _train_network(folder, settings, samples, reporter)
-        done = msgspec.structs.replace(
-            record, precision=fit.precision, steps=fit.steps, best_step=fit.best_step
-        )
+        done = msgspec.structs.replace(record, precision=fit.precision, steps=fit.steps, best_step=fit.best_step)
     trained.save(folder)
     metrics = _measure(folder, settings, samples, trained)
     seconds = time.perf_counter() - started
@@ -225,9 +223,7 @@ def _train_network(
     return TrainedNetwork(network), fit
 
 
-def _measure(
-    folder: Path, settings: RunSettings, samples: SampleFolder, trained: Trained
-) -> dict[str, Report]:
+def _measure(folder: Path, settings: RunSettings, samples: SampleFolder, trained: Trained) -> dict[str, Report]:
     split = settings.split
     validation = score_range(samples, split.validation, trained)
     calibrations: Calibrations = {

@@ -67,9 +67,7 @@ def read_run(folder: Path) -> RunRecord:
     """Read a run's record; raises NotFoundError or CorruptionError."""
     file = folder / RUN_FILE
     if not file.is_file():
-        raise NotFoundError(
-            f"There is no run {folder.name!r}.", f"Runs are folders of {folder.parent.name}/."
-        )
+        raise NotFoundError(f"There is no run {folder.name!r}.", f"Runs are folders of {folder.parent.name}/.")
     try:
         return msgspec.json.decode(file.read_bytes(), type=RunRecord)
     except msgspec.MsgspecError as error:

@@ -143,18 +143,14 @@ class Trainer:
     def _evaluation_is_due(self) -> bool:
         within = (self.state.step - 1) % self.steps_per_epoch + 1
         every = max(1, self.steps_per_epoch // self.config.evaluations_per_epoch)
-        return within == self.steps_per_epoch or (
-            within % every == 0 and self.steps_per_epoch - within >= every
-        )
+        return within == self.steps_per_epoch or (within % every == 0 and self.steps_per_epoch - within >= every)
 
     def _evaluate(self, rate: float) -> Evaluation:
         state = self.state
         with self.average.applied():
             metrics = self._validation_metrics()
             value = float(np.mean([values[self.config.metric] for values in metrics.values()]))
-            better = state.best is None or (
-                value > state.best if self.config.metric == "auc" else value < state.best
-            )
+            better = state.best is None or (value > state.best if self.config.metric == "auc" else value < state.best)
             if better:
                 self.best = self.network.arrays()
         if better:
@@ -168,8 +164,7 @@ class Trainer:
             loss=state.loss_sum / max(state.loss_steps, 1),
             value=value,
             metrics=metrics,
-            learning_rate=self.config.learning_rate
-            * learning_rate_factor(self.config, state.step, self.steps),
+            learning_rate=self.config.learning_rate * learning_rate_factor(self.config, state.step, self.steps),
             rate=rate,
         )
         state.loss_sum, state.loss_steps = 0.0, 0
@@ -218,9 +213,7 @@ class Trainer:
         epoch, within = divmod(self.state.step, self.steps_per_epoch)
         features = self.network.collection(batch.rows)
         broken = [name for name, tensor in features.items() if _is_broken(tensor)]
-        cause = (
-            f"feature {broken[0]!r} has a value that is not finite" if broken else "no feature is to blame"
-        )
+        cause = f"feature {broken[0]!r} has a value that is not finite" if broken else "no feature is to blame"
         return InputError(
             f"The loss became {value} in epoch {epoch}, batch {within}: {cause}.",
             "Clip or repair that feature." if broken else "Lower learning_rate, or raise warmup_steps.",

@@ -39,9 +39,7 @@ def synthetic_plan(length: int = 6) -> Plan:
                 SequenceField("seconds", False),
             ],
         ),
-        Feature(
-            "searches", "sequence", "request", 0, length=3, fields=[SequenceField("query", True, "query")]
-        ),
+        Feature("searches", "sequence", "request", 0, length=3, fields=[SequenceField("query", True, "query")]),
     ]
     return Plan(
         project="synthetic",

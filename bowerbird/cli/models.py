@@ -1,0 +1,101 @@
+"""``bowerbird models``: versions, and which one is live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import msgspec
+from rich.table import Table
+
+from bowerbird.bundles.bundle import read_bundle
+from bowerbird.bundles.registry import Registry, VersionRecord
+from bowerbird.cli.common import console, project_option
+from bowerbird.declare.workspace import Workspace
+
+
+@click.group("models")
+def models() -> None:
+    """Published versions: list, show, promote, retire, roll back."""
+
+
+@models.command("list")
+@click.argument("name", required=False)
+@project_option
+def list_versions(workspace: Workspace, name: str | None) -> None:
+    """List all versions, or one model's."""
+    with _registry(workspace) as registry:
+        records = registry.versions(name)
+    table = Table("model", "version", "stage", "AUC", "trained on", "created")
+    for record in records:
+        table.add_row(
+            record.name,
+            str(record.version),
+            record.stage,
+            _auc(record),
+            record.lineage.samples,
+            record.created,
+        )
+    console.print(table if records else "No version is published yet: bowerbird publish")
+
+
+@models.command("show")
+@click.argument("name")
+@click.argument("version", type=int)
+@project_option
+def show(workspace: Workspace, name: str, version: int) -> None:
+    """Show a version's lineage, gates and metrics, after checking its files."""
+    with _registry(workspace) as registry:
+        record = registry.version(name, version)
+        bundle = read_bundle(registry.folder_of(name, version))
+    document = {"version": record, "gates": bundle.manifest.gates, "forced": bundle.manifest.forced}
+    console.print_json(msgspec.json.encode(document).decode())
+
+
+@models.command("promote")
+@click.argument("name")
+@click.argument("version", type=int)
+@project_option
+def promote(workspace: Workspace, name: str, version: int) -> None:
+    """Make a version live; the former one is retired. Its files are checked first."""
+    with _registry(workspace) as registry:
+        read_bundle(registry.folder_of(name, version))
+        registry.promote(name, version)
+    console.print(f"{name} {version} is live")
+
+
+@models.command("retire")
+@click.argument("name")
+@click.argument("version", type=int)
+@project_option
+def retire(workspace: Workspace, name: str, version: int) -> None:
+    """Take a version out of use."""
+    with _registry(workspace) as registry:
+        registry.retire(name, version)
+    console.print(f"{name} {version} is retired")
+
+
+@models.command("rollback")
+@click.argument("name")
+@project_option
+def rollback(workspace: Workspace, name: str) -> None:
+    """Make the version live that was live before."""
+    with _registry(workspace) as registry:
+        record = registry.rollback(name)
+    console.print(f"{name} {record.version} is live again")
+
+
+def _auc(record: VersionRecord) -> str:
+    return "  ".join(
+        f"{task} {values['auc']:.4f}" for task, values in record.metrics.items() if values.get("auc") is not None
+    )
+
+
+@contextmanager
+def _registry(workspace: Workspace) -> Iterator[Registry]:
+    registry = Registry(workspace.registry_url, workspace.bundles_folder)
+    try:
+        yield registry
+    finally:
+        registry.close()
