@@ -48,7 +48,7 @@ class SampleWriter:
 
     def write(self, base: pa.Table, block: FeatureBlock) -> None:
         """Append rows: ``base`` columns as docs/design.md lists them, and their features."""
-        table = _with_features(base, self._plan, block)
+        table = with_features(base, self._plan, block)
         days = base.column("time").to_numpy() // _DAY
         for day in np.unique(days):
             rows = table.filter(pa.array(days == day))
@@ -67,7 +67,7 @@ def _date(day: int) -> str:
     return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")
 
 
-def _with_features(base: pa.Table, plan: Plan, block: FeatureBlock) -> pa.Table:
+def with_features(base: pa.Table, plan: Plan, block: FeatureBlock) -> pa.Table:
     columns: dict[str, Any] = {name: base.column(name) for name in base.column_names}
     for feature in plan.features:
         name = PREFIX + feature.name
