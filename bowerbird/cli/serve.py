@@ -122,7 +122,14 @@ def keys() -> None:
 @keys.command("create")
 @project_option
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=["read", "write"], show_default=True)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    default=["read", "write"],
+    show_default=True,
+)
 def create_key(workspace: Workspace, name: str, scopes: tuple[str, ...]) -> None:
     """Make a key; it is shown once and kept as a hash."""
     key = KeyStore(workspace.keys_file).create(name, list(scopes))  # type: ignore[arg-type]

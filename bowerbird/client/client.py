@@ -41,7 +41,13 @@ class Client:
         model: str = "",
     ) -> Scores:
         """Return a score per label for each candidate."""
-        body = {"user": user, "candidates": candidates, "context": context or {}, "features": features or {}, "model": model}
+        body = {
+            "user": user,
+            "candidates": candidates,
+            "context": context or {},
+            "features": features or {},
+            "model": model,
+        }
         return self._post(f"/v1/scenes/{quote(scene, '')}/score", body, Scores)
 
     def recommend(
@@ -128,9 +134,7 @@ class Client:
 
     def _ask(self, method: str, path: str, content: bytes, kind: type[Answer]) -> Answer:
         try:
-            response = self._http.request(
-                method, path, content=content, headers={"content-type": "application/json"}
-            )
+            response = self._http.request(method, path, content=content, headers={"content-type": "application/json"})
         except httpx.HTTPError as error:
             raise unreachable(self.address, error) from error
         if response.status_code >= 400:

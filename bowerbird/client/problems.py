@@ -22,7 +22,7 @@ def error_of(response: httpx.Response) -> BowerbirdError:
     what, remedy = str(document.get("detail", "")), str(document.get("remedy", ""))
     if found is None or found.__init__ is not BowerbirdError.__init__:
         error = BowerbirdError(what, remedy)
-        error.code, error.status = document["code"], response.status_code  # type: ignore[misc]
+        error.code, error.status = document["code"], response.status_code
         return error
     return found(what, remedy)
 
@@ -39,7 +39,7 @@ def _unknown(response: httpx.Response) -> BowerbirdError:
         f"{response.url} answered {response.status_code} without a problem document.",
         "Is this a Bowerbird server, and no proxy's page?",
     )
-    error.status = response.status_code  # type: ignore[misc]
+    error.status = response.status_code
     return error
 
 

@@ -68,7 +68,5 @@ def scene_channels(
             channels[f"popular_{position}"] = PopularChannel(popular)
         else:
             index = indexes.get(feature, NeighbourIndex.empty())
-            channels[f"co_visitation_{position}"] = CoVisitationChannel(
-                index, feature, scene.item.name, declared.count
-            )
+            channels[f"co_visitation_{position}"] = CoVisitationChannel(index, feature, scene.item.name, declared.count)
     return channels

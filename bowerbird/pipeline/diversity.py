@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from bowerbird.plan.spec import MISSING_KEY
 
 
-def pick_diverse(order: Sequence[int], attributes: Sequence[int], limit: int, count: int) -> tuple[list[int], list[int]]:
+def pick_diverse(
+    order: Sequence[int], attributes: Sequence[int], limit: int, count: int
+) -> tuple[list[int], list[int]]:
     """Return (picked, skipped) positions, going through ``order`` until ``count`` are picked.
 
     ``attributes`` holds the attribute's key by position; items without the attribute are not capped.

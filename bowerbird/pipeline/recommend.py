@@ -19,7 +19,7 @@ from bowerbird.recall.plan import SceneFeatures
 from bowerbird.recall.reader import RecallReader
 from bowerbird.serving.clock import Clock
 from bowerbird.serving.given import Given
-from bowerbird.serving.ranker import Question, Scored, SceneRanker
+from bowerbird.serving.ranker import Question, SceneRanker, Scored
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ def load_indexes(folder: Path) -> dict[str, NeighbourIndex]:
     """Return the latest index of each channel in ``<folder>/<channel>/<number>``; raises CorruptionError."""
     indexes = {}
     for channel in sorted(folder.iterdir()) if folder.is_dir() else []:
-        numbers = sorted(int(each.name) for each in channel.iterdir() if (each / MANIFEST).is_file() and each.name.isdigit())
+        numbers = sorted(
+            int(each.name) for each in channel.iterdir() if (each / MANIFEST).is_file() and each.name.isdigit()
+        )
         if numbers:
             indexes[channel.name] = NeighbourIndex.load(channel / str(numbers[-1]))
     return indexes

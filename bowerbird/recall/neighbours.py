@@ -58,9 +58,7 @@ class NeighbourIndex:
             return np.empty(0, np.uint64), np.empty(0, np.float32)
         spans = [slice(self.offsets[row], self.offsets[row + 1]) for row, _ in rows]
         keys = np.concatenate([self.neighbours[span] for span in spans])
-        weights = np.concatenate(
-            [self.weights[span] * weight for span, (_, weight) in zip(spans, rows, strict=True)]
-        )
+        weights = np.concatenate([self.weights[span] * weight for span, (_, weight) in zip(spans, rows, strict=True)])
         distinct, inverse = np.unique(keys, return_inverse=True)
         totals = np.bincount(inverse, weights, len(distinct)).astype(np.float32)
         order = np.lexsort((distinct, -totals))[:count]

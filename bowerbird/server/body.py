@@ -21,7 +21,8 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         raise TooLargeError(
-            f"The body has {int(declared):,} bytes; the limit is {limit:,}.", "Send less, or raise server.body_limit."
+            f"The body has {int(declared):,} bytes; the limit is {limit:,}.",
+            "Send less, or raise server.body_limit.",
         )
     message = await receive()
     if message["type"] == "http.disconnect":

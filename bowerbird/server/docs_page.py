@@ -7,10 +7,12 @@ from html import escape
 from typing import Any
 
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733;background:#fbfbf8}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:#1d2733;background:#fbfbf8}
 h1{font-weight:600}h2{margin-top:2.5rem;border-bottom:1px solid #d8d8d0}
 details{border:1px solid #d8d8d0;border-radius:6px;margin:.6rem 0;background:#fff;padding:.5rem .8rem}
-summary{cursor:pointer}code,pre{font:14px/1.45 ui-monospace,monospace}pre{background:#f2f2ec;padding:.8rem;overflow:auto}
+summary{cursor:pointer}
+code,pre{font:14px/1.45 ui-monospace,monospace}pre{background:#f2f2ec;padding:.8rem;overflow:auto}
 .m{display:inline-block;min-width:3.5rem;font-weight:600;color:#0b5fa5}.POST{color:#0a7a4b}td,th{text-align:left;
 padding:.2rem .9rem .2rem 0;vertical-align:top}
 """

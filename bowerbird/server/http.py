@@ -50,7 +50,8 @@ class Request:
             raise InputError(f"The body is not what {self.path} takes: {error}.", "See /docs.") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(
-                f"The body is not JSON: {error}.", "Send UTF-8 JSON (NaN and Infinity are not JSON; use null)."
+                f"The body is not JSON: {error}.",
+                "Send UTF-8 JSON (NaN and Infinity are not JSON; use null).",
             ) from error
 
 

@@ -13,14 +13,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "bowerbird_requests", "Requests answered.", ["route", "status"], registry=self.registry
-        )
+        self.requests = Counter("bowerbird_requests", "Requests answered.", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
-            "bowerbird_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=self.registry
+            "bowerbird_request_seconds",
+            "Time to answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.stages = Histogram(
-            "bowerbird_stage_seconds", "Time in a stage of scoring.", ["stage"], buckets=_SECONDS, registry=self.registry
+            "bowerbird_stage_seconds",
+            "Time in a stage of scoring.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.candidates = Histogram(
             "bowerbird_candidates", "Candidates per request.", buckets=_SIZES, registry=self.registry
@@ -28,9 +34,7 @@ class Metrics:
         self.events = Counter("bowerbird_events", "Events received.", ["outcome"], registry=self.registry)
         self.log_position = Gauge("bowerbird_log_position", "Records in the log.", registry=self.registry)
         self.items = Gauge("bowerbird_items", "Items that can be recalled.", registry=self.registry)
-        self.slates_lost = Gauge(
-            "bowerbird_slates_lost", "Slates that the disk refused.", registry=self.registry
-        )
+        self.slates_lost = Gauge("bowerbird_slates_lost", "Slates that the disk refused.", registry=self.registry)
         self.live_version = Gauge(
             "bowerbird_live_version", "The live version of a model.", ["model"], registry=self.registry
         )

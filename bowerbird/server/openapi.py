@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-
 from bowerbird.server.http import JSON
 from bowerbird.server.problems import PROBLEM_JSON
 from bowerbird.server.routing import Route

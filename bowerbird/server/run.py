@@ -41,12 +41,15 @@ def build_application(services: Services) -> Application:
 
 
 def run_server(
-    workspace: Workspace, host: str, port: int, on_ready: Callable[[str, list[str]], None] = lambda address, summary: None
+    workspace: Workspace,
+    host: str,
+    port: int,
+    on_ready: Callable[[str, list[str]], None] = lambda address, summary: None,
 ) -> None:
     """Serve a workspace until SIGTERM or SIGINT, then answer what is in flight and stop.
 
-    ``port`` 0 takes a free one; ``on_ready`` is told the address and what is served. Raises InputError for an open address
-    without API keys, UnavailableError for an address in use, and what kept the parts from starting.
+    ``port`` 0 takes a free one; ``on_ready`` is told the address and what is served. Raises InputError for an
+    open address without API keys, UnavailableError for an address in use, and what kept the parts from starting.
     """
     services = Services(workspace)
     _check_exposed(host, services)
@@ -126,7 +129,7 @@ def _config(services: Services) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):  # type: ignore[misc]
+class _Server(uvicorn.Server):
     """Uvicorn, except that a signal ends it as it should: by draining, then returning to the caller."""
 
     @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from bowerbird.bundles.manifest import Lineage
 from bowerbird.plan.spec import Plan
 
 Id = str | int
@@ -120,13 +121,18 @@ class EntityAnswer(msgspec.Struct):
 
 
 class VersionAnswer(msgspec.Struct):
-    """A published version: its stage, whether it answers now, and what its manifest says."""
+    """A published version: its stage, whether it answers now, where it comes from, its held-out metrics."""
 
     name: str
     version: int
     stage: str
     serving: bool
-    manifest: dict[str, Any]
+    kind: str
+    digest: str
+    created: str
+    promoted: str | None
+    lineage: Lineage
+    metrics: dict[str, Any]
 
 
 class ModelAnswer(msgspec.Struct):

@@ -103,7 +103,8 @@ def _converted(giveable: _Giveable, value: Any) -> int | float:
         return giveable.convert(value)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"Feature {giveable.feature.name!r} is given as {value!r}: {error}.", "Correct the value, or leave it out."
+            f"Feature {giveable.feature.name!r} is given as {value!r}: {error}.",
+            "Correct the value, or leave it out.",
         ) from error
 
 

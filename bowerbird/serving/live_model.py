@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bowerbird.bundles.bundle import Bundle, read_bundle, verify_golden
 from bowerbird.bundles.manifest import Manifest
+from bowerbird.bundles.registry import VersionRecord
 from bowerbird.bundles.scorer import Scorer
 from bowerbird.errors import CorruptionError
 from bowerbird.plan.block import FeatureBlock
@@ -53,15 +54,16 @@ class LiveModel:
         return {task: np.broadcast_to(values.astype(np.float32), candidates) for task, values in scores.items()}
 
 
-def load_model(folder: Path, name: str, version: int, live: LiveState) -> LiveModel:
+def load_model(folder: Path, version: VersionRecord, live: LiveState) -> LiveModel:
     """Return a version that passed its hashes and golden requests, its plan's state at the log's end.
 
-    Raises CorruptionError where a byte differs or a golden answer does, NotFoundError without the bundle.
+    Raises CorruptionError where a byte or a golden answer differs, NotFoundError without the bundle.
     """
     bundle = read_bundle(folder)
-    if (bundle.manifest.name, bundle.manifest.version) != (name, version):
+    if bundle.digest != version.digest:
         raise CorruptionError(
-            f"{folder} holds {bundle.manifest.name} {bundle.manifest.version}.", f"Publish {name} {version} again."
+            f"{folder} is not the bundle that was published as {version.name} {version.version}.",
+            "Restore the folder, or publish the version again.",
         )
     scorer = verify_golden(bundle)
     return LiveModel(bundle, scorer, live.require(bundle.plan))

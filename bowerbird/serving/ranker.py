@@ -53,9 +53,7 @@ class Scored:
 class SceneRanker:
     """Scores candidates of one scene with the live version of a model."""
 
-    def __init__(
-        self, scene: Scene, form: RequestForm, releases: Releases, clock: Clock, timer: StageTimer
-    ) -> None:
+    def __init__(self, scene: Scene, form: RequestForm, releases: Releases, clock: Clock, timer: StageTimer) -> None:
         self.scene = scene
         self._form = form
         self._releases = releases

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Protocol
 
+from bowerbird.bundles.registry import Registry, VersionRecord
 from bowerbird.errors import BowerbirdError, NotFoundError, UnavailableError
 from bowerbird.plan.mistake import nearest
 from bowerbird.serving.live_model import LiveModel, load_model, warm
@@ -17,39 +16,16 @@ from bowerbird.serving.weights import missing_labels
 _LOG = logging.getLogger("bowerbird.serving")
 
 
-class Registry(Protocol):
-    """What the server asks of the registry of versions."""
-
-    def live_versions(self) -> dict[str, int]:
-        """Return the live version of each model that has one."""
-        ...
-
-    def promote(self, name: str, version: int) -> None:
-        """Make a version the live one of its model."""
-        ...
-
-    def folder_of(self, name: str, version: int) -> Path:
-        """Return where a version's bundle lies; NotFoundError where none is published."""
-        ...
-
-
 class Releases:
     """The live versions. A swap replaces one reference: requests in flight finish with the version they began with.
 
     ``kept_plans`` are fingerprints of plans that stay in the live state whatever is released.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        state: LiveState,
-        kept_plans: Iterable[str] = (),
-        on_change: Callable[[LiveModel], None] = lambda model: None,
-    ) -> None:
+    def __init__(self, registry: Registry, state: LiveState, kept_plans: Iterable[str] = ()) -> None:
         self._registry = registry
         self._state = state
         self._kept_plans = set(kept_plans)
-        self._on_change = on_change
         self._lock = threading.Lock()
         self._live: dict[str, LiveModel] = {}
         self._refused: dict[tuple[str, int], str] = {}
@@ -86,34 +62,54 @@ class Releases:
         A version that is refused once is not tried again until the registry names another one.
         """
         errors = []
-        for name, version in self._registry.live_versions().items():
+        wanted = self._registry.live_versions()
+        self._withdraw(set(wanted))
+        for name, number in wanted.items():
             current = self._live.get(name)
-            if (current is not None and current.version == version) or (name, version) in self._refused:
+            answers = current is not None and current.version == number
+            if answers or (name, number) in self._refused:
                 continue
             try:
-                self._release(name, version)
+                self._release(self._registry.version(name, number))
             except BowerbirdError as error:
-                self._refused[(name, version)] = str(error)
-                _LOG.error("%s %d is refused, the former version goes on: %s", name, version, error)
+                self._refused[(name, number)] = str(error)
+                _LOG.error("%s %d is refused, the former version goes on: %s", name, number, error)
                 errors.append(error)
         return errors
 
-    def promote(self, name: str, version: int) -> LiveModel:
-        """Load and check a version, make it live here and in the registry; the former one goes on if it fails."""
-        model = self._release(name, version, lambda: self._registry.promote(name, version))
-        self._refused.pop((name, version), None)
+    def promote(self, name: str, number: int) -> LiveModel:
+        """Load and check a version, make it live here and in the registry; the former one goes on if it fails.
+
+        Raises NotFoundError for a version that is not published, CorruptionError for a damaged one.
+        """
+        version = self._registry.version(name, number)
+        model = self._release(version, lambda: self._registry.promote(name, number))
+        self._refused.pop((name, number), None)
         return model
 
-    def _release(self, name: str, version: int, record: Callable[[], None] = lambda: None) -> LiveModel:
+    def _release(self, version: VersionRecord, record: Callable[[], object] = lambda: None) -> LiveModel:
         with self._lock:
             try:
-                model = load_model(self._registry.folder_of(name, version), name, version, self._state)
+                model = load_model(self._registry.bundles_folder / version.path, version, self._state)
                 warm(model)
                 record()
-                self._live = {**{key: each for key, each in self._live.items() if key != name}, name: model}
+                self._live = {
+                    **{key: each for key, each in self._live.items() if key != model.name},
+                    model.name: model,
+                }
             finally:
-                used = {each.plan_fingerprint for each in self._live.values()}
-                self._state.keep_only(used | self._kept_plans)
-        self._on_change(model)
-        _LOG.info("%s %d answers", name, version)
+                self._drop_unused_plans()
+        _LOG.info("%s %d answers", model.name, model.version)
         return model
+
+    def _withdraw(self, wanted: set[str]) -> None:
+        """Let go of the models that have no live version any more."""
+        if set(self._live) <= wanted:
+            return
+        with self._lock:
+            self._live = {name: model for name, model in self._live.items() if name in wanted}
+            self._drop_unused_plans()
+
+    def _drop_unused_plans(self) -> None:
+        used = {model.plan_fingerprint for model in self._live.values()}
+        self._state.keep_only(used | self._kept_plans)

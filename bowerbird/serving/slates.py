@@ -121,7 +121,8 @@ def _payloads(file: Path) -> Iterator[bytes]:
                 if end == size:
                     return
                 raise CorruptionError(
-                    f"{file} is damaged at byte {position:,}.", "Restore the file, or delete it: its slates are lost."
+                    f"{file} is damaged at byte {position:,}.",
+                    "Restore the file, or delete it: its slates are lost.",
                 )
             yield data
             position = end

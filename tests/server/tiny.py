@@ -10,16 +10,18 @@ import numpy as np
 import torch
 
 from bowerbird.bundles.calibrate import Identity, Platt
+from bowerbird.bundles.export import export_program, pack_program
 from bowerbird.bundles.golden import golden_request
 from bowerbird.bundles.manifest import Lineage, Manifest
+from bowerbird.bundles.program import ScoringProgram, unpack_program
+from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import DenseModel, Scorer
 from bowerbird.bundles.write import BundleParts, torch_files, write_bundle
-from bowerbird.bundles.export import export_program, pack_program
-from bowerbird.bundles.program import unpack_program
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.log.ingest import ingest
 from bowerbird.log.reader import LogReader
+from bowerbird.models.ranker import Ranker
 from bowerbird.models.task import Task
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.compiler import compile_plan
@@ -28,7 +30,7 @@ from bowerbird.plan.engine import build_engine
 
 USERS, ITEMS = 20, 60
 NOW = 1_700_000_000_000_000
-DECLARATIONS = '''
+DECLARATIONS = """
 from bowerbird import declare as bb
 
 user = bb.Entity("user", bb.INTEGER)
@@ -74,7 +76,7 @@ project = bb.Project(
         bb.Source("items", "items.jsonl", items, key=["item"]),
     ],
 )
-'''
+"""
 
 
 def make_workspace(folder: Path, rows: int = 400) -> Workspace:
@@ -120,7 +122,7 @@ def publish(workspace: Workspace, version: int, name: str = "din", slope: float 
     model = config.build(collection.inputs, tasks).eval()
     calibrations = {"click": Platt(slope, 0.0), "order": Identity()}
     block = engine.read(NOW, encoder.encode_request(3, {"page": 1}), known[:5])
-    program = unpack_program(*_as_json(pack_program(export_program(model), model)))
+    program = _in_memory(model)
     scores = Scorer(DenseModel(collection, program), calibrations).score(block)
     golden = [golden_request(block, scores)]
     folder = workspace.bundles_folder / name / str(version)
@@ -128,9 +130,32 @@ def publish(workspace: Workspace, version: int, name: str = "din", slope: float 
         name, version, "torch", name, plan.fingerprint, list(tasks), Lineage("r", "s", "0", plan.fingerprint, "c"),
         "2024-01-01T00:00:00Z", embedding={"dimension": config.dimension, "minimum_count": 1},
     )  # fmt: skip
-    write_bundle(folder, manifest, BundleParts(plan, calibrations, {}, golden), torch_files(collection, model))
+    bundle = write_bundle(folder, manifest, BundleParts(plan, calibrations, {}, golden), torch_files(collection, model))
+    _registry(workspace).add(
+        VersionRecord(
+            name,
+            version,
+            VersionStage.CANDIDATE,
+            f"{name}/{version}",
+            bundle.digest,
+            "torch",
+            manifest.lineage,
+            {},
+            manifest.created,
+        )
+    )
     return folder
 
 
-def _as_json(packed: tuple[bytes, dict[str, np.ndarray]]) -> tuple[bytes, dict[str, np.ndarray]]:
-    return packed
+def _in_memory(model: Ranker) -> ScoringProgram:
+    graph, arrays = pack_program(export_program(model), model)
+    return unpack_program(graph, arrays)
+
+
+def make_live(workspace: Workspace, version: int, name: str = "din") -> None:
+    """Make a written version the live one."""
+    _registry(workspace).promote(name, version)
+
+
+def _registry(workspace: Workspace) -> Registry:
+    return Registry(workspace.registry_url, workspace.bundles_folder)

@@ -46,7 +46,17 @@ def slate(number: int, candidates: int = 3) -> Slate:
 
 
 def check_equal(one: Slate, other: Slate) -> None:
-    for name in ("slate_id", "lsn", "time", "context", "candidates", "given", "candidate_given", "shown", "user"):
+    for name in (
+        "slate_id",
+        "lsn",
+        "time",
+        "context",
+        "candidates",
+        "given",
+        "candidate_given",
+        "shown",
+        "user",
+    ):
         assert getattr(one, name) == getattr(other, name), name
     np.testing.assert_array_equal(one.ranking, other.ranking)
     np.testing.assert_array_equal(one.scores["click"], other.scores["click"])
@@ -114,6 +124,13 @@ def test_slate_ids_sort_by_time_hold_their_point_and_refuse_changes() -> None:
     assert len(set(new_slate_id(1, 1) for _ in range(1000))) == 1000
     point = read_slate_id(ids[2])
     assert (point.lsn, point.time) == (5, 10**15)
-    for wrong in ("", "x", ids[0][:-1], ids[0] + "0", "z" * 40, ids[0].replace(ids[0][20], "0" if ids[0][20] != "0" else "1")):
+    for wrong in (
+        "",
+        "x",
+        ids[0][:-1],
+        ids[0] + "0",
+        "z" * 40,
+        ids[0].replace(ids[0][20], "0" if ids[0][20] != "0" else "1"),
+    ):
         with pytest.raises(InputError):
             read_slate_id(wrong)

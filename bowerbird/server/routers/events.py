@@ -53,7 +53,8 @@ class EventsRouter:
         limit = self._services.workspace.settings.server.event_batch_limit
         if len(events) > limit:
             raise InputError(
-                f"The batch has {len(events):,} events; the limit is {limit:,}.", "Send several smaller batches."
+                f"The batch has {len(events):,} events; the limit is {limit:,}.",
+                "Send several smaller batches.",
             )
         return events, False
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
-
 from bowerbird.bundles.registry import VersionRecord
-from bowerbird.errors import InputError, NotFoundError
-from bowerbird.plan.mistake import nearest
+from bowerbird.errors import InputError
 from bowerbird.server import wire
 from bowerbird.server.http import Request, Response
 from bowerbird.server.routing import Route
@@ -25,7 +22,7 @@ class ModelsRouter:
         """Return the models' operations."""
         version = "/v1/models/{model}/versions/{version}"
         return [
-            Route("GET", "/v1/models", self.list, "List models and versions.", "read", "models", None, wire.ModelsAnswer),
+            Route("GET", "/v1/models", self.list_models, "List models and versions.", "read", "models", None, wire.ModelsAnswer),
             Route("GET", version, self.show, "Show a version.", "read", "models", None, wire.VersionAnswer),
             Route(
                 "POST", f"{version}/promote", self.promote, "Make a version the one that answers.",
@@ -33,7 +30,7 @@ class ModelsRouter:
             ),
         ]  # fmt: skip
 
-    async def list(self, request: Request) -> Response:
+    async def list_models(self, request: Request) -> Response:
         """Answer ``GET /v1/models``."""
         self._services.status.check_ready()
         return Response.json(wire.ModelsAnswer(await asyncio.to_thread(self._models)))
@@ -59,32 +56,26 @@ class ModelsRouter:
 
     def _models(self) -> list[wire.ModelAnswer]:
         answers: dict[str, wire.ModelAnswer] = {}
-        for record in self._services.registry.versions():
-            live = self._services.releases.live.get(record.name)
-            answer = answers.setdefault(
-                record.name, wire.ModelAnswer(record.name, live.version if live is not None else None, [])
-            )
-            answer.versions.append(self._describe(record))
-        for answer in answers.values():
-            answer.versions.sort(key=lambda each: -each.version)
-        return [answers[name] for name in sorted(answers)]
+        for version in self._services.registry.versions():
+            live = self._services.releases.live.get(version.name)
+            empty = wire.ModelAnswer(version.name, live.version if live is not None else None, [])
+            answers.setdefault(version.name, empty).versions.insert(0, self._describe(version))
+        return list(answers.values())
 
-    def _version(self, name: str, version: int) -> wire.VersionAnswer:
-        records = self._services.registry.versions()
-        for record in records:
-            if (record.name, record.version) == (name, version):
-                return self._describe(record)
-        names = sorted({record.name for record in records})
-        known = [str(record.version) for record in records if record.name == name]
-        remedy = f"Its versions are {', '.join(known)}." if known else nearest(name, names)
-        raise NotFoundError(f"No version {version} of model {name!r} is published.", remedy)
+    def _version(self, name: str, number: int) -> wire.VersionAnswer:
+        return self._describe(self._services.registry.version(name, number))
 
-    def _describe(self, record: VersionRecord) -> wire.VersionAnswer:
-        live = self._services.releases.live.get(record.name)
+    def _describe(self, version: VersionRecord) -> wire.VersionAnswer:
+        live = self._services.releases.live.get(version.name)
         return wire.VersionAnswer(
-            record.name,
-            record.version,
-            record.stage,
-            live is not None and live.version == record.version,
-            msgspec.to_builtins(record),
+            version.name,
+            version.version,
+            version.stage,
+            live is not None and live.version == version.version,
+            version.kind,
+            version.digest,
+            version.created,
+            version.promoted,
+            version.lineage,
+            version.metrics,
         )

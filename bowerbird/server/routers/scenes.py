@@ -46,7 +46,7 @@ class ScenesRouter:
                 "POST", f"{scenes}/{{scene}}/recommend", self.recommend, "Recommend items to a user.",
                 "read", "scenes", wire.RecommendRequest, wire.RecommendAnswer, trace,
             ),
-            Route("GET", scenes, self.list, "List the scenes.", "read", "scenes", None, wire.ScenesAnswer),
+            Route("GET", scenes, self.list_scenes, "List the scenes.", "read", "scenes", None, wire.ScenesAnswer),
         ]  # fmt: skip
 
     async def score(self, request: Request) -> Response:
@@ -57,14 +57,12 @@ class ScenesRouter:
         """Answer ``POST /v1/scenes/{scene}/recommend``."""
         return await self._in_pool(self._recommend, request)
 
-    async def list(self, request: Request) -> Response:
+    async def list_scenes(self, request: Request) -> Response:
         """Answer ``GET /v1/scenes``."""
         answers = [self._describe(scene) for scene in self._services.workspace.project.scenes]
         return Response.json(wire.ScenesAnswer(answers))
 
-    async def _in_pool(
-        self, answer: Callable[[SceneServices, Request], Response], request: Request
-    ) -> Response:
+    async def _in_pool(self, answer: Callable[[SceneServices, Request], Response], request: Request) -> Response:
         self._services.status.check_ready()
         scene = self._scene(request.parameters["scene"])
         return await self._services.pool.run(answer, scene, request)
@@ -108,7 +106,11 @@ class ScenesRouter:
             if isinstance(each, wire.Candidate) and each.features
         }
         return Question(
-            form.user_id(body.user), form.context(body.context), form.item_ids(plain), body.features, by_candidate
+            form.user_id(body.user),
+            form.context(body.context),
+            form.item_ids(plain),
+            body.features,
+            by_candidate,
         )
 
     def _recommend(self, scene: SceneServices, request: Request) -> Response:

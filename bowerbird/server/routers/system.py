@@ -24,10 +24,37 @@ class SystemRouter:
     def routes(self) -> list[Route]:
         """Return the system's operations."""
         return [
-            Route("GET", "/healthz", self.health, "Whether the process is alive.", None, "system", None, wire.HealthAnswer),
-            Route("GET", "/readyz", self.ready, "Whether it can answer.", None, "system", None, wire.HealthAnswer),
+            Route(
+                "GET",
+                "/healthz",
+                self.health,
+                "Whether the process is alive.",
+                None,
+                "system",
+                None,
+                wire.HealthAnswer,
+            ),
+            Route(
+                "GET",
+                "/readyz",
+                self.ready,
+                "Whether it can answer.",
+                None,
+                "system",
+                None,
+                wire.HealthAnswer,
+            ),
             Route("GET", "/metrics", self.metrics, "Metrics in Prometheus' format.", "read", "system"),
-            Route("GET", "/v1/plan", self.plan, "The feature plans in use.", "read", "system", None, wire.PlansAnswer),
+            Route(
+                "GET",
+                "/v1/plan",
+                self.plan,
+                "The feature plans in use.",
+                "read",
+                "system",
+                None,
+                wire.PlansAnswer,
+            ),
             Route("GET", "/openapi.json", self.openapi, "This API as OpenAPI 3.1.", None, "system"),
             Route("GET", "/docs", self.docs, "This API as a page.", None, "system"),
         ]
