@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,7 +74,8 @@ class DeadLetterFile:
     def discard(self) -> None:
         """Forget what was added and not committed."""
         if self._output is not None:
-            self._output.close()
+            with suppress(OSError):  # closing writes what is buffered, which a full disk refuses
+                self._output.close()
             self._temporary.unlink(missing_ok=True)
 
 

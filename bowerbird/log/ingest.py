@@ -23,7 +23,7 @@ from bowerbird.log.layout import Layout
 from bowerbird.log.live_import import Destination, open_destination
 from bowerbird.log.mapping import SourceMapper
 from bowerbird.log.progress import IngestProgress
-from bowerbird.log.readers import RawBatch, RawReader, raw_row, TableReader, source_files
+from bowerbird.log.readers import RawBatch, RawReader, TableReader, raw_row, source_files
 from bowerbird.log.report import IngestReport
 from bowerbird.log.schema import record_named
 from bowerbird.log.spill import Spill

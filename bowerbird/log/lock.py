@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from bowerbird.errors import UnavailableError
+from bowerbird.errors import StorageError, UnavailableError
 from bowerbird.log.files import make_folder, storage_errors
 
 LOCK_FILE = "LOCK"
@@ -29,9 +29,13 @@ class FolderLock:
             holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise UnavailableError(f"{folder} is being written by process {holder or 'unknown'}.", remedy) from error
-        with storage_errors(path):
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        try:
+            with storage_errors(path):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except StorageError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let the next writer in; may be called twice."""
