@@ -70,7 +70,7 @@ class FieldVectors(nn.Module):
         self.histories = nn.ModuleList(histories)
         self.history_maps = nn.ModuleList(nn.Linear(module.width, dimension) for module in histories)
         names = tuple(item.name for item in inputs.numbers)
-        self.numbers = nn.ModuleList([NumberEmbedding(names, bins, dimension)] if names else [])
+        self.numbers = nn.ModuleList([NumberEmbedding(names, bins, dimension, spread=0.1)] if names else [])
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, fields, dimension]."""

@@ -118,13 +118,14 @@ def _known(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 class NumberEmbedding(nn.Module):
     """Each number as a vector: its piecewise-linear encoding through a linear map of its own.
 
-    ``forward`` returns float32 [rows, names, dimension] ("PLE-L" of Gorishniy et al., 2022).
+    ``forward`` returns float32 [rows, names, dimension] ("PLE-L" of Gorishniy et al., 2022). ``spread`` scales
+    the initial weights.
     """
 
-    def __init__(self, names: tuple[str, ...], bins: int, dimension: int) -> None:
+    def __init__(self, names: tuple[str, ...], bins: int, dimension: int, spread: float = 1.0) -> None:
         super().__init__()
         self.pieces = PiecewiseNumbers(names, bins)
-        bound = self.pieces.width**-0.5
+        bound = spread * self.pieces.width**-0.5
         weight = torch.empty(len(names), self.pieces.width, dimension).uniform_(-bound, bound)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(len(names), dimension))

@@ -15,6 +15,7 @@ from bowerbird.models.din import DIN
 from bowerbird.models.esmm import ESMM
 from bowerbird.models.logistic import LogisticRegression
 from bowerbird.models.ranker import RankerConfig
+from bowerbird.models.tabm import TabM
 
 MODELS: dict[str, type[RankerConfig]] = {
     "lr": LogisticRegression.Config,
@@ -22,6 +23,7 @@ MODELS: dict[str, type[RankerConfig]] = {
     "dcnv2": DCNv2.Config,
     "din": DIN.Config,
     "esmm": ESMM.Config,
+    "tabm": TabM.Config,
 }
 
 
