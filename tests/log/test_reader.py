@@ -202,7 +202,7 @@ def test_folders_that_do_not_belong_together_are_an_error(tmp_path: Path) -> Non
 
 
 def test_columns_that_were_declared_later_are_null_and_changed_types_an_error(tmp_path: Path) -> None:
-    workspace = filled(tmp_path, 5)
+    filled(tmp_path, 5)
     for columns, outcome in (
         ({"colour": bb.TEXT, "size": bb.NUMBER}, None),
         ({"colour": bb.INTEGER}, "declared as int64"),
