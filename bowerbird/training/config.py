@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import msgspec
@@ -49,6 +49,12 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "lr": {"learning_rate": 0.02, "embedding_decay": 0.001, "weight_decay": 0.0},
 }
 """Options that suit a model better than the trainer's own defaults."""
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return a configuration dataclass as JSON's plain data, defaults included, so that a record is complete."""
+    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(asdict(config)))
+    return values
 
 
 def trainer_config(values: Mapping[str, Any]) -> TrainerConfig:

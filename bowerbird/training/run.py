@@ -21,7 +21,7 @@ from bowerbird.models.zoo import model_config
 from bowerbird.plan.spec import Plan
 from bowerbird.training.calibration import fit_calibration
 from bowerbird.training.code_version import code_version
-from bowerbird.training.config import MODEL_DEFAULTS, trainer_config
+from bowerbird.training.config import MODEL_DEFAULTS, plain, trainer_config
 from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.encoded import base_rates, encode_samples
 from bowerbird.training.held_out import read_range, score_range
@@ -134,9 +134,9 @@ def _settings(request: TrainRequest, samples: SampleFolder) -> RunSettings:
     return msgspec.structs.replace(
         base,
         model=model,
-        options=msgspec.to_builtins(config),
-        embedding=msgspec.to_builtins(_embedding_config(tables)),
-        trainer=msgspec.to_builtins(trainer_config(trainer)),
+        options=plain(config),
+        embedding=plain(_embedding_config(tables)),
+        trainer=plain(trainer_config(trainer)),
     )
 
 

@@ -1,0 +1,182 @@
+import pickle
+import pickletools
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from bowerbird.bundles import read_bundle, verify_golden
+from bowerbird.bundles.block_json import block_from_json, block_to_json
+from bowerbird.bundles.program import unpack_program
+from bowerbird.errors import CorruptionError, NotFoundError, StorageError
+from tests.training.synthetic import World
+
+FILES = [
+    "calibration.json",
+    "golden.json",
+    "graph.json",
+    "manifest.json",
+    "manifest.sha256",
+    "metrics.json",
+    "plan.json",
+    "tables.safetensors",
+    "weights.safetensors",
+]
+
+
+@pytest.fixture
+def bundle(make_bundle, tmp_path):
+    return make_bundle(tmp_path / "home" / "1")
+
+
+def test_it_holds_these_files_and_answers_its_golden_requests(bundle):
+    assert sorted(path.name for path in bundle.folder.iterdir()) == FILES
+    assert sorted([*bundle.manifest.files, "manifest.json", "manifest.sha256"]) == FILES
+    verify_golden(read_bundle(bundle.folder))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_one_changed_byte_is_found_and_the_file_named(bundle, name, place):
+    file = bundle.folder / name
+    data = bytearray(file.read_bytes())
+    position = int(place * (len(data) - 1)) if name != "manifest.sha256" else int(place * 63)
+    data[position] ^= 1
+    file.write_bytes(bytes(data))
+    named = "manifest.json" if name == "manifest.sha256" else name
+    with pytest.raises(CorruptionError, match=named):
+        read_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in ("manifest.json", "manifest.sha256")])
+def test_a_missing_or_shortened_file_is_found(bundle, name):
+    file = bundle.folder / name
+    data = file.read_bytes()
+    file.write_bytes(data[:-1])
+    with pytest.raises(CorruptionError, match=name):
+        read_bundle(bundle.folder)
+    file.unlink()
+    with pytest.raises(CorruptionError, match=name):
+        read_bundle(bundle.folder)
+
+
+def test_a_wrong_golden_answer_is_found(bundle):
+    scorer = bundle.load_scorer()
+    with torch.no_grad():
+        bundle_table = scorer.model.collection.table("item")
+        bundle_table.add_(1.0)
+    with pytest.raises(CorruptionError, match="golden"):
+        verify_golden(bundle, scorer)
+    verify_golden(read_bundle(bundle.folder))
+
+
+def test_no_file_is_a_pickle(bundle):
+    for path in bundle.folder.iterdir():
+        data = path.read_bytes()
+        with pytest.raises(ValueError):
+            list(pickletools.genops(data))
+        assert b"PK\x03\x04" not in data, f"{path.name} holds an archive"
+        assert b"\x80\x02}" not in data and b"\x80\x04\x95" not in data, f"{path.name} holds a pickle"
+
+
+def test_loading_unpickles_nothing(bundle, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("something was unpickled")
+
+    for owner, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(owner, name, refuse)
+    verify_golden(read_bundle(bundle.folder))
+
+
+def test_no_path_of_this_machine_is_in_the_bundle(bundle):
+    for path in bundle.folder.iterdir():
+        data = path.read_bytes()
+        assert b"stack_trace" not in data
+        assert str(bundle.folder.parent).encode() not in data
+        assert b".py" not in data, path.name
+
+
+def test_nothing_there_is_not_found(tmp_path):
+    with pytest.raises(NotFoundError, match="holds no bundle"):
+        read_bundle(tmp_path)
+
+
+def test_an_existing_version_is_never_overwritten(bundle, make_bundle):
+    with pytest.raises(StorageError, match="exists already"):
+        make_bundle(bundle.folder)
+    verify_golden(read_bundle(bundle.folder))
+    assert [path.name for path in bundle.folder.parent.iterdir()] == ["1"]
+
+
+def test_a_full_disk_leaves_nothing_behind(make_bundle, tmp_path, monkeypatch):
+    from bowerbird.bundles import atomic
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "_sync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        make_bundle(tmp_path / "home" / "1")
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_threads_share_a_scorer(bundle):
+    scorer = bundle.load_scorer()
+    blocks = [World(seed).draw(20)[0] for seed in range(4)]
+    expected = [scorer.score(block)["click"] for block in blocks]
+    wrong = []
+
+    def ask(place):
+        for _ in range(20):
+            if not np.array_equal(scorer.score(blocks[place])["click"], expected[place]):
+                wrong.append(place)
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_tables_are_not_changed_on_disk_by_what_memory_does(bundle):
+    before = (bundle.folder / "tables.safetensors").read_bytes()
+    collection = bundle.load_collection()
+    with torch.no_grad():
+        collection.table("item").zero_()
+    assert (bundle.folder / "tables.safetensors").read_bytes() == before
+
+
+def test_a_symbolic_size_that_is_code_is_refused(bundle):
+    graph = (bundle.folder / "graph.json").read_bytes()
+    arrays = {}
+    hostile = graph.replace(b"Symbol('", b"__import__('os').system('", 1)
+    assert hostile != graph
+    with pytest.raises(CorruptionError, match="not arithmetic"):
+        unpack_program(hostile, arrays)
+
+
+def test_a_missing_input_is_named(bundle):
+    program = bundle.load_program()
+    features = bundle.load_collection().inputs.example(3)
+    del features["rate"]
+    with pytest.raises(Exception, match="lack the input 'rate'"):
+        program(features)
+
+
+def test_blocks_survive_json():
+    block, *_ = World().draw(5)
+    block.numbers["rate"][2] = np.nan
+    again = block_from_json(block_to_json(block))
+    for name, keys in block.categories.items():
+        assert again.categories[name].dtype == np.uint64
+        assert np.array_equal(again.categories[name], keys)
+    for name, values in block.numbers.items():
+        assert np.array_equal(again.numbers[name], values, equal_nan=True)
+    for name, ragged in block.sequences.items():
+        assert np.array_equal(again.sequences[name].offsets, ragged.offsets)
+        assert np.array_equal(again.sequences[name].age, ragged.age)
+        for field, values in ragged.fields.items():
+            assert again.sequences[name].fields[field].dtype == values.dtype
+            assert np.array_equal(again.sequences[name].fields[field], values)

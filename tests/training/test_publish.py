@@ -1,0 +1,132 @@
+import dataclasses
+import threading
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from bowerbird.bundles import read_bundle, verify_golden
+from bowerbird.bundles.gates import GateLimits
+from bowerbird.bundles.registry import Registry, VersionStage
+from bowerbird.errors import CorruptionError, GateError, InputError
+from bowerbird.training.dataset import SampleFolder
+from bowerbird.training.held_out import read_range, score_rows
+from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.run import train_model
+from bowerbird.training.run_record import read_run, write_run
+from tests.training.conftest import SMALL, request
+
+
+@pytest.fixture
+def target(workspace, tmp_path, din_run):
+    return PublishRequest(
+        run=din_run.folder,
+        samples_folder=workspace / "samples",
+        bundles_folder=tmp_path / "bundles",
+        registry_url=f"sqlite:///{tmp_path / 'registry.db'}",
+        name="home",
+    )
+
+
+def test_a_published_bundle_answers_as_the_run_does(target, workspace, din_run):
+    result = publish(target)
+    assert (result.version.version, result.version.stage) == (1, VersionStage.CANDIDATE)
+    scorer = verify_golden(read_bundle(target.bundles_folder / "home" / "1"))
+    samples = SampleFolder(workspace / "samples" / "default")
+    rows = read_range(samples, din_run.record.settings.split.test)
+    scores = score_rows(rows, scorer.model)
+    labels = np.concatenate([part.labels["click"] for part in rows])
+    known = ~np.isnan(labels)
+    assert np.corrcoef(scores["click"][known], labels[known])[0, 1] > 0.3
+    assert result.version.metrics["click"]["auc"] == din_run.metrics["test"]["click"]["auc"]
+
+
+def test_the_manifest_says_where_it_comes_from(target, din_run):
+    bundle = publish(target).bundle
+    manifest = bundle.manifest
+    assert manifest.lineage.run == din_run.record.id
+    assert manifest.lineage.samples_sha256 == din_run.record.settings.samples_sha256
+    assert manifest.plan_fingerprint == bundle.plan.fingerprint
+    assert [(task.name, task.given) for task in manifest.tasks] == [("click", None), ("long", "click")]
+    assert {gate.name for gate in manifest.gates} == {"parity", "pcoc.click", "pcoc.long"}
+    assert not manifest.forced
+    assert len(bundle.golden) == 3
+
+
+def test_promotion_and_the_second_version_is_compared_with_the_live_one(target):
+    first = publish(dataclasses.replace(target, promote=True))
+    assert first.version.stage == VersionStage.LIVE
+    second = publish(target)
+    names = {gate.name for gate in second.gates}
+    assert {"auc.click", "auc.long", "log_loss.click", "log_loss.long"} <= names
+    assert second.version.version == 2
+
+
+def test_a_worse_version_is_refused_by_how_much_and_force_is_recorded(target, workspace):
+    publish(dataclasses.replace(target, promote=True))
+    poor = train_model(request(workspace, "lr", trainer={**SMALL, "epochs": 1, "learning_rate": 1e-5}))
+    wanted = dataclasses.replace(target, run=poor.folder)
+    with pytest.raises(GateError, match=r"auc\.click is 0\.\d+, allowed at least 0\.\d+ \(live 0\.\d+\)"):
+        publish(wanted)
+    assert not (target.bundles_folder / "home" / "2").exists()
+    forced = publish(dataclasses.replace(wanted, force=True))
+    assert forced.bundle.manifest.forced
+    assert read_bundle(forced.bundle.folder).manifest.forced
+
+
+def test_bad_calibration_is_refused(target):
+    with pytest.raises(GateError, match=r"pcoc\.click"):
+        publish(dataclasses.replace(target, limits=GateLimits(pcoc_low=1.9, pcoc_high=2.1)))
+
+
+def test_a_program_that_differs_is_refused(target):
+    with pytest.raises(GateError, match="parity is 0, allowed at most -1"):
+        publish(dataclasses.replace(target, limits=GateLimits(parity=-1.0)))
+
+
+def test_a_live_version_that_cannot_be_read_does_not_stop_publishing(target):
+    first = publish(dataclasses.replace(target, promote=True))
+    (first.bundle.folder / "graph.json").unlink()
+    second = publish(target)
+    (gate,) = [gate for gate in second.gates if gate.name == "live"]
+    assert gate.passed and "cannot score" in gate.note
+
+
+def test_lightgbm_is_published_and_served(target, tree_run):
+    bundle = publish(dataclasses.replace(target, run=tree_run.folder)).bundle
+    assert bundle.manifest.kind == "lightgbm"
+    verify_golden(bundle)
+    booster = bundle.folder / "booster.click.txt"
+    booster.write_text(booster.read_text().replace("leaf_value=", "leaf_value=9 ", 1))
+    with pytest.raises(CorruptionError, match=r"booster\.click\.txt"):
+        read_bundle(bundle.folder)
+
+
+def test_an_unfinished_run_is_not_published(target, din_run, tmp_path):
+    folder = tmp_path / din_run.record.id
+    write_run(folder, msgspec.structs.replace(read_run(din_run.folder), status="training"))
+    with pytest.raises(InputError, match="not finished"):
+        publish(dataclasses.replace(target, run=folder))
+
+
+def test_two_publishers_get_two_numbers(target):
+    results, errors = [], []
+
+    def run():
+        try:
+            torch.set_num_threads(1)
+            results.append(publish(target).version.version)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert sorted(results) == [1, 2]
+    registry = Registry(target.registry_url, target.bundles_folder)
+    assert [record.version for record in registry.versions("home")] == [1, 2]
+    registry.close()
