@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bowerbird.embedding.inputs import Inputs
+from bowerbird.embedding.inputs import Inputs, SequenceInput
 from bowerbird.models.numbers import NumberEmbedding
 from bowerbird.models.ranker import Ranker, RateFitted, log_odds
-from bowerbird.models.sequences import History, attentive_histories
+from bowerbird.models.attention import HeadedHistory, matching_categories
+from bowerbird.models.sequences import History, MeanHistory
 from bowerbird.models.task import Task
 
 
@@ -20,7 +21,7 @@ class TabM(Ranker):
     """An ensemble whose members share every matrix and differ in a scale per hidden unit and in their heads.
 
     Each number is embedded through piecewise-linear bins of its own, which is what lets an MLP see thresholds
-    as trees do; histories go through target attention. Members are trained one by one (``members``) and
+    as trees do; histories go through multi-head target attention. Members are trained one by one (``members``) and
     answer with their mean logit (``forward``).
     """
 
@@ -37,8 +38,11 @@ class TabM(Ranker):
         """Bins of the numbers' piecewise-linear encoding."""
         number_dimension: int = 8
         """Width of each number's embedding."""
-        attention: tuple[int, ...] = (32, 16)
-        """Hidden sizes of target attention; empty leaves sequences out."""
+        heads: int = 4
+        """Heads of target attention over each sequence."""
+        head_dimension: int = 16
+        value_dimension: int = 16
+        """Width of what a head reads of a sequence."""
 
         def build(self, inputs: Inputs, tasks: tuple[Task, ...]) -> TabM:
             """Return a freshly initialised model."""
@@ -46,7 +50,7 @@ class TabM(Ranker):
 
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
-        histories: list[History] = attentive_histories(inputs, config.attention) if config.attention else []
+        histories = [_history(inputs, sequence, config) for sequence in inputs.sequences]
         self.categories = tuple(item.name for item in inputs.categories)
         self.histories = nn.ModuleList(histories)
         names = tuple(item.name for item in inputs.numbers)
@@ -71,6 +75,13 @@ class TabM(Ranker):
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the members' mean logits [rows] by task."""
         return {task: logits.mean(dim=1) for task, logits in self.members(features).items()}
+
+
+def _history(inputs: Inputs, sequence: SequenceInput, config: TabM.Config) -> History:
+    query = matching_categories(inputs, sequence)
+    if not query:
+        return MeanHistory(sequence)
+    return HeadedHistory(sequence, query, config.heads, config.head_dimension, config.value_dimension, config.bins)
 
 
 class EnsembleMLP(nn.Module):

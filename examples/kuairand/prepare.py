@@ -23,7 +23,9 @@ VIDEOS = "videos.csv.gz"
 _LOG_QUERY = """
 COPY (
     SELECT *, ln(1 + play_time_ms) AS log_play,
-           CASE WHEN duration_ms > 0 THEN least(play_time_ms / duration_ms, 3.0) END AS play_ratio
+           CASE WHEN duration_ms > 0 THEN least(play_time_ms / duration_ms, 3.0) END AS play_ratio,
+           CASE WHEN long_view = 1 THEN 'long' WHEN is_click = 1 THEN 'click'
+                WHEN play_time_ms < 2000 THEN 'skip' ELSE 'seen' END AS outcome
     FROM read_parquet(?)
 ) TO '{target}' (FORMAT parquet)
 """
@@ -35,8 +37,10 @@ COPY (
                generate_subscripts(watch_seq, 1) AS place
         FROM read_parquet(?)
     )
-    SELECT user_id || '-' || lpad(place::VARCHAR, 4, '0') AS watch_id, user_id, video_id, last_time_ms AS time_ms,
-           list_contains(long_watch_seq, video_id) AS long_watch, list_contains(like_seq, video_id) AS liked
+    SELECT user_id || '-' || lpad(place::VARCHAR, 4, '0') AS watch_id, user_id, video_id,
+           last_time_ms AS time_ms, NULL::INTEGER AS tab, list_contains(long_watch_seq, video_id) AS long_watch,
+           list_contains(like_seq, video_id) AS liked,
+           CASE WHEN liked THEN 'history_like' WHEN long_watch THEN 'history_long' ELSE 'history' END AS outcome
     FROM watched
 ) TO '{target}' (FORMAT parquet)
 """

@@ -38,10 +38,12 @@ long_view = bb.Event("long_view", [user, video], tab)
 like = bb.Event("like", [user, video], tab)
 follow = bb.Event("follow", [user, video], tab)
 profile_enter = bb.Event("profile_enter", [user, video], tab)
-play = bb.Event("play", [user, video], {**tab, "log_play": bb.NUMBER, "play_ratio": bb.NUMBER})
+play = bb.Event(
+    "play", [user, video], {**tab, "outcome": bb.TEXT, "log_play": bb.NUMBER, "play_ratio": bb.NUMBER}
+)
 # What the user had been shown before the log began. It has no times of its own, only that of the last one, so
 # it feeds lifetime counts and sequences, never windows.
-watched = bb.Event("watched", [user, video], {"long": bb.FLAG, "liked": bb.FLAG})
+watched = bb.Event("watched", [user, video], {**tab, "outcome": bb.TEXT, "long": bb.FLAG, "liked": bb.FLAG})
 
 was_long = watched.where(watched["long"] == True)  # noqa: E712
 was_liked = watched.where(watched["liked"] == True)  # noqa: E712
@@ -151,8 +153,9 @@ features |= {
 item_fields = [video, videos["author"], videos["tag"], videos["music_type"], videos["duration_step"]]
 long_viewed = bb.sequence([long_view, was_long], by=user, length=50, fields=item_fields)
 shown = bb.sequence([exposure, watched], by=user, length=50, fields=item_fields)
+played_fields = [*item_fields, videos["upload_type"], videos["aspect"], play["outcome"], play["tab"]]
 features |= {
-    "long_viewed": long_viewed,
+    "played": bb.sequence([play, watched], by=user, length=50, fields=played_fields),
     "long_viewed_author": bb.match(long_viewed, videos["author"]),
     "long_viewed_tag": bb.match(long_viewed, videos["tag"], what="fraction"),
     "long_viewed_duration": bb.match(long_viewed, videos["duration_step"], what="fraction"),

@@ -1,0 +1,69 @@
+"""Multi-head target attention: several views of a history, each weighing events by the candidate and context."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
+from bowerbird.models.numbers import PiecewiseNumbers, StandardNumbers
+from bowerbird.models.sequences import History
+
+
+def matching_categories(inputs: Inputs, sequence: SequenceInput) -> tuple[CategoryInput, ...]:
+    """Return the categories, of any stage, whose vocabulary is one of the sequence's."""
+    vocabularies = {field.vocabulary for field in sequence.categories}
+    return tuple(item for item in inputs.categories if item.vocabulary in vocabularies)
+
+
+class HeadedHistory(History):
+    """A sequence through softmax attention (Vaswani et al., 2017) whose query is the candidate in its context.
+
+    The query is made of the categories that share a vocabulary with the sequence: the candidate's own and the
+    context's. A head's score of an event is q·k / sqrt(dimension) plus a bias of the event's fields and age
+    alone; an empty slot of score ``nothing`` takes part, so that a head may attend to no event. Values are a
+    linear map of the event plus a rectified one. ``forward`` returns [rows, heads * value].
+    """
+
+    def __init__(
+        self, sequence: SequenceInput, query: tuple[CategoryInput, ...], heads: int, dimension: int, value: int, bins: int
+    ) -> None:
+        super().__init__()
+        self.mask = sequence.mask
+        self.query = tuple(item.name for item in query)
+        self.fields = tuple(item.name for item in sequence.categories)
+        self.ages = PiecewiseNumbers((sequence.age,), bins)
+        self.numbers = nn.ModuleList(
+            [StandardNumbers(tuple(item.name for item in sequence.numbers))] if sequence.numbers else []
+        )
+        self.heads, self.dimension = heads, dimension
+        event = sum(item.dimension for item in sequence.categories) + self.ages.width + 2 * len(sequence.numbers)
+        self.to_query = nn.Linear(sum(item.dimension for item in query), heads * dimension)
+        self.to_key = nn.Linear(event, heads * dimension)
+        self.to_bias = nn.Linear(event, heads)
+        self.to_value = nn.Linear(event, value)
+        self.to_rectified = nn.Linear(event, value)
+        self.nothing = nn.Parameter(torch.zeros(heads))
+        self.width = heads * value
+
+    def events(self, features: dict[str, Tensor]) -> Tensor:
+        """Return each event's fields, age and numbers: [rows, length, width]."""
+        parts = [features[name] for name in self.fields]
+        parts.append(self.ages(features).flatten(2))
+        parts += [module(features) for module in self.numbers]
+        return torch.cat(parts, dim=-1)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Return [rows, heads * value]."""
+        events = self.events(features)
+        query = self.to_query(torch.cat([features[name] for name in self.query], dim=-1))
+        query = query.unflatten(-1, (self.heads, self.dimension))
+        key = self.to_key(events).unflatten(-1, (self.heads, self.dimension))
+        scores = torch.einsum("rhd,rlhd->rhl", query, key) * self.dimension**-0.5
+        scores = scores + self.to_bias(events).transpose(1, 2)
+        scores = scores.masked_fill(~features[self.mask].unsqueeze(1), float("-inf"))
+        nothing = self.nothing.expand(scores.shape[0], self.heads).unsqueeze(-1)
+        weights = torch.softmax(torch.cat([scores, nothing], dim=-1), dim=-1)[..., :-1]
+        values = self.to_value(events) + functional.relu(self.to_rectified(events))
+        return torch.einsum("rhl,rlv->rhv", weights, values).flatten(1)
