@@ -12,16 +12,23 @@ import click
 
 from bowerbird.errors import BowerbirdError
 
-_COMMANDS: dict[str, str] = {
-    "check": "plan:check_command",
-    "keys": "serve:keys",
-    "plan": "plan:plan_command",
-    "recall": "recall:recall_command",
-    "samples": "samples:samples_command",
-    "serve": "serve:serve",
-    "up": "serve:up",
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("plan:check_command", "Find every mistake in the declarations."),
+    "dead-letters": ("log:dead_letters_command", "List rejected records."),
+    "ingest": ("log:ingest_command", "Read raw files into the event log."),
+    "init": ("log:init_command", "Make a new project."),
+    "keys": ("serve:keys", "API keys: who may read, write and administer."),
+    "models": ("models:models", "Published versions: list, promote, roll back."),
+    "plan": ("plan:plan_command", "Show the compiled feature plan."),
+    "publish": ("train:publish", "Publish a training run as a version that passed its gates."),
+    "recall": ("recall:recall_command", "Build the item-to-item indexes."),
+    "report": ("report:report_command", "Live metrics and parity of what was served."),
+    "samples": ("samples:samples_command", "Replay the log into training samples."),
+    "serve": ("serve:serve", "Answer requests until stopped."),
+    "train": ("train:train", "Train a model on samples."),
+    "up": ("serve:up", "Keep a server running in the background."),
 }
-"""By command: the module under ``bowerbird.cli`` and the command's name in it."""
+"""By command: the module under ``bowerbird.cli`` and the command's name in it, and what the help says."""
 
 
 class LazyGroup(click.Group):
@@ -35,9 +42,14 @@ class LazyGroup(click.Group):
         """Return a command by name."""
         if name not in _COMMANDS:
             return None
-        module, attribute = _COMMANDS[name].split(":")
+        module, attribute = _COMMANDS[name][0].split(":")
         command: click.Command = getattr(importlib.import_module(f"bowerbird.cli.{module}"), attribute)
         return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]

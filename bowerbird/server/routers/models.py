@@ -22,7 +22,10 @@ class ModelsRouter:
         """Return the models' operations."""
         version = "/v1/models/{model}/versions/{version}"
         return [
-            Route("GET", "/v1/models", self.list_models, "List models and versions.", "read", "models", None, wire.ModelsAnswer),
+            Route(
+                "GET", "/v1/models", self.list_models, "List models and versions.",
+                "read", "models", None, wire.ModelsAnswer,
+            ),
             Route("GET", version, self.show, "Show a version.", "read", "models", None, wire.VersionAnswer),
             Route(
                 "POST", f"{version}/promote", self.promote, "Make a version the one that answers.",

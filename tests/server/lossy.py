@@ -1,0 +1,46 @@
+"""``bowerbird`` on a disk that loses power: notes how much of each file was synced, so that a test can drop the rest.
+
+python -m tests.server.lossy NOTES serve --project …
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bowerbird.cli.main import main
+
+
+def watch(sync: Callable[[int], None], notes: Path) -> Callable[[int], None]:
+    """Return ``sync`` that writes down a file's length as it was before it was synced."""
+
+    def watched(descriptor: int) -> None:
+        status, path = os.fstat(descriptor), os.readlink(f"/proc/self/fd/{descriptor}")
+        sync(descriptor)
+        if Path(path).suffix == ".wal":
+            note = os.open(notes / Path(path).name, os.O_WRONLY | os.O_CREAT, 0o644)
+            os.pwrite(note, f"{status.st_size:020d}".encode(), 0)
+            os.close(note)
+
+    return watched
+
+
+def drop_unsynced(wal_folder: Path, notes: Path) -> int:
+    """Cut every segment to what was synced, as a power failure may; return how many bytes went."""
+    dropped = 0
+    for segment in wal_folder.glob("*.wal"):
+        note = notes / segment.name
+        if note.is_file():
+            kept = int(note.read_text())
+            dropped += segment.stat().st_size - kept
+            os.truncate(segment, kept)
+    return dropped
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    os.fdatasync = watch(os.fdatasync, folder)
+    os.fsync = watch(os.fsync, folder)
+    main(sys.argv[2:])
