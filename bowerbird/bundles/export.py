@@ -11,6 +11,7 @@ from torch._export.serde.serialize import serialize
 from torch.export import Dim, ExportedProgram, export
 
 from bowerbird.bundles.arrays import AnyArray
+from bowerbird.bundles.program import GRAPH_LOCK
 from bowerbird.errors import InputError
 from bowerbird.models.ranker import Ranker
 
@@ -29,7 +30,8 @@ def export_program(model: Ranker) -> ExportedProgram:
     training = model.training
     model.eval()
     try:
-        return export(model, (example,), dynamic_shapes=({name: {0: rows} for name in example},))
+        with GRAPH_LOCK:
+            return export(model, (example,), dynamic_shapes=({name: {0: rows} for name in example},))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise InputError(
             f"{type(model).__name__} cannot be exported: {error}",
@@ -41,12 +43,13 @@ def export_program(model: Ranker) -> ExportedProgram:
 
 def pack_program(program: ExportedProgram, model: Ranker) -> tuple[bytes, dict[str, AnyArray]]:
     """Return the graph as JSON (``inputs``, ``outputs``, ``graph``) and its weights as arrays."""
-    data = serialize(
-        program,
-        serialize_state_dict=False,
-        serialize_constants=False,
-        serialize_example_inputs=False,
-    ).exported_program
+    with GRAPH_LOCK:
+        data = serialize(
+            program,
+            serialize_state_dict=False,
+            serialize_constants=False,
+            serialize_example_inputs=False,
+        ).exported_program
     graph = json.loads(data)
     graph["guards_code"] = []
     _strip(graph)

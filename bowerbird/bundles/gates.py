@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import msgspec
@@ -29,29 +30,42 @@ class GateLimits(msgspec.Struct, frozen=True):
 def auc_gate(task: str, candidate: float, live: float, limits: GateLimits) -> GateResult:
     """Return whether AUC is not worse than the live version's."""
     least = live - limits.auc_loss
-    return GateResult(f"auc.{task}", not candidate < least, candidate, f"at least {least:.4f} (live {live:.4f})")
+    return GateResult(
+        f"auc.{task}", not candidate < least, _known(candidate), f"at least {least:.4f} (live {live:.4f})"
+    )
 
 
 def log_loss_gate(task: str, candidate: float, live: float, limits: GateLimits) -> GateResult:
     """Return whether log loss is not worse than the live version's."""
     most = live * limits.log_loss_ratio
-    return GateResult(f"log_loss.{task}", not candidate > most, candidate, f"at most {most:.4f} (live {live:.4f})")
+    return GateResult(
+        f"log_loss.{task}", not candidate > most, _known(candidate), f"at most {most:.4f} (live {live:.4f})"
+    )
 
 
 def calibration_gate(task: str, estimate: float, low: float, high: float, limits: GateLimits) -> GateResult:
     """Return whether calibration is right, given PCOC and its 95% interval; undefined passes with a note."""
     allowed = f"{limits.pcoc_low:g} to {limits.pcoc_high:g}"
-    if estimate != estimate:
-        return GateResult(f"pcoc.{task}", True, estimate, allowed, "no positive among the held-out samples")
-    reached_low = high if high == high else estimate
-    reached_high = low if low == low else estimate
+    if math.isnan(estimate):
+        return GateResult(f"pcoc.{task}", True, None, allowed, "no positive among the held-out samples")
+    reached_low = estimate if math.isnan(high) else high
+    reached_high = estimate if math.isnan(low) else low
     passed = reached_low >= limits.pcoc_low and reached_high <= limits.pcoc_high
     return GateResult(f"pcoc.{task}", passed, estimate, allowed, f"95% interval {low:.3f} to {high:.3f}")
 
 
 def parity_gate(worst: float, limits: GateLimits) -> GateResult:
     """Return whether the published program scores as eager PyTorch does."""
-    return GateResult("parity", worst <= limits.parity, worst, f"at most {limits.parity:g}")
+    return GateResult("parity", worst <= limits.parity, _known(worst), f"at most {limits.parity:g}")
+
+
+def shown(gate: GateResult) -> str:
+    """Return what a gate measured, for people."""
+    return "undefined" if gate.measured is None else f"{gate.measured:.6g}"
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def check_gates(gates: Iterable[GateResult]) -> None:
@@ -59,7 +73,7 @@ def check_gates(gates: Iterable[GateResult]) -> None:
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         details = "; ".join(
-            f"{gate.name} is {gate.measured:.6g}, allowed {gate.allowed}" + (f" ({gate.note})" if gate.note else "")
+            f"{gate.name} is {shown(gate)}, allowed {gate.allowed}" + (f" ({gate.note})" if gate.note else "")
             for gate in failed
         )
         raise GateError(

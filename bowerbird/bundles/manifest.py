@@ -29,11 +29,11 @@ class Lineage(msgspec.Struct, frozen=True):
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """One gate: what was measured, what is allowed, and whether it passed."""
+    """One gate: what was measured (null where undefined), what is allowed, and whether it passed."""
 
     name: str
     passed: bool
-    measured: float
+    measured: float | None
     allowed: str
     note: str = ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ from bowerbird.errors import CorruptionError, InputError
 _SYMBOLIC = re.compile(r"(?:[A-Za-z]+\(|\)|'\w+'|\w+=(?:True|False)|-?\d+|[\s,])*")
 """What a symbolic size may look like: nested calls over quoted names and integers."""
 _FUNCTIONS = frozenset({"Symbol", "Integer", "Add", "Mul", "Pow", "Max", "Min", "Mod", "FloorDiv"})
+
+
+GRAPH_LOCK = threading.Lock()
+"""Held while PyTorch makes or reads a graph: it changes state of the whole process meanwhile."""
 
 
 class ScoringProgram:
@@ -65,7 +70,8 @@ def unpack_program(graph: bytes, arrays: Mapping[str, AnyArray]) -> ScoringProgr
             _tensors(arrays, "constant/"),  # type: ignore[arg-type]
             b"",
         )
-        program = deserialize(artifact)
+        with GRAPH_LOCK:
+            program = deserialize(artifact)
     except (KeyError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise CorruptionError(
             f"The dense graph cannot be read by PyTorch {torch.__version__}: {error}",

@@ -42,7 +42,8 @@ class VersionStage(StrEnum):
 class VersionRecord(msgspec.Struct, frozen=True):
     """One version of a model: where its bundle lies, where it comes from, and its stage.
 
-    ``path`` is relative to the bundles' folder and ``digest`` the SHA-256 of the manifest. ``metrics`` are the held-out ones by task; times are ISO 8601 in UTC.
+    ``path`` is relative to the bundles' folder and ``digest`` the SHA-256 of the manifest. ``metrics`` are the
+    held-out ones by task; times are ISO 8601 in UTC.
     """
 
     name: str

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from bowerbird.bundles.gates import shown
 from bowerbird.bundles.manifest import GateResult
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
@@ -151,4 +152,4 @@ def _show_version(result: PublishResult) -> None:
 def _gate_line(gate: GateResult) -> str:
     mark = "passed" if gate.passed else "FAILED"
     note = f" ({gate.note})" if gate.note else ""
-    return f"{mark}  {gate.name}: {gate.measured:.6g}, allowed {gate.allowed}{note}"
+    return f"{mark}  {gate.name}: {shown(gate)}, allowed {gate.allowed}{note}"

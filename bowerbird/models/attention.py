@@ -27,7 +27,13 @@ class HeadedHistory(History):
     """
 
     def __init__(
-        self, sequence: SequenceInput, query: tuple[CategoryInput, ...], heads: int, dimension: int, value: int, bins: int
+        self,
+        sequence: SequenceInput,
+        query: tuple[CategoryInput, ...],
+        heads: int,
+        dimension: int,
+        value: int,
+        bins: int,
     ) -> None:
         super().__init__()
         self.mask = sequence.mask

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bowerbird.embedding.inputs import Inputs, SequenceInput
+from bowerbird.models.attention import HeadedHistory, matching_categories
 from bowerbird.models.numbers import NumberEmbedding
 from bowerbird.models.ranker import Ranker, RateFitted, log_odds
-from bowerbird.models.attention import HeadedHistory, matching_categories
 from bowerbird.models.sequences import History, MeanHistory
 from bowerbird.models.task import Task
 
@@ -54,9 +54,7 @@ class TabM(Ranker):
         self.categories = tuple(item.name for item in inputs.categories)
         self.histories = nn.ModuleList(histories)
         names = tuple(item.name for item in inputs.numbers)
-        self.numbers = nn.ModuleList(
-            [NumberEmbedding(names, config.bins, config.number_dimension)] if names else []
-        )
+        self.numbers = nn.ModuleList([NumberEmbedding(names, config.bins, config.number_dimension)] if names else [])
         width = sum(item.dimension for item in inputs.categories) + len(names) * config.number_dimension
         width += sum(module.width for module in histories)
         self.input_dropout = nn.Dropout(config.input_dropout)

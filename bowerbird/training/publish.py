@@ -157,7 +157,7 @@ def _live_gates(
         scores = _scores(score_rows(held.rows, bundle.load_model()), bundle.calibrations)
     except BowerbirdError as error:
         note = f"the live version {live.version} cannot score these samples: {error.what}"
-        return [GateResult("live", True, float("nan"), "comparable", note)]
+        return [GateResult("live", True, None, "comparable", note)]
     gates = []
     for task in candidate.keys() & scores.keys():
         ours, theirs = held.auc_and_loss(task, candidate[task]), held.auc_and_loss(task, scores[task])

@@ -140,6 +140,27 @@ def test_threads_share_a_scorer(bundle):
     assert not wrong
 
 
+def test_scoring_goes_on_while_another_thread_loads(bundle):
+    scorer = bundle.load_scorer()
+    block, *_ = World().draw(20)
+    expected = scorer.score(block)["click"]
+    errors = []
+
+    def load():
+        try:
+            for _ in range(3):
+                verify_golden(read_bundle(bundle.folder))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert np.array_equal(scorer.score(block)["click"], expected)
+    assert not errors
+
+
 def test_tables_are_not_changed_on_disk_by_what_memory_does(bundle):
     before = (bundle.folder / "tables.safetensors").read_bytes()
     collection = bundle.load_collection()
