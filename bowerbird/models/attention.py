@@ -65,11 +65,24 @@ class HeadedHistory(History):
         events = self.events(features)
         query = self.to_query(torch.cat([features[name] for name in self.query], dim=-1))
         query = query.unflatten(-1, (self.heads, self.dimension))
-        key = self.to_key(events).unflatten(-1, (self.heads, self.dimension))
-        scores = torch.einsum("rhd,rlhd->rhl", query, key) * self.dimension**-0.5
+        scores = self.products(query, events) * self.dimension**-0.5
         scores = scores + self.to_bias(events).transpose(1, 2)
         scores = scores.masked_fill(~features[self.mask].unsqueeze(1), float("-inf"))
         nothing = self.nothing.expand(scores.shape[0], self.heads).unsqueeze(-1)
         weights = torch.softmax(torch.cat([scores, nothing], dim=-1), dim=-1)[..., :-1]
-        values = self.to_value(events) + functional.relu(self.to_rectified(events))
-        return torch.einsum("rhl,rlv->rhv", weights, values).flatten(1)
+        pooled = torch.einsum("rhl,rle->rhe", weights, events)
+        linear = functional.linear(pooled, self.to_value.weight)
+        linear = linear + self.to_value.bias * weights.sum(dim=-1, keepdim=True)
+        rectified = torch.einsum("rhl,rlv->rhv", weights, functional.relu(self.to_rectified(events)))
+        return (linear + rectified).flatten(1)
+
+    def products(self, query: Tensor, events: Tensor) -> Tensor:
+        """Return q·k of each head and event, [rows, heads, length].
+
+        q·(W e + b) = (Wᵀ q)·e + q·b: the key's matrix is applied to the one query, not to every event.
+        """
+        weight = self.to_key.weight.unflatten(0, (self.heads, self.dimension))
+        bias = self.to_key.bias.unflatten(0, (self.heads, self.dimension))
+        turned = torch.einsum("rhd,hde->rhe", query, weight)
+        offset: Tensor = (query * bias).sum(dim=-1, keepdim=True)
+        return torch.einsum("rhe,rle->rhl", turned, events) + offset

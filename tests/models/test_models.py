@@ -9,6 +9,7 @@ from bowerbird.bundles.program import unpack_program
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models import MODELS, Task, model_config
+from bowerbird.models.attention import HeadedHistory
 from bowerbird.models.esmm import logit_of_product
 from bowerbird.models.layers import CrossNetwork, factorisation_pairs, masked_mean
 from bowerbird.models.sequences import TargetAttention, shared_fields
@@ -199,3 +200,26 @@ def test_tasks_must_follow_what_they_are_given():
         model_config("esmm").build(inputs, (Task("long", given="click"), Task("click")))
     with pytest.raises(InputError, match="nothing to predict"):
         model_config("din").build(inputs, ())
+
+
+def test_headed_attention_equals_the_textbook():
+    torch.manual_seed(4)
+    _, model = built("tabm")
+    history = next(module for module in model.histories if isinstance(module, HeadedHistory))
+    torch.nn.init.normal_(history.nothing)
+    features = model.inputs.example(40, torch.Generator().manual_seed(9))
+    events, mask = history.events(features), features[history.mask]
+    query = history.to_query(torch.cat([features[name] for name in history.query], dim=-1)).unflatten(
+        -1, (history.heads, -1)
+    )
+    key = history.to_key(events).unflatten(-1, (history.heads, -1))
+    scores = torch.einsum("rhd,rlhd->rhl", query, key) / history.dimension**0.5 + history.to_bias(events).transpose(
+        1, 2
+    )
+    scores = scores.masked_fill(~mask.unsqueeze(1), float("-inf"))
+    slots = torch.cat([scores, history.nothing.expand(40, history.heads).unsqueeze(-1)], dim=-1)
+    values = history.to_value(events) + torch.relu(history.to_rectified(events))
+    expected = torch.einsum("rhl,rlv->rhv", torch.softmax(slots, dim=-1)[..., :-1], values).flatten(1)
+    assert torch.allclose(history(features), expected, atol=1e-5)
+    empty = ~mask.any(dim=1)
+    assert empty.any() and torch.equal(history(features)[empty], torch.zeros(int(empty.sum()), history.width))
