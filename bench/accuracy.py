@@ -116,7 +116,9 @@ def main() -> None:
     for day in days:
         for task in ("click", "long_view"):
             rows += _rows(day, task, arguments.models, scores, held[day], seconds)
-    write(arguments.name, rows, seeds=arguments.seeds, features=len(samples.plan.features), plan=samples.plan.fingerprint)
+    write(
+        arguments.name, rows, seeds=arguments.seeds, features=len(samples.plan.features), plan=samples.plan.fingerprint
+    )
 
 
 def _rows(

@@ -57,7 +57,8 @@ def days_of(exposure_ids: list[str]) -> npt.NDArray[np.int64]:
     """Return KuaiRand's own ``date`` of exposures, int64 [n] as YYYYMMDD: what its splits go by."""
     log = data_folder("kuairand") / "log_20220425_20220506.parquet"
     found = duckdb.execute(
-        "SELECT user_id || '|' || video_id || '|' || time_ms AS id, min(date) FROM read_parquet(?) GROUP BY 1", [str(log)]
+        "SELECT user_id || '|' || video_id || '|' || time_ms AS id, min(date) FROM read_parquet(?) GROUP BY 1",
+        [str(log)],
     ).fetchall()
     dates = dict(found)
     return np.array([dates[identity] for identity in exposure_ids], dtype=np.int64)

@@ -180,9 +180,24 @@ def main() -> None:
     truncated = by_truncated_log(workspace, chosen)
     cut = by_reingesting(workspace, few)
     rows = [
-        Row("records seen, as SQL counts them in the raw files", agreeing, f"of {len(chosen)}", equal=agreeing == len(chosen)),
-        Row("features bit-equal on the log cut at the exposure", truncated, f"of {len(chosen)}", equal=truncated == len(chosen)),
-        Row("features bit-equal when the raw files are cut and ingested anew", cut, f"of {len(few)}", equal=cut == len(few)),
+        Row(
+            "records seen, as SQL counts them in the raw files",
+            agreeing,
+            f"of {len(chosen)}",
+            equal=agreeing == len(chosen),
+        ),
+        Row(
+            "features bit-equal on the log cut at the exposure",
+            truncated,
+            f"of {len(chosen)}",
+            equal=truncated == len(chosen),
+        ),
+        Row(
+            "features bit-equal when the raw files are cut and ingested anew",
+            cut,
+            f"of {len(few)}",
+            equal=cut == len(few),
+        ),
     ]
     write("no_leak", rows)
     if not all(row.equal for row in rows):

@@ -33,7 +33,7 @@ def main() -> None:
     write(
         "replay",
         [
-            Row("KuaiRand log to samples in memory, one thread", engine.lsn / whole, "events/s", note=f"{features} features"),
+            Row("KuaiRand log to samples, one thread", engine.lsn / whole, "events/s", note=f"{features} features"),
             Row("of it, reading and encoding the log", encoded / reading, "events/s"),
             Row("exposures read", rows / whole, "exposures/s"),
             Row("peak memory of the process", peak, "MiB"),

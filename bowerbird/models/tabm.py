@@ -38,6 +38,8 @@ class TabM(Ranker):
         """Bins of the numbers' piecewise-linear encoding."""
         number_dimension: int = 8
         """Width of each number's embedding."""
+        attention_only: tuple[str, ...] = ()
+        """Categories that take part in attention alone: ids with few samples each, which an MLP learns by heart."""
         heads: int = 4
         """Heads of target attention over each sequence."""
         head_dimension: int = 16
@@ -51,11 +53,12 @@ class TabM(Ranker):
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
         histories = [_history(inputs, sequence, config) for sequence in inputs.sequences]
-        self.categories = tuple(item.name for item in inputs.categories)
+        flat = [item for item in inputs.categories if item.name not in config.attention_only]
+        self.categories = tuple(item.name for item in flat)
         self.histories = nn.ModuleList(histories)
         names = tuple(item.name for item in inputs.numbers)
         self.numbers = nn.ModuleList([NumberEmbedding(names, config.bins, config.number_dimension)] if names else [])
-        width = sum(item.dimension for item in inputs.categories) + len(names) * config.number_dimension
+        width = sum(item.dimension for item in flat) + len(names) * config.number_dimension
         width += sum(module.width for module in histories)
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.trunk = EnsembleMLP(width, config)

@@ -318,7 +318,7 @@ def _ragged(feature: Feature, column: list[object]) -> Ragged:
     fields: dict[str, Keys | Numbers] = {
         field.name: np.array(
             [value for row in column for value in row[0][at]],  # type: ignore[index]
-            dtype=np.uint64 if field.is_category else np.float32,
+            dtype=np.dtype(np.uint64 if field.is_category else np.float32),
         )
         for at, field in enumerate(feature.fields)
     }

@@ -68,6 +68,7 @@ def _date(day: int) -> str:
 
 
 def with_features(base: pa.Table, plan: Plan, block: FeatureBlock) -> pa.Table:
+    """Return the base columns followed by each feature's, as docs/design.md names them."""
     columns: dict[str, Any] = {name: base.column(name) for name in base.column_names}
     for feature in plan.features:
         name = PREFIX + feature.name

@@ -97,12 +97,56 @@ TAB_KEYS = {
     "duration": (videos["duration_step"], 20),
     "register": (users["register_days_range"], 20),
     "author": (author, 10),
+    "aspect": (videos["aspect"], 20),
+    "music_type": (videos["music_type"], 20),
+    "video_type": (videos["video_type"], 20),
+    "active_degree": (users["user_active_degree"], 20),
+    "follow_range": (users["follow_user_num_range"], 20),
+    "onehot1": (users["onehot_feat1"], 20),
+    "onehot2": (users["onehot_feat2"], 20),
+    "onehot3": (users["onehot_feat3"], 20),
+    "duration_upload_type": ([videos["duration_step"], videos["upload_type"]], 20),
 }
 for name, (key, strength) in TAB_KEYS.items():
-    by = [key, exposure["tab"]]
+    by = [*(key if isinstance(key, list) else [key]), exposure["tab"]]
     features[f"{name}_tab_click_rate"] = bb.rate(click, exposure, by=by, prior=0.44, strength=strength)
     features[f"{name}_tab_long_rate"] = bb.rate(long_view, exposure, by=by, prior=0.31, strength=strength)
     features[f"{name}_tab_play"] = bb.mean(play, play["log_play"], by=by)
+
+# Segments of users by video: what people like this one made of it.
+for name in ("user_active_degree", "onehot_feat1", "onehot_feat3"):
+    features[f"{name}_video_long_rate"] = bb.rate(
+        [long_view, was_long], [exposure, watched], by=[users[name], video], prior=0.4, strength=20
+    )
+
+# The feeds that a user scrolls through, without those that are opened on purpose.
+in_feed = exposure.where(exposure["tab"].is_in(1, 2, 4))
+clicked_in_feed = click.where(click["tab"].is_in(1, 2, 4))
+for name, key in {"user": user, "video": video}.items():
+    features[f"{name}_feed_click_rate"] = bb.rate(clicked_in_feed, in_feed, by=key, prior=0.5, strength=5)
+
+skipped = play.where(play["outcome"] == "skip")
+features |= {
+    "user_skip_rate": bb.rate(skipped, play, by=user, prior=0.4, strength=5),
+    "user_skip_rate_2d": bb.rate(skipped, play, by=user, window=bb.Decay("2d"), prior=0.4, strength=3),
+    "user_tab_skip_rate": bb.rate(skipped, play, by=[user, exposure["tab"]], prior=0.4, strength=3),
+    "tab_skip_rate_1d": bb.rate(skipped, play, exposure["tab"], bb.Decay("1d"), prior=0.4, strength=30),
+    "tab_click_rate_1d": bb.rate(click, exposure, exposure["tab"], bb.Decay("1d"), prior=0.44, strength=30),
+    "tab_click_rate_1h": bb.rate(click, exposure, exposure["tab"], bb.Decay("1h"), prior=0.44, strength=30),
+    "tab_long_rate_1d": bb.rate(long_view, exposure, exposure["tab"], bb.Decay("1d"), prior=0.31, strength=30),
+    "tab_shown_1h": bb.count(exposure, exposure["tab"], bb.Decay("1h")).log1p(),
+    "onehot8_click_rate": bb.rate(click, exposure, by=users["onehot_feat8"], prior=0.44, strength=20),
+    "onehot8_long_rate": bb.rate(long_view, exposure, by=users["onehot_feat8"], prior=0.31, strength=20),
+    "since_skip": bb.since(skipped, by=user).log1p(),
+    "since_video_click": bb.since(click, by=video).log1p(),
+    "user_history": bb.count(watched, by=user).log1p(),
+    "user_history_long_rate": bb.rate(was_long, watched, by=user, prior=0.36, strength=5),
+    "video_history_long_rate": bb.rate(was_long, watched, by=video, prior=0.36, strength=20),
+    "author_history_long_rate": bb.rate(was_long, watched, by=author, prior=0.36, strength=20),
+    "user_video_click": bb.rate(click, exposure, by=[user, video], prior=0.44, strength=1),
+    "server_height": bb.number(videos["server_height"]),
+    "server_width": bb.number(videos["server_width"]),
+}
 
 for half_life in ("10m", "1h", "6h", "1d", "3d"):
     window = bb.Decay(half_life)
