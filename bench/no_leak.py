@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -153,7 +152,8 @@ def _cut_workspace(workspace: Workspace, time: int) -> Workspace:
         for name in outcomes
     )
     duckdb.execute(f"""
-        COPY (SELECT * REPLACE ({blanked}, CASE WHEN time_ms + play_time_ms < {time} THEN play_time_ms END AS play_time_ms)
+        COPY (SELECT * REPLACE ({blanked},
+                CASE WHEN time_ms + play_time_ms < {time} THEN play_time_ms END AS play_time_ms)
               FROM read_parquet('{workspace.raw_folder}/log.parquet') WHERE time_ms <= {time})
         TO '{folder}/raw/log.parquet' (FORMAT parquet)""")
     duckdb.execute(f"""

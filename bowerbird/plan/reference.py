@@ -315,11 +315,8 @@ def _block(features: list[Feature], rows: list[dict[str, object]], lsn: int) -> 
 def _ragged(feature: Feature, column: list[object]) -> Ragged:
     ages = [age for _, age in column]  # type: ignore[misc, has-type]
     offsets = np.cumsum([0, *(len(age) for age in ages)], dtype=np.int64)
-    fields: dict[str, Keys | Numbers] = {
-        field.name: np.array(
-            [value for row in column for value in row[0][at]],  # type: ignore[index]
-            dtype=np.dtype(np.uint64 if field.is_category else np.float32),
-        )
-        for at, field in enumerate(feature.fields)
-    }
+    fields: dict[str, Keys | Numbers] = {}
+    for at, field in enumerate(feature.fields):
+        values = [value for row in column for value in row[0][at]]  # type: ignore[index]
+        fields[field.name] = np.array(values, np.uint64) if field.is_category else np.array(values, np.float32)
     return Ragged(offsets, fields, np.array([value for age in ages for value in age], dtype=np.float32))
