@@ -81,8 +81,8 @@ class HeadedHistory(History):
 
         q·(W e + b) = (Wᵀ q)·e + q·b: the key's matrix is applied to the one query, not to every event.
         """
-        weight = self.to_key.weight.unflatten(0, (self.heads, self.dimension))
-        bias = self.to_key.bias.unflatten(0, (self.heads, self.dimension))
+        weight = torch.unflatten(self.to_key.weight, 0, (self.heads, self.dimension))
+        bias = torch.unflatten(self.to_key.bias, 0, (self.heads, self.dimension))
         turned = torch.einsum("rhd,hde->rhe", query, weight)
         offset: Tensor = (query * bias).sum(dim=-1, keepdim=True)
         return torch.einsum("rhe,rle->rhl", turned, events) + offset

@@ -93,7 +93,9 @@ def train_model(request: TrainRequest, reporter: Reporter | None = None) -> Trai
     record = RunRecord(identifier, settings, code_version(), created.isoformat(timespec="seconds"))
     write_run(folder, record)
     write_file(folder / PLAN_FILE, samples.plan.to_json())
-    return _run(folder, record, samples, reporter or Silent())
+    follower = reporter or Silent()
+    follower.say(f"run {identifier}; if it is interrupted, go on with --resume {identifier}")
+    return _run(folder, record, samples, follower)
 
 
 def resume_training(samples: Path, folder: Path, reporter: Reporter | None = None) -> TrainResult:

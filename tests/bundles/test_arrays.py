@@ -37,12 +37,6 @@ def test_a_file_is_mapped_aligned_and_private(tmp_path):
     assert read_arrays(file)["b"][0] == 0
 
 
-def test_other_readers_understand_it(tmp_path):
-    safetensors = pytest.importorskip("safetensors.numpy")
-    data = pack_arrays({"a": np.arange(3, dtype=np.int8), "b": np.arange(10, dtype=np.float32)})
-    assert safetensors.load(data)["b"].tolist() == list(range(10))
-
-
 @pytest.mark.parametrize("cut", [1, 5, 40, 120])
 def test_a_short_file_is_corrupt(tmp_path, cut):
     file = tmp_path / "arrays"
