@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -18,6 +19,7 @@ class ScoringPool:
     """Runs calls on ``threads`` threads; refuses when too many wait, instead of answering everyone late."""
 
     def __init__(self, threads: int) -> None:
+        self._count = threads
         self._threads = ThreadPoolExecutor(threads, "score")
         self._limit = threads * (1 + _WAITING_PER_THREAD)
         self._inside = 0
@@ -33,6 +35,17 @@ class ScoringPool:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
         finally:
             self._inside -= 1
+
+    def on_every_thread(self, call: Callable[[], object]) -> None:
+        """Run a call on each thread at the same time: what a thread does first, it does slowly."""
+        together = threading.Barrier(self._count)
+
+        def run_once() -> None:
+            together.wait()
+            call()
+
+        for running in [self._threads.submit(run_once) for _ in range(self._count)]:
+            running.result()
 
     def close(self) -> None:
         """Let running calls end and stop the threads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bowerbird.bundles.registry import Registry
@@ -18,10 +19,12 @@ from bowerbird.recall.live import ItemFeed, load_indexes
 from bowerbird.recall.plan import RecallPlan, recall_plan
 from bowerbird.server.services import SceneServices, Services
 from bowerbird.serving.intake import LiveIntake
+from bowerbird.serving.live_model import warm
 from bowerbird.serving.log_access import LogHistory, read_items, read_known_ids
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.state import LiveState, PlanState
+from bowerbird.serving.threads import bound_model_threads
 from bowerbird.serving.writer import EventWriter
 
 _LOG = logging.getLogger("bowerbird.server")
@@ -71,6 +74,7 @@ class Startup:
             self._log.close()
 
     def _start(self) -> None:
+        bound_model_threads(self._services.workspace.settings.server.threads)
         services, workspace = self._services, self._services.workspace
         self._log = log = open_wal(workspace)
         services.clock.raise_floor(log.last_available)
@@ -94,6 +98,8 @@ class Startup:
 
         intake = LiveIntake(workspace)
         services.writer = EventWriter(log, intake, known, services.clock, apply)
+        for model in services.releases.live.values():
+            services.pool.on_every_thread(partial(warm, model))
         services.status.set("ready")
         self._poller = threading.Thread(target=self._poll, name="releases")
         self._poller.start()

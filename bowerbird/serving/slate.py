@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -17,7 +18,8 @@ SlateKind = Literal["score", "recommend"]
 Scores = dict[str, npt.NDArray[np.float32]]
 _ENCODER = msgspec.msgpack.Encoder()
 _LENGTH_BYTES = 4
-_Decoded = TypeVar("_Decoded")
+_SEQUENCE_KINDS = ("offsets", "age", "field")
+AnyArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,17 @@ class Slate:
     shown: list[int] = field(default_factory=list)
 
 
-class _Column(msgspec.Struct, array_like=True):
-    """Where an array stands: ``group`` (category, number, score, ranking, or a part of a sequence)."""
+class _Part(msgspec.Struct, array_like=True):
+    """Where arrays stand: columns of one kind and length end to end, or one array of a sequence.
 
-    group: str
-    name: str
-    part: str
+    ``kind`` is category, number, score or ranking (``names`` are the columns'), or offsets, age or field (``names``
+    are the sequence's and the field's); ``rows`` is the length of each.
+    """
+
+    kind: str
     dtype: str
-    count: int
+    rows: int
+    names: list[str]
 
 
 class _Header(msgspec.Struct):
@@ -74,34 +79,24 @@ class _Header(msgspec.Struct):
     given: dict[str, Any]
     candidate_given: dict[int, dict[str, Any]]
     shown: list[int]
-    columns: list[_Column]
+    parts: list[_Part]
 
 
-class SlatePoint(msgspec.Struct):
-    """What a slate had seen: the records below ``lsn``, at ``time`` (microseconds)."""
-
-    slate_id: str
-    lsn: int
-    time: int
-
-
-_POINT_DECODER = msgspec.msgpack.Decoder(SlatePoint)
 _DECODER = msgspec.msgpack.Decoder(_Header)
 
 
 def encode_slate(slate: Slate) -> list[bytes | memoryview]:
     """Return the slate as buffers to be written one after another."""
-    columns: list[_Column] = []
+    parts: list[_Part] = []
     buffers: list[bytes | memoryview] = []
-    for group, name, part, array in _arrays_of(slate):
-        contiguous = np.ascontiguousarray(array)
-        columns.append(_Column(group, name, part, contiguous.dtype.str, len(contiguous)))
-        buffers.append(contiguous.view(np.uint8).data)
+    for kind, names, array, rows in _arrays_of(slate):
+        parts.append(_Part(kind, array.dtype.str, rows, names))
+        buffers.append(np.ascontiguousarray(array).view(np.uint8).data)
     header = _ENCODER.encode(
         _Header(
             slate.slate_id, slate.kind, slate.lsn, slate.time, slate.scene, slate.user, slate.context,
             slate.candidates, slate.model, slate.version, slate.plan, slate.given, slate.candidate_given,
-            slate.shown, columns,
+            slate.shown, parts,
         )
     )  # fmt: skip
     return [len(header).to_bytes(_LENGTH_BYTES, "little"), header, *buffers]
@@ -109,47 +104,48 @@ def encode_slate(slate: Slate) -> list[bytes | memoryview]:
 
 def decode_slate(data: bytes) -> Slate:
     """Return the slate that ``encode_slate`` wrote; CorruptionError on other bytes."""
-    header, start = _decode_header(data, _DECODER)
-    parts = _Parts()
-    for column in header.columns:
-        array = np.frombuffer(data, np.dtype(column.dtype), column.count, start)
-        start += array.nbytes
-        parts.add(column, array)
+    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    try:
+        header = _DECODER.decode(memoryview(data)[_LENGTH_BYTES:start])
+    except msgspec.DecodeError as error:
+        raise CorruptionError(f"A slate's header is damaged: {error}.", "Delete the segment.") from error
+    arrays = _Arrays()
+    for part in header.parts:
+        dtype = np.dtype(part.dtype)
+        columns = 1 if part.kind in _SEQUENCE_KINDS else len(part.names)
+        arrays.add(part, np.frombuffer(data, dtype, columns * part.rows, start))
+        start += columns * part.rows * dtype.itemsize
     return Slate(
         header.slate_id, header.kind, header.lsn, header.time, header.scene, header.user, header.context,
-        header.candidates, header.model, header.version, header.plan, parts.block(header.lsn), parts.scores,
-        parts.ranking, header.given, header.candidate_given, header.shown,
+        header.candidates, header.model, header.version, header.plan, arrays.block(header.lsn), arrays.scores,
+        arrays.ranking, header.given, header.candidate_given, header.shown,
     )  # fmt: skip
 
 
-def decode_point(data: bytes) -> SlatePoint:
-    """Return what a slate that ``encode_slate`` wrote had seen; CorruptionError on other bytes."""
-    return _decode_header(data, _POINT_DECODER)[0]
-
-
-def _decode_header(data: bytes, decoder: msgspec.msgpack.Decoder[_Decoded]) -> tuple[_Decoded, int]:
-    end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    try:
-        return decoder.decode(memoryview(data)[_LENGTH_BYTES:end]), end
-    except msgspec.DecodeError as error:
-        raise CorruptionError(f"A slate's header is damaged: {error}.", "Delete the segment.") from error
-
-
-def _arrays_of(slate: Slate) -> list[tuple[str, str, str, npt.NDArray[Any]]]:
+def _arrays_of(slate: Slate) -> Iterator[tuple[str, list[str], AnyArray, int]]:
+    """Yield (kind, names, array, rows of one column)."""
     block = slate.features
-    arrays: list[tuple[str, str, str, npt.NDArray[Any]]] = []
-    arrays += [("category", name, "", keys) for name, keys in block.categories.items()]
-    arrays += [("number", name, "", values) for name, values in block.numbers.items()]
+    yield from _packed("category", block.categories)
+    yield from _packed("number", block.numbers)
     for name, ragged in block.sequences.items():
-        arrays.append(("offsets", name, "", ragged.offsets))
-        arrays.append(("age", name, "", ragged.age))
-        arrays += [("field", name, part, values) for part, values in ragged.fields.items()]
-    arrays += [("score", name, "", values) for name, values in slate.scores.items()]
-    arrays.append(("ranking", "", "", slate.ranking))
-    return arrays
+        yield "offsets", [name], ragged.offsets, len(ragged.offsets)
+        yield "age", [name], ragged.age, len(ragged.age)
+        for field_name, values in ragged.fields.items():
+            yield "field", [name, field_name], values, len(values)
+    yield from _packed("score", slate.scores)
+    yield "ranking", [""], slate.ranking, len(slate.ranking)
 
 
-class _Parts:
+def _packed(kind: str, columns: Mapping[str, AnyArray]) -> Iterator[tuple[str, list[str], AnyArray, int]]:
+    """Join columns of one length: a plan has hundreds, and each array on its own would cost microseconds."""
+    by_rows: dict[int, list[str]] = {}
+    for name, values in columns.items():
+        by_rows.setdefault(len(values), []).append(name)
+    for rows, names in by_rows.items():
+        yield kind, names, np.concatenate([columns[name] for name in names]), rows
+
+
+class _Arrays:
     """Arrays on their way back into a block."""
 
     def __init__(self) -> None:
@@ -161,11 +157,11 @@ class _Parts:
         self._ages: dict[str, Any] = {}
         self._fields: dict[str, dict[str, Any]] = {}
 
-    def add(self, column: _Column, array: npt.NDArray[Any]) -> None:
-        if column.group == "field":
-            self._fields.setdefault(column.name, {})[column.part] = array
-        elif column.group == "ranking":
-            self.ranking = array
+    def add(self, part: _Part, array: AnyArray) -> None:
+        if part.kind == "field":
+            self._fields.setdefault(part.names[0], {})[part.names[1]] = array
+        elif part.kind == "ranking":
+            self.ranking = array  # type: ignore[assignment]
         else:
             targets = {
                 "category": self._categories,
@@ -174,7 +170,8 @@ class _Parts:
                 "age": self._ages,
                 "score": self.scores,
             }
-            targets[column.group][column.name] = array
+            columns = zip(part.names, array.reshape(len(part.names), part.rows), strict=True)
+            targets[part.kind].update(columns)
 
     def block(self, lsn: int) -> FeatureBlock:
         sequences = {

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bowerbird.errors import CorruptionError
-from bowerbird.serving.slate import Slate, decode_point, decode_slate, encode_slate
+from bowerbird.serving.slate import Slate, decode_slate, encode_slate
 
 _LOG = logging.getLogger("bowerbird.serving")
 _SEGMENT_BYTES = 128 << 20
@@ -36,13 +36,8 @@ class SlateLog:
 
     def append(self, slate: Slate) -> None:
         """Write one slate."""
-        buffers = encode_slate(slate)
-        length, checksum = 0, 0
-        for buffer in buffers:
-            length += len(buffer)
-            checksum = zlib.crc32(buffer, checksum)
-        frame = length.to_bytes(4, "little") + checksum.to_bytes(4, "little")
-        data = b"".join((frame, *buffers))
+        payload = b"".join(encode_slate(slate))
+        data = len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
         with self._lock:
             self._write(data)
 
@@ -94,15 +89,6 @@ def iterate_slates(folder: Path) -> Iterator[Slate]:
     """
     for file in sorted(folder.glob(f"*{_SUFFIX}")):
         yield from map(decode_slate, _payloads(file))
-
-
-def read_points(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return what each logged slate had seen, by its id: (LSN, request time in microseconds)."""
-    return {
-        point.slate_id: (point.lsn, point.time)
-        for file in sorted(folder.glob(f"*{_SUFFIX}"))
-        for point in map(decode_point, _payloads(file))
-    }
 
 
 def _payloads(file: Path) -> Iterator[bytes]:

@@ -17,10 +17,10 @@ def watch(sync: Callable[[int], None], notes: Path) -> Callable[[int], None]:
     """Return ``sync`` that writes down a file's length as it was before it was synced."""
 
     def watched(descriptor: int) -> None:
-        status, path = os.fstat(descriptor), os.readlink(f"/proc/self/fd/{descriptor}")
+        status, path = os.fstat(descriptor), Path(f"/proc/self/fd/{descriptor}").readlink()
         sync(descriptor)
-        if Path(path).suffix == ".wal":
-            note = os.open(notes / Path(path).name, os.O_WRONLY | os.O_CREAT, 0o644)
+        if path.suffix == ".wal":
+            note = os.open(notes / path.name, os.O_WRONLY | os.O_CREAT, 0o644)
             os.pwrite(note, f"{status.st_size:020d}".encode(), 0)
             os.close(note)
 

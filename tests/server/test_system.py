@@ -31,6 +31,7 @@ def test_health_readiness_metrics_and_documentation(shared: ServerProcess) -> No
     metrics = get(shared, "/metrics").text
     assert 'bowerbird_live_version{model="din"} 1.0' in metrics
     assert "bowerbird_log_position" in metrics
+    assert "bowerbird_stage_seconds_count" in metrics
     document = get(shared, "/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert "/v1/scenes/{scene}/score" in document["paths"]

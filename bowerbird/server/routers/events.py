@@ -38,6 +38,8 @@ class EventsRouter:
         body = request.decode(_BODY)
         events, single = self._events(body)
         outcomes = await asyncio.wrap_future(self._services.writer.submit(events))
+        for outcome in outcomes:
+            self._services.metrics.events.labels(outcome.status).inc()
         if single and outcomes[0].status == "rejected":
             raise InputError(f"The event was rejected: {outcomes[0].reason}", "Correct it and send it again.")
         return Response.json(_answer(outcomes))
