@@ -51,7 +51,7 @@ sources = [
 LIKED = 0.55
 """The share of likes that a key without history is taken to have."""
 
-liked = bb.sequence(like, by=user, length=30, fields=[movie, movies["genre"], movies["decade"]])
+liked = bb.sequence(like, by=user, length=20, fields=[movie, movies["genre"], movies["decade"]])
 disliked = bb.sequence(poor, by=user, length=10, fields=[movie, movies["genre"]])
 
 

@@ -1,0 +1,123 @@
+"""Plays ratings through the live server in time order: asked before told, so that its AUC is honest.
+
+Ratings of one user in one second are asked in one request: none of them may know another's outcome,
+just as in training, where records of the same instant do not see each other.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bowerbird.client import Client
+from bowerbird.errors import InputError
+from bowerbird.serving.clock import FileTime
+
+SCENE = "home"
+LABEL = "like"
+_OTHERS = 20
+"""How many movies that the user did not rate then are scored beside those that they did."""
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A user's stars for a movie, and when (seconds since 1970)."""
+
+    user: int
+    movie: int
+    stars: int
+    time: int
+
+    @property
+    def liked(self) -> bool:
+        """Whether this is a like."""
+        return self.stars >= 4
+
+    @property
+    def exposure_id(self) -> str:
+        """The id of the exposure event that this rating makes."""
+        return f"{self.user}-{self.movie}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A rating, what the server had said of it, and the version that said so."""
+
+    rating: Rating
+    score: float
+    version: int
+
+
+@dataclass
+class Played:
+    """All predictions in time order, and how long (seconds) each request took."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    score_seconds: list[float] = field(default_factory=list)
+    event_seconds: list[float] = field(default_factory=list)
+
+
+def read_ratings(file: Path) -> list[Rating]:
+    """Return the ratings of a CSV file in time order."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = [Rating(*(int(row[name]) for name in ("user", "movie", "rating", "timestamp"))) for row in csv.DictReader(stream)]
+    return sorted(rows, key=lambda rating: (rating.time, rating.user, rating.movie))
+
+
+class Player:
+    """Sends ratings to a server, whose clock it moves to each rating's time."""
+
+    def __init__(self, client: Client, clock: FileTime, movies: Sequence[int], seed: int = 0) -> None:
+        self._client = client
+        self._clock = clock
+        self._movies = movies
+        self._random = random.Random(seed)
+        self.played = Played()
+
+    def play(self, ratings: Sequence[Rating], advance: Callable[[int], None] = lambda count: None) -> None:
+        """Ask for, then report, each rating; ``advance`` is called with how many were played."""
+        for moment in _moments(ratings):
+            self._clock.set(moment[0].time * 1_000_000)
+            slate_id = self._ask(moment)
+            self._tell(moment, slate_id)
+            advance(len(moment))
+
+    def _ask(self, moment: Sequence[Rating]) -> str:
+        rated = [rating.movie for rating in moment]
+        candidates = rated + [movie for movie in self._random.sample(self._movies, _OTHERS) if movie not in rated]
+        started = time.perf_counter()
+        answer = self._client.score(SCENE, moment[0].user, candidates)
+        self.played.score_seconds.append(time.perf_counter() - started)
+        self.played.predictions += [
+            Prediction(rating, score, answer.model.version)
+            for rating, score in zip(moment, answer.scores[LABEL], strict=False)
+        ]
+        return answer.slate_id
+
+    def _tell(self, moment: Sequence[Rating], slate_id: str) -> None:
+        events = [event for rating in moment for event in _events(rating, slate_id)]
+        started = time.perf_counter()
+        receipt = self._client.send_events(events)
+        self.played.event_seconds.append(time.perf_counter() - started)
+        if receipt.accepted != len(events):
+            reasons = {outcome.reason or outcome.status for outcome in receipt.events}
+            raise InputError(f"The server took {receipt.accepted} of {len(events)} events: {reasons}.")
+
+
+def _moments(ratings: Sequence[Rating]) -> Iterator[list[Rating]]:
+    """Yield the ratings of one user in one second."""
+    for _, moment in itertools.groupby(ratings, key=lambda rating: (rating.time, rating.user)):
+        yield list(moment)
+
+
+def _events(rating: Rating, slate_id: str) -> Iterator[dict[str, object]]:
+    common = {"time": rating.time * 1_000_000, "user": rating.user, "movie": rating.movie, "slate_id": slate_id}
+    yield {"type": "exposure", "id": rating.exposure_id, **common}
+    yield {"type": "rated", "id": rating.exposure_id, "rating": rating.stars, **common}
+    if rating.liked:
+        yield {"type": "like", "id": rating.exposure_id, **common}
