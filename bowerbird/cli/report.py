@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import click
+import torch
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from bowerbird.cli.common import console, instant, project_option
@@ -20,6 +21,7 @@ def report_command(workspace: Workspace, since: str | None) -> None:
 
     Exits with 1 when a logged feature or score is not what replay gives.
     """
+    torch.set_num_threads(1)  # many small programs: a second thread costs more than it saves
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("replaying")
         report = make_report(
