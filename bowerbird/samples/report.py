@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from bowerbird.samples.manifest import SampleManifest
 
 _BAR = 30
+_MOST_DAYS = 45
 
 
 def describe(manifest: SampleManifest) -> str:
@@ -34,12 +35,20 @@ def describe(manifest: SampleManifest) -> str:
             f"  {label.name}: {label.positives:,} of {label.mature:,} mature ({label.rate:.2%}), "
             f"{label.immature:,} not yet mature{given}"
         )
-    lines.append("Days (UTC)")
-    most = max(day.rows for day in manifest.days)
-    lines.extend(
-        f"  {day.date} {day.rows:>10,} {'█' * round(_BAR * day.rows / most)}" for day in manifest.days
-    )
+    lines.extend(_calendar(manifest))
     return "\n".join(lines)
+
+
+def _calendar(manifest: SampleManifest) -> list[str]:
+    """Return rows by day, or by month where there are many days."""
+    monthly = len(manifest.days) > _MOST_DAYS
+    rows: dict[str, int] = {}
+    for day in manifest.days:
+        name = day.date[:7] if monthly else day.date
+        rows[name] = rows.get(name, 0) + day.rows
+    most = max(rows.values())
+    bars = [f"  {name:<10} {count:>10,} {'█' * round(_BAR * count / most)}" for name, count in rows.items()]
+    return [f"{'Months' if monthly else 'Days'} (UTC)", *bars]
 
 
 def _moment(time: int) -> str:
