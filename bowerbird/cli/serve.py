@@ -56,6 +56,7 @@ def up(workspace: Workspace, stop: bool) -> None:
         return
     process = _spawn(workspace)
     _wait_ready(workspace, process, address)
+    process.returncode = 0  # it lives on by itself: nobody waits for its end
     click.secho(f"The server runs at {address} (process {process.pid}).", fg="green")
     click.echo(f"Its log: {_log_file(workspace)}. Stop it with `bowerbird up --stop`.")
 

@@ -13,6 +13,8 @@ from bowerbird.recall.items import ItemCatalog
 from bowerbird.recall.reader import RecallReader
 
 _REFRESH_SECONDS = 1.0
+_CHUNK = 10_000
+"""Items counted at a time, so that a large catalogue does not hold up the writer."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class PopularItems:
         keys = self._items.keys()
         if not len(keys):
             return Ranked(keys, np.empty(0, np.float32))
-        counts = self._reader.read(time_us, None, keys).numbers[self._feature]
+        parts = [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]
+        counts = np.concatenate([self._reader.read(time_us, None, part).numbers[self._feature] for part in parts])
         order = np.lexsort((keys, -counts))[: self._count]
         order = order[counts[order] > 0]
         return Ranked(keys[order], counts[order])

@@ -27,6 +27,7 @@ from bowerbird.server.startup import Startup
 
 _LOG = logging.getLogger("bowerbird.server")
 _DRAIN_SECONDS = 30
+_KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
 
 
@@ -62,6 +63,7 @@ def run_server(
             server.run([listening])
         finally:
             services.status.set("stopping")
+            startup.cancel()
             starter.join()
             startup.stop()
     if startup.error is not None:
@@ -125,6 +127,7 @@ def _config(services: Services) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
 

@@ -61,6 +61,10 @@ class Startup:
             return False
         return True
 
+    def cancel(self) -> None:
+        """Make a start that is under way, and the following of the registry, end soon."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Write what was accepted, end the threads and close the files."""
         self._stopping.set()
@@ -80,7 +84,7 @@ class Startup:
         services.clock.raise_floor(log.last_available)
         known = read_known_ids(workspace, log)
         services.items = read_items(workspace, log)
-        services.state = LiveState(LogHistory(workspace), log.next_lsn)
+        services.state = LiveState(LogHistory(workspace, self._stopping), log.next_lsn)
         recall = recall_plan(workspace.project)
         reader = _Reader(services.state.require(recall.plan))
         registry = Registry(workspace.registry_url, workspace.bundles_folder)

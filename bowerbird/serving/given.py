@@ -101,7 +101,7 @@ def _converter(plan: Plan, feature: Feature) -> Callable[[Any], int | float] | N
 def _converted(giveable: _Giveable, value: Any) -> int | float:
     try:
         return giveable.convert(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"Feature {giveable.feature.name!r} is given as {value!r}: {error}.",
             "Correct the value, or leave it out.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bowerbird.declare.workspace import Workspace
+from bowerbird.errors import UnavailableError
 from bowerbird.kernels.keys import keys_of_texts
 from bowerbird.log.manifest import read_manifest
 from bowerbird.log.parts import read_part
@@ -27,14 +29,17 @@ from bowerbird.serving.known_ids import KnownIds
 class LogHistory:
     """The log of a workspace, read anew for each plan."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, stopping: threading.Event) -> None:
         self._workspace = workspace
+        self._stopping = stopping
 
     def batches(self, plan: Plan, until: int) -> Iterator[RecordBatch]:
-        """Yield the records below LSN ``until`` in order; see ``LogReader.batches``."""
+        """Yield the records below LSN ``until`` in order; UnavailableError once the server is stopping."""
         if until == 0:
             return
         for batch in LogReader(self._workspace).batches(plan, Encoder(plan), last=until):
+            if self._stopping.is_set():
+                raise UnavailableError("The server was stopped while it read the log.", "Start it again.")
             yield batch.records
 
 

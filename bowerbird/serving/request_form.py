@@ -41,7 +41,7 @@ class RequestForm:
     def item_ids(self, values: Sequence[Any]) -> list[Id]:
         """Return items' ids in their declared type; InputError names the first that does not fit."""
         native = int if self.item.id is ColumnType.INTEGER else str
-        if all(type(value) is native for value in values) and not (native is str and "" in values):
+        if all(type(value) is native for value in values) and _all_usable(values, native):
             return list(values)
         return [self.item_id(value) for value in values]
 
@@ -65,6 +65,12 @@ class RequestForm:
         return checked
 
 
+def _all_usable(values: Sequence[Any], native: type) -> bool:
+    if native is str:
+        return "" not in values
+    return not values or (min(values) in _INT64 and max(values) in _INT64)
+
+
 def _identifier(value: Any, kind: ColumnType, name: str) -> Id:
     coerced = _value(value, kind, name)
     if coerced == "":
@@ -82,7 +88,7 @@ def _value(value: Any, kind: ColumnType, name: str) -> str | int | float | bool:
             return whole
     if kind is ColumnType.FLAG and value in (0, 1, True, False, "0", "1", "true", "false"):
         return value in (1, True, "1", "true")
-    if kind is ColumnType.NUMBER and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind is ColumnType.NUMBER and (isinstance(value, float) or (type(value) is int and value in _INT64)):
         return float(value)
     raise InputError(f"{name} is {value!r}.", f"Its declared type is {kind.value}.")
 

@@ -161,7 +161,7 @@ class _Arrays:
         if part.kind == "field":
             self._fields.setdefault(part.names[0], {})[part.names[1]] = array
         elif part.kind == "ranking":
-            self.ranking = array  # type: ignore[assignment]
+            self.ranking = array
         else:
             targets = {
                 "category": self._categories,

@@ -111,6 +111,10 @@ def test_names_are_checked(client: Client) -> None:
         b'{"user": 3, "candidates": ["\xff"]}',
         b'{"user": 3, "candidates": ["\\ud800"]}',
         b'{"user": 99999999999999999999999, "candidates": ["i1"]}',
+        b'{"user": 9223372036854775808, "candidates": ["i1"]}',
+        b'{"user": 3, "candidates": [""]}',
+        b'{"user": 3, "candidates": ["i1"], "context": {"speed": 1' + b"0" * 400 + b"}}",
+        b'{"user": 3, "candidates": ["i1"], "context": {"speed": 1e999}}',
     ],
 )
 def test_bodies_that_are_not_requests_are_problems(shared: ServerProcess, body: bytes) -> None:
