@@ -105,7 +105,7 @@ def _options() -> Options:
     parser = argparse.ArgumentParser(description="The whole loop on MovieLens-100k.")
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER", help="where everything goes (default: demo)")
     parser.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel with the data, where it is here already")
-    parser.add_argument("--epochs", type=int, default=3, help="most passes over the training samples")
+    parser.add_argument("--epochs", type=int, default=2, help="most passes over the training samples")
     parser.add_argument("--live", type=int, metavar="N", help="play only the first N live ratings")
     parser.add_argument("--open", action="store_true", dest="open_page", help="open the page in a browser at the end")
     given = parser.parse_args()
@@ -245,7 +245,7 @@ class _Swap(threading.Thread):
 
 
 def _look_at_people(demo: Demo, client: Client, ratings: list[Rating]) -> None:
-    with demo.steps.step("recommend", "fresh recommendations for a few users, and 200 to measure") as notes:
+    with demo.steps.step("recommend", "fresh recommendations for a few users, and 100 to measure") as notes:
         library = Library(demo.project / "raw")
         lately = {one.rating.user for one in demo.played.predictions}
         demo.people = [meet(client, library, user, ratings) for user in choose_people(library, ratings, lately)]

@@ -92,7 +92,7 @@ def meet(client: Client, library: Library, user: int, ratings: Sequence[Rating],
     )
 
 
-def time_recommendations(client: Client, users: Sequence[int], requests: int = 200) -> list[float]:
+def time_recommendations(client: Client, users: Sequence[int], requests: int = 100) -> list[float]:
     """Return the seconds that recommendations for random users take."""
     if not users:
         raise InputError("There is no user to recommend to.")
