@@ -32,7 +32,7 @@ compiles() {
 
 check_tools() {
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    say "Python 3.11 or later ($python is $("$python" --version 2>&1 || echo absent)); if it has another name: make PYTHON=python3.12" \
+    say "Python 3.11 or later ($python is $("$python" --version 2>/dev/null || echo absent)); if it has another name: make PYTHON=python3.12" \
       "python3 python3-venv python3-dev" "python3 python3-devel" "brew install python@3.12"
   elif ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     say "Python's venv module" "python3-venv" "python3" "brew install python@3.12"

@@ -51,7 +51,7 @@ def calibration_picture(judgement: Judgement, names: list[str]) -> Picture:
 
 def running_picture(judgement: Judgement, names: list[str], swapped: int) -> Picture:
     """Draw the AUC of everything played so far; ``swapped`` is when version 2 took over (seconds since 1970)."""
-    return _picture(lambda axes, dress: _draw_running(axes, dress, judgement, names, swapped), (6.4, 3.3))
+    return _picture(lambda axes, dress: _draw_running(axes, dress, judgement, names, swapped), (10.4, 3.9))
 
 
 def _picture(draw: Callable[[Axes, Dress], None], size: tuple[float, float]) -> Picture:
@@ -92,14 +92,16 @@ def _draw_auc(axes: Axes, dress: Dress, contestants: list[Contestant]) -> None:
     axes.set_yticks(range(len(contestants)), [one.name for one in contestants])
     axes.tick_params(axis="y", length=0, labelcolor=dress.ink)
     axes.set_xlim(0.5, max(one.high for one in contestants) + 0.05)
-    axes.set_xlabel("AUC on the live ratings (0.5 is chance), with 95% intervals over users")
+    axes.set_xlabel("AUC on the live ratings; 0.5 is chance")
     axes.grid(axis="x", zorder=0)
     axes.spines["left"].set_visible(False)
 
 
 def _draw_calibration(axes: Axes, dress: Dress, contestants: list[Contestant]) -> None:
     axes.plot([0, 1], [0, 1], color=dress.faint, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
-    axes.text(0.9, 0.93, "perfect", color=dress.faint, rotation=45, ha="center", va="center", rotation_mode="anchor")
+    axes.text(
+        0.11, 0.06, "as predicted", color=dress.faint, rotation=45, ha="left", va="bottom", rotation_mode="anchor"
+    )
     for one, colour in zip(contestants, [*dress.others[: len(contestants) - 1], dress.hero], strict=True):
         predicted, seen = zip(*one.calibration, strict=True)
         hero = colour == dress.hero
@@ -125,14 +127,15 @@ def _draw_running(axes: Axes, dress: Dress, judgement: Judgement, names: list[st
     axes.xaxis.set_major_formatter(dates.DateFormatter("%-d %b"))
     axes.set_ylabel("AUC so far")
     axes.grid(axis="y")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), borderaxespad=0.2)
 
 
 def auc_text(judgement: Judgement) -> list[str]:
     """Return every contestant's AUC as bars of text."""
     best = max(one.auc for one in judgement.contestants) - 0.5
     return [
-        f"{one.name:<22} {one.auc:.4f} {'█' * round(_BAR * max(0.0, one.auc - 0.5) / best)}" for one in judgement.contestants
+        f"{one.name:<22} {one.auc:.4f} {'█' * round(_BAR * max(0.0, one.auc - 0.5) / best)}"
+        for one in judgement.contestants
     ]
 
 

@@ -14,6 +14,7 @@ from bowerbird.bundles.calibrate import calibrate, calibrations_from_json
 from bowerbird.declare.workspace import Workspace
 from bowerbird.kernels.keys import key_integer
 from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.spec import Plan
 from bowerbird.training.blocks import take_rows
 from bowerbird.training.bootstrap import auc_interval
 from bowerbird.training.dataset import SampleFolder, SampleRows
@@ -21,16 +22,14 @@ from bowerbird.training.metrics import auc, log_loss, pcoc
 from bowerbird.training.run_record import CALIBRATION_FILE, PLAN_FILE, read_run
 from bowerbird.training.trained import Trained, load_trained
 
-from bowerbird.plan.spec import Plan
-
 Floats = npt.NDArray[np.float64]
 
 _GROUPS = 10
 _SEED = 0
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
-    "How good is the movie?": ("movie", "movie_like_rate", "movie_like_rate_30d", "movie_like_rate_lately", "movie_mean",
-                               "movie_ratings", "movie_ratings_7d", "movie_since", "above_user"),
+    "How good is the movie?": ("movie", "movie_like_rate", "movie_like_rate_30d", "movie_like_rate_lately",
+                               "movie_mean", "movie_ratings", "movie_ratings_7d", "movie_since", "above_user"),
     "How generous is the user?": ("user", "user_like_rate", "user_like_rate_lately", "user_mean", "user_ratings",
                                   "user_ratings_1h", "user_since", "above_user"),
     "What do people like the user think of it?": ("gender_movie_rate", "age_movie_rate", "occupation_movie_rate",
@@ -65,7 +64,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Every contestant, worst first; the ratings' times (seconds) and labels; what each question is worth in AUC."""
+    """Every contestant, worst first and what was served last; the ratings' times (seconds) and labels; what each question is worth in AUC."""
 
     contestants: list[Contestant]
     times: Floats
@@ -91,8 +90,8 @@ def judge(
     }
     models = {title: _Model(workspace.runs_folder / run) for title, run in runs.items()}
     scores |= {title: live.join([model.scores(part.block) for part in rows]) for title, model in models.items()}
-    scores[name] = live.served
-    contestants = [_contestant(title, values, live) for title, values in scores.items()]
+    others = [_contestant(title, values, live) for title, values in scores.items()]
+    contestants = [*sorted(others, key=lambda one: one.auc), _contestant(name, live.served, live)]
     questions = _worth(next(iter(models.values())), rows, live)
     return Judgement(contestants, live.times, live.labels, questions)
 

@@ -92,17 +92,17 @@ def _picture(picture: Picture, name: str) -> str:
 
 def _versions(findings: Findings) -> str:
     """Say what each version served, and how the second one came to be."""
-    rows = {row["version"]: row for row in findings.report["live"]["versions"]}
+    rows = {row["version"]: row for row in findings.report["live"]["versions"] if row["metrics"] is not None}
     parts = [
-        f"Version {number} answered for {row['exposures']:,} ratings (live AUC {row['metrics']['auc']:.3f})"
+        f"version {number} answered for {row['exposures']:,} ratings (live AUC {row['metrics']['auc']:.3f})"
         for number, row in sorted(rows.items())
-        if row["metrics"] is not None
     ]
-    told = "; ".join(parts) + "."
+    told = f"On the whole, {' and '.join(parts)}."
     if findings.refused:
         return f"{told} A second version was trained on the new ratings, but a gate refused it, so the first stayed."
     if findings.swapped:
-        return f"{told} The second one took over on {_day(findings.swapped)} between two requests, with no request failing."
+        day = _day(findings.swapped)
+        return f"{told} The second took over on {day}, between two requests. Their days differ: that is no contest."
     return told
 
 
@@ -138,7 +138,8 @@ def _questions(questions: Iterable[tuple[str, float]]) -> str:
     pairs = list(questions)
     most = max(max(worth for _, worth in pairs), 1e-9)
     return "\n".join(
-        f'<li><span>{escape(question)}</span><b style="--share:{max(0.0, worth) / most:.3f}"></b><em>{worth:+.3f}</em></li>'
+        f'<li><span>{escape(question)}</span><b style="--share:{max(0.0, worth) / most:.3f}"></b>'
+        f"<em>{max(0.0, worth):.3f}</em></li>"
         for question, worth in pairs
     )
 

@@ -15,8 +15,10 @@ from player import SCENE, Rating
 from bowerbird.client import Client
 from bowerbird.errors import InputError
 
-_LIKES = 15
-"""Users with fewer likes are not shown."""
+_LIKES = 40
+"""Users with about as many likes are shown: enough to have a taste, few enough to have much left to see."""
+_SHARE = 5
+"""A favourite genre has at least so many likes."""
 
 
 @dataclass(frozen=True)
@@ -61,32 +63,30 @@ class Library:
         """Return who a user is."""
         row = self._users[user]
         gender = {"M": "man", "F": "woman"}.get(row["gender"], "person")
-        return f"{gender}, {row['age']}, {row['occupation'] if row['occupation'] not in ('none', 'other') else 'no given job'}"
+        work = "" if row["occupation"] in ("none", "other") else f", {row['occupation']}"
+        return f"{gender}, {row['age']}{work}"
 
 
 def choose_people(library: Library, ratings: Sequence[Rating], lately: set[int], count: int = 3) -> list[int]:
-    """Return users who rated lately and whose favourite genres differ, those with most likes first."""
-    liked: dict[int, Counter[str]] = defaultdict(Counter)
-    for rating in ratings:
-        if rating.liked and rating.user in lately:
-            liked[rating.user][library.movies[rating.movie].first_genre] += 1
-    able = sorted((user for user, genres in liked.items() if genres.total() >= _LIKES), key=lambda user: (-liked[user].total(), user))
+    """Return users who rated lately and whose favourite genres differ, those with about ``_LIKES`` likes first."""
+    liked = _liked_genres(library, ratings)
+    able = sorted(lately & liked.keys(), key=lambda user: (abs(liked[user].total() - _LIKES), user))
     chosen: dict[str, int] = {}
     for user in able:
-        chosen.setdefault(_favourite(liked[user], liked), user)
-    return list(chosen.values())[:count]
+        chosen.setdefault(_favourite(liked[user], sum(liked.values(), Counter())), user)
+    return [user for genre, user in chosen.items() if genre][:count]
 
 
 def meet(client: Client, library: Library, user: int, ratings: Sequence[Rating], shown: int = 8) -> Person:
     """Ask the server what it recommends to a user, beside what they rated last."""
     own = [rating for rating in ratings if rating.user == user]
-    genres = Counter(library.movies[rating.movie].first_genre for rating in own if rating.liked)
+    liked = _liked_genres(library, ratings)
     slate = client.recommend(SCENE, user)
     return Person(
         user,
         library.describe(user),
         len(own),
-        genres.most_common(1)[0][0] if genres else "",
+        _favourite(liked[user], sum(liked.values(), Counter())),
         [(library.movies[rating.movie], rating.stars) for rating in reversed(own[-shown:])],
         [Recommended(library.movies[int(one.item)], one.score, one.channels) for one in slate.items],
     )
@@ -105,10 +105,18 @@ def time_recommendations(client: Client, users: Sequence[int], requests: int = 1
     return seconds
 
 
-def _favourite(own: Counter[str], everyone: dict[int, Counter[str]]) -> str:
-    """Return the genre that a user likes most compared with everyone."""
-    total: Counter[str] = sum(everyone.values(), Counter())
-    return max(own, key=lambda genre: (own[genre] / own.total() - total[genre] / total.total(), genre))
+def _liked_genres(library: Library, ratings: Sequence[Rating]) -> dict[int, Counter[str]]:
+    liked: dict[int, Counter[str]] = defaultdict(Counter)
+    for rating in ratings:
+        if rating.liked:
+            liked[rating.user][library.movies[rating.movie].first_genre] += 1
+    return liked
+
+
+def _favourite(own: Counter[str], everyone: Counter[str]) -> str:
+    """Return the genre that a user likes most compared with everyone; empty where there is too little to tell."""
+    able = [genre for genre in own if genre and own[genre] >= _SHARE]
+    return max(able, key=lambda genre: (own[genre] / everyone[genre], genre), default="")
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

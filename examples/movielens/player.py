@@ -65,7 +65,10 @@ class Played:
 def read_ratings(file: Path) -> list[Rating]:
     """Return the ratings of a CSV file in time order."""
     with file.open(encoding="utf-8", newline="") as stream:
-        rows = [Rating(*(int(row[name]) for name in ("user", "movie", "rating", "timestamp"))) for row in csv.DictReader(stream)]
+        rows = [
+            Rating(*(int(row[name]) for name in ("user", "movie", "rating", "timestamp")))
+            for row in csv.DictReader(stream)
+        ]
     return sorted(rows, key=lambda rating: (rating.time, rating.user, rating.movie))
 
 

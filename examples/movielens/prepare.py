@@ -53,7 +53,9 @@ class Prepared:
 def main() -> None:
     """Parse the command line, prepare, and say what there is."""
     parser = argparse.ArgumentParser(description="Fetch MovieLens-100k and write clean CSV files.")
-    parser.add_argument("--wheel", type=Path, metavar="FILE", help=f"the wheel of {REQUIREMENT}, where it is here already")
+    parser.add_argument(
+        "--wheel", type=Path, metavar="FILE", help=f"the wheel of {REQUIREMENT}, where it is here already"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "raw", metavar="FOLDER")
     arguments = parser.parse_args()
     print(TERMS, end="\n\n")

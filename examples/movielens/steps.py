@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from bowerbird.errors import BowerbirdError
 
@@ -40,12 +41,12 @@ class Steps:
         self.seconds.append((name, seconds))
         self.console.print(f"[green]✓[/] [bold]{name:<10}[/] {what} [dim]{seconds:,.1f} s[/]", soft_wrap=True)
         for note in notes:
-            self.console.print(f"             [dim]{note}[/]", soft_wrap=True, highlight=False)
+            self.console.print(f"             [dim]{escape(note)}[/]", soft_wrap=True, highlight=False)
 
     def command(self, name: str, *arguments: str) -> str:
         """Run ``bowerbird NAME`` on the project and return what it printed; raises CommandError."""
         command = [sys.executable, "-m", "bowerbird.cli.main", name, *arguments, "--project", str(self.project)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             printed = f"{done.stdout}{done.stderr}".strip()
             shown = " ".join(["bowerbird", name, *arguments])
