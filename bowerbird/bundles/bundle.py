@@ -15,7 +15,7 @@ from bowerbird.bundles.calibrate import Calibrations, calibrations_from_json
 from bowerbird.bundles.golden import GoldenRequest, check_golden, golden_from_json
 from bowerbird.bundles.manifest import FORMAT, Manifest
 from bowerbird.bundles.program import ScoringProgram, unpack_program
-from bowerbird.bundles.scorer import DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
+from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import CorruptionError, NotFoundError
 from bowerbird.models.tree_columns import TreeColumns
@@ -63,9 +63,10 @@ class Bundle:
 
     def load_model(self) -> LogitModel:
         """Return the model; raises MissingExtraError for LightGBM's without the extra."""
-        if self.manifest.kind == "torch":
-            return DenseModel(self.load_collection(), self.load_program())
-        return self._load_trees()
+        if self.manifest.kind == "lightgbm":
+            return self._load_trees()
+        network = DenseModel(self.load_collection(), self.load_program())
+        return network if self.manifest.kind == "torch" else BlendedModel(network, self._load_trees())
 
     def load_scorer(self) -> Scorer:
         """Return the model with its calibrations."""

@@ -9,6 +9,8 @@ import msgspec
 from bowerbird.models.task import Task
 
 FORMAT = 1
+ModelKind = Literal["torch", "lightgbm", "blend"]
+"""What a bundle holds: tables and a graph, boosters, or both to be averaged."""
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     name: str
     version: int
-    kind: Literal["torch", "lightgbm"]
+    kind: ModelKind
     model: str
     plan_fingerprint: str
     tasks: list[Task]

@@ -58,6 +58,20 @@ class TreeModel:
         }
 
 
+class BlendedModel:
+    """A network and trees that answer with their mean logit: they err differently."""
+
+    def __init__(self, network: LogitModel, trees: LogitModel) -> None:
+        self.network = network
+        self.trees = trees
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return mean logits by task."""
+        trees = self.trees.logits(block)
+        half = np.float32(0.5)
+        return {task: half * (values + trees[task]) for task, values in self.network.logits(block).items()}
+
+
 class Scorer:
     """A model with its calibrations."""
 

@@ -39,6 +39,7 @@ _SECTIONS = ("model", "embedding", "trainer")
     metavar="SECTION.NAME=VALUE",
     help="Any option of model, embedding or trainer.",
 )
+@click.option("--with-trees", is_flag=True, help="Train LightGBM, too, and answer with the mean of both logits.")
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--from-run", metavar="RUN", help="Start from a finished run's model and weights.")
 @project_option
@@ -53,6 +54,7 @@ def train(
     seed: int,
     epochs: int | None,
     options: tuple[str, ...],
+    with_trees: bool,
     resume: str | None,
     from_run: str | None,
 ) -> None:
@@ -78,6 +80,7 @@ def train(
                     options=sections["model"],
                     embedding=sections["embedding"],
                     trainer=sections["trainer"],
+                    trees=with_trees,
                 ),
                 terminal,
             )

@@ -10,7 +10,6 @@ import msgspec
 
 from bowerbird.errors import InputError
 from bowerbird.models.dcnv2 import DCNv2
-from bowerbird.models.deep_ensemble import DeepEnsemble
 from bowerbird.models.deepfm import DeepFM
 from bowerbird.models.din import DIN
 from bowerbird.models.esmm import ESMM
@@ -25,7 +24,6 @@ MODELS: dict[str, type[RankerConfig]] = {
     "din": DIN.Config,
     "esmm": ESMM.Config,
     "tabm": TabM.Config,
-    "ensemble": DeepEnsemble.Config,
 }
 
 

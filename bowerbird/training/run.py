@@ -42,7 +42,9 @@ from bowerbird.training.split import choose_split
 from bowerbird.training.trained import (
     LIGHTGBM,
     Trained,
+    TrainedBlend,
     TrainedNetwork,
+    TrainedTrees,
     build_network,
     load_weights,
 )
@@ -54,7 +56,8 @@ class TrainRequest:
     """What to train. Dates are ``YYYY-MM-DD``, ``validation`` and ``test`` also ``FIRST:LAST``.
 
     ``options``, ``embedding`` and ``trainer`` override the model's, the tables' and the trainer's defaults.
-    ``from_run`` starts from an earlier run's weights, model and tables; new keys get new rows.
+    ``from_run`` starts from an earlier run's weights, model and tables; new keys get new rows. With ``trees``
+    LightGBM is trained beside a network, and their mean logit is the answer.
     """
 
     samples: Path
@@ -69,6 +72,7 @@ class TrainRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     embedding: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    trees: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def _settings(request: TrainRequest, samples: SampleFolder) -> RunSettings:
         split=split,
         seed=request.seed,
         from_run=request.from_run,
+        trees=request.trees and request.model != LIGHTGBM,
     )
     if request.model == LIGHTGBM and request.from_run is None:
         return msgspec.structs.replace(base, options=dict(request.options))
@@ -170,7 +175,7 @@ def _run(folder: Path, record: RunRecord, samples: SampleFolder, reporter: Repor
     settings = record.settings
     trained: Trained
     if settings.model == LIGHTGBM:
-        trained = _train_trees(settings, samples, reporter)
+        trained = _train_trees(settings, settings.options, samples, reporter)
         done = record
     else:
         trained, fit = _train_network(folder, settings, samples, reporter)
@@ -183,14 +188,16 @@ def _run(folder: Path, record: RunRecord, samples: SampleFolder, reporter: Repor
     return TrainResult(folder, done, metrics)
 
 
-def _train_trees(settings: RunSettings, samples: SampleFolder, reporter: Reporter) -> Trained:
+def _train_trees(
+    settings: RunSettings, options: Mapping[str, Any], samples: SampleFolder, reporter: Reporter
+) -> TrainedTrees:
     split = settings.split
     return train_trees(
         samples.plan,
         tuple(settings.tasks),
         read_range(samples, split.train),
         read_range(samples, split.validation),
-        settings.options,
+        options,
         settings.seed,
         reporter,
     )
@@ -222,7 +229,8 @@ def _train_network(
         reporter=reporter,
     )
     fit = trainer.fit()
-    return TrainedNetwork(network), fit
+    trained = TrainedNetwork(network)
+    return TrainedBlend(trained, _train_trees(settings, {}, samples, reporter)) if settings.trees else trained, fit
 
 
 def _measure(folder: Path, settings: RunSettings, samples: SampleFolder, trained: Trained) -> dict[str, Report]:

@@ -36,6 +36,8 @@ class RunSettings(msgspec.Struct, frozen=True):
     embedding: dict[str, Any] = {}
     trainer: dict[str, Any] = {}
     from_run: str | None = None
+    trees: bool = False
+    """Whether LightGBM is trained beside the network and averaged with it."""
 
     @property
     def fingerprint(self) -> str:

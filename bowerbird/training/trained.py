@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -13,8 +13,9 @@ import torch
 from bowerbird.bundles.arrays import AnyArray, pack_arrays, read_arrays, unpack_arrays
 from bowerbird.bundles.atomic import write_file
 from bowerbird.bundles.bundle import GRAPH, WEIGHTS
+from bowerbird.bundles.manifest import ModelKind
 from bowerbird.bundles.program import unpack_program
-from bowerbird.bundles.scorer import DenseModel, LogitModel, Logits, TreeModel, import_lightgbm
+from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Logits, TreeModel, import_lightgbm
 from bowerbird.bundles.write import torch_files, tree_files
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.models.tree_columns import TreeColumns
@@ -35,7 +36,7 @@ class Trained(Protocol):
     """A trained model."""
 
     @property
-    def kind(self) -> Literal["torch", "lightgbm"]:
+    def kind(self) -> ModelKind:
         """Which loader a bundle needs."""
         ...
 
@@ -58,7 +59,7 @@ class Trained(Protocol):
 class TrainedNetwork:
     """Tables and a dense module."""
 
-    kind: Literal["torch", "lightgbm"] = "torch"
+    kind: ModelKind = "torch"
 
     def __init__(self, network: Network) -> None:
         self.network = network.eval()
@@ -88,7 +89,7 @@ class TrainedNetwork:
 class TrainedTrees:
     """LightGBM boosters, kept as text."""
 
-    kind: Literal["torch", "lightgbm"] = "lightgbm"
+    kind: ModelKind = "lightgbm"
 
     def __init__(self, columns: TreeColumns, boosters: Mapping[str, str]) -> None:
         self.columns = columns
@@ -115,6 +116,34 @@ class TrainedTrees:
         return TrainedTrees(self.columns, self.boosters)._model
 
 
+class TrainedBlend:
+    """A network and trees, averaged."""
+
+    kind: ModelKind = "blend"
+
+    def __init__(self, network: TrainedNetwork, trees: TrainedTrees) -> None:
+        self.network = network
+        self.trees = trees
+        self._model = BlendedModel(network, trees)
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return mean logits by task."""
+        return self._model.logits(block)
+
+    def save(self, folder: Path) -> None:
+        """Write the files of both."""
+        self.network.save(folder)
+        self.trees.save(folder)
+
+    def bundle_files(self) -> dict[str, bytes]:
+        """Return the files of both."""
+        return self.network.bundle_files() | self.trees.bundle_files()
+
+    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+        """Return the exported program averaged with the boosters read back."""
+        return BlendedModel(self.network.as_published(files), self.trees.as_published(files))
+
+
 def build_network(plan: Plan, settings: RunSettings) -> Network:
     """Return a freshly initialised network of a run's settings."""
     config = msgspec.convert(settings.embedding, EmbeddingCollection.Config)
@@ -126,13 +155,18 @@ def build_network(plan: Plan, settings: RunSettings) -> Network:
 def load_trained(folder: Path, plan: Plan, settings: RunSettings) -> Trained:
     """Read a finished run's model."""
     if settings.model == LIGHTGBM:
-        columns = TreeColumns(plan, minimum_count=1)
-        columns.import_arrays(read_arrays(folder / CODES_FILE))
-        boosters = msgspec.json.decode((folder / TREES_FILE).read_bytes(), type=dict[str, str])
-        return TrainedTrees(columns, boosters)
+        return _load_trees(folder, plan)
     network = build_network(plan, settings)
     load_weights(network, folder)
-    return TrainedNetwork(network)
+    trained = TrainedNetwork(network)
+    return TrainedBlend(trained, _load_trees(folder, plan)) if settings.trees else trained
+
+
+def _load_trees(folder: Path, plan: Plan) -> TrainedTrees:
+    columns = TreeColumns(plan, minimum_count=1)
+    columns.import_arrays(read_arrays(folder / CODES_FILE))
+    boosters = msgspec.json.decode((folder / TREES_FILE).read_bytes(), type=dict[str, str])
+    return TrainedTrees(columns, boosters)
 
 
 def load_weights(network: Network, folder: Path) -> None:
