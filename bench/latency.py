@@ -1,10 +1,9 @@
 """Latency over loopback of one server process: 200 candidates, 1 and 8 connections.
 
-    python bench/latency.py PROJECT [--scene NAME] [--candidates 200] [--requests 2000]
+    python -m bench.latency [--model din] [--candidates 200] [--requests 2000]
 
-Starts ``bowerbird serve`` on the project, asks for scores of random known users and items with a keep-alive
-connection per client thread (closed loop), and writes ``bench/out/latency.json``. The clients run in a
-process of their own, so that they do not share the server's interpreter.
+Serves KuaiRand with a recipe of ``bench.accuracy``, asks for scores of random known users and videos with a keep-alive
+connection per client thread (closed loop). The clients run in a process of their own, on the same cores.
 """
 
 from __future__ import annotations
@@ -12,73 +11,46 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import platform
 import random
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from bowerbird.declare.workspace import Workspace, load_workspace
+from bench.common import Row, write
+from bench.served import served_workspace, server
+from bowerbird.declare.workspace import Workspace
 from bowerbird.log.reader import LogReader
 
-OUT = Path(__file__).parent / "out" / "latency.json"
 WARM = 50
 
 
-def main() -> None:
-    arguments = parse()
-    workspace = load_workspace(arguments.project)
-    scene = arguments.scene or workspace.project.scenes[0].name
-    bodies = make_bodies(workspace, arguments.candidates)
-    process, port = start_server(arguments.project)
-    try:
-        path = f"/v1/scenes/{scene}/score"
-        rows = [measure(port, path, bodies, count, arguments.requests) for count in arguments.connections]
-        stages = stage_means(port)
-    finally:
-        process.terminate()
-        process.wait()
-    report(workspace, arguments, rows, stages)
+@dataclass(frozen=True)
+class Measured:
+    """One closed loop's latencies in milliseconds."""
 
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("project", type=Path)
-    parser.add_argument("--scene", default="")
-    parser.add_argument("--candidates", type=int, default=200)
-    parser.add_argument("--requests", type=int, default=2000)
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8])
-    return parser.parse_args()
+    connections: int
+    p50: float
+    p99: float
+    requests_per_second: float
 
 
 def make_bodies(workspace: Workspace, candidates: int, count: int = 200) -> list[bytes]:
-    project = workspace.project
-    exposures = LogReader(workspace).records(project.exposure.name)
-    users = exposures.column(project.user.name).unique().to_pylist()
-    items = exposures.column(project.item.name).unique().to_pylist()
+    """Return request bodies of random known users and videos."""
+    exposures = LogReader(workspace).records("exposure")
+    users, videos = (exposures.column(name).unique().to_pylist() for name in ("user", "video"))
     chance = random.Random(0)
     return [
-        json.dumps({"user": chance.choice(users), "candidates": chance.choices(items, k=candidates)}).encode()
+        json.dumps(
+            {"user": chance.choice(users), "context": {"tab": 1}, "candidates": chance.sample(videos, candidates)}
+        ).encode()
         for _ in range(count)
     ]
 
 
-def start_server(project: Path) -> tuple[subprocess.Popen[bytes], int]:
-    command = [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(project), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    for line in iter(process.stdout.readline, b""):
-        if line.startswith(b"Ready at "):
-            return process, int(line.split()[2].rsplit(b":", 1)[1])
-    raise SystemExit("the server did not start")
-
-
-def measure(port: int, path: str, bodies: list[bytes], connections: int, requests: int) -> dict[str, Any]:
+def measure(port: int, path: str, bodies: list[bytes], connections: int, requests: int) -> Measured:
+    """Ask in closed loops and return what it took."""
     seconds: list[float] = []
     each = requests // connections
 
@@ -103,12 +75,13 @@ def measure(port: int, path: str, bodies: list[bytes], connections: int, request
     for thread in threads:
         thread.join()
     elapsed = time.perf_counter() - started
-    p50, p90, p99 = np.percentile(np.array(seconds) * 1e3, [50, 90, 99])
+    p50, p99 = np.percentile(np.array(seconds) * 1e3, [50, 99])
     rate = (each + WARM) * connections / elapsed
-    return {"connections": connections, "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "requests_per_s": rate}
+    return Measured(connections, float(p50), float(p99), rate)
 
 
 def stage_means(port: int) -> dict[str, float]:
+    """Return the server's own mean milliseconds by stage."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("GET", "/metrics")
     sums: dict[str, dict[str, float]] = {}
@@ -120,27 +93,30 @@ def stage_means(port: int) -> dict[str, float]:
     return {stage: 1e3 * each["sum"] / each["count"] for stage, each in sums.items() if each["count"]}
 
 
-def report(
-    workspace: Workspace, arguments: argparse.Namespace, rows: list[dict[str, Any]], stages: dict[str, float]
-) -> None:
-    print(f"{workspace.project.name}, {arguments.candidates} candidates, one server process")
-    print(f"{'connections':>12} {'p50 ms':>8} {'p90 ms':>8} {'p99 ms':>8} {'requests/s':>11}")
-    for row in rows:
-        print(
-            f"{row['connections']:>12} {row['p50_ms']:>8.2f} {row['p90_ms']:>8.2f} {row['p99_ms']:>8.2f}"
-            f" {row['requests_per_s']:>11.0f}"
-        )
-    print("mean ms by stage: " + ", ".join(f"{stage} {value:.2f}" for stage, value in stages.items()))
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    result = {
-        "project": workspace.project.name,
-        "candidates": arguments.candidates,
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "rows": rows,
-        "stages_ms": stages,
-    }
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="din")
+    parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--name", default="latency")
+    arguments = parser.parse_args()
+    workspace = served_workspace(arguments.model)
+    bodies = make_bodies(workspace, arguments.candidates)
+    with server(workspace) as port:
+        path = "/v1/scenes/feed/score"
+        measured = [measure(port, path, bodies, count, arguments.requests) for count in arguments.connections]
+        stages = stage_means(port)
+    rows = []
+    for one in measured:
+        case = f"{arguments.model}, {arguments.candidates} candidates, {one.connections} connections"
+        rows += [
+            Row(f"{case}: p50", one.p50, "ms"),
+            Row(f"{case}: p99", one.p99, "ms"),
+            Row(f"{case}: throughput", one.requests_per_second, "requests/s"),
+        ]
+    rows += [Row(f"{stage}, mean in the server", value, "ms") for stage, value in stages.items()]
+    write(arguments.name, rows, script="latency")
 
 
 if __name__ == "__main__":

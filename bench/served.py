@@ -1,0 +1,58 @@
+"""A copy of the KuaiRand workspace with a published model, and a server process on it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.accuracy import RECIPES, samples_by_date, trained
+from bench.common import WORK
+from bench.kuairand import sampled
+from bowerbird.declare.workspace import Workspace, load_workspace
+from bowerbird.training.dataset import SampleFolder
+from bowerbird.training.publish import PublishRequest, publish
+
+
+def served_workspace(model: str = "din", name: str = "kuairand-served") -> Workspace:
+    """Return a fresh workspace with KuaiRand's log and one live version of a recipe of ``bench.accuracy``."""
+    assert model in RECIPES
+    source = sampled()
+    run = trained(source, SampleFolder(samples_by_date(source)), model, seed=0)
+    folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "data").mkdir(parents=True)
+    for file in ("project.py", "bowerbird.toml"):
+        shutil.copy(source.folder / file, folder / file)
+    shutil.copytree(source.log_folder, folder / "data" / "log")
+    target = load_workspace(folder)
+    publish(
+        PublishRequest(
+            run=run,
+            samples_folder=source.samples_folder,
+            bundles_folder=target.bundles_folder,
+            registry_url=target.registry_url,
+            name="kuairand",
+            promote=True,
+        )
+    )
+    return target
+
+
+@contextmanager
+def server(workspace: Workspace) -> Iterator[int]:
+    """Run ``bowerbird serve`` as a process of its own; yields its port once it is ready."""
+    command = [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        for line in iter(process.stdout.readline, b""):
+            if line.startswith(b"Ready at "):
+                yield int(line.split()[2].rsplit(b":", 1)[1])
+                return
+        raise SystemExit("The server did not start.")
+    finally:
+        process.terminate()
+        process.wait()
