@@ -43,8 +43,9 @@ native-test: $(READY) ## The native engine's test under address and undefined-be
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
-bench: $(READY) ## The measurements, one script per claim.
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(READY) ## The measurements, one script per claim; ends with docs/benchmarks.md.
+	@set -e; for name in replay no_leak accuracy parity latency summary; do \
+	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py
