@@ -103,7 +103,12 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _signature(function: Any) -> str:
-    return _ADDRESS.sub("", str(inspect.signature(function))).replace("'", "").replace("(self, ", "(").replace("(self)", "()")
+    return (
+        _ADDRESS.sub("", str(inspect.signature(function)))
+        .replace("'", "")
+        .replace("(self, ", "(")
+        .replace("(self)", "()")
+    )
 
 
 def _code(text: str) -> Iterator[str]:

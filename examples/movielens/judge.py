@@ -64,7 +64,10 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Every contestant, worst first and what was served last; the ratings' times (seconds) and labels; what each question is worth in AUC."""
+    """Every contestant, worst first and what was served last, with the ratings' times (seconds) and labels.
+
+    ``questions`` says what each one is worth in AUC.
+    """
 
     contestants: list[Contestant]
     times: Floats

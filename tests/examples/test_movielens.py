@@ -81,7 +81,12 @@ def test_title_is_no_feature() -> None:
 def test_conversion(prepare: ModuleType, wheel: Path, tmp_path: Path) -> None:
     made = prepare.prepare(tmp_path / "raw", wheel, digest(wheel))
     assert (made.history, made.live, made.movies, made.users) == (3, 1, 3, 2)
-    assert rows(tmp_path / "raw" / "ratings.csv")[0] == {"user": "1", "movie": "2", "rating": "5", "timestamp": "880000000"}
+    assert rows(tmp_path / "raw" / "ratings.csv")[0] == {
+        "user": "1",
+        "movie": "2",
+        "rating": "5",
+        "timestamp": "880000000",
+    }
     assert [row["timestamp"] for row in rows(tmp_path / "raw" / "live" / "ratings.csv")] == ["891734400"]
     assert [row["age_group"] for row in rows(tmp_path / "raw" / "users.csv")] == ["18-24", "55 and over"]
     movies = rows(tmp_path / "raw" / "movies.csv")
@@ -138,5 +143,5 @@ def test_demo(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "Recommended now" in page and "src=\"http" not in page
+    assert "Recommended now" in page and 'src="http' not in page
     assert "100.0000%" in done.stdout
