@@ -66,5 +66,5 @@ $(VENV)/.torch: | $(VENV)/bin/python
 $(READY): pyproject.toml CMakeLists.txt $(NATIVE) | $(VENV)/.torch
 	@scripts/setup.sh tools
 	@echo "Building and installing Bowerbird"
-	@$(PIP) install cmake ninja --editable '.[dev]'
+	@$(PIP) install --no-compile cmake ninja --editable '.[dev]'
 	@touch $@

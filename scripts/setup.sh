@@ -58,7 +58,7 @@ install_torch() {
   if [ "$(uname -s)" = Linux ] && ! "$venv/bin/python" -m pip config list | grep -Eq 'index-url|find-links|no-index'; then
     where=(--index-url "${TORCH_INDEX:-$cpu_index}")
   fi
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check ${where[@]+"${where[@]}"} "$torch"
+  "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check ${where[@]+"${where[@]}"} "$torch"
 }
 
 case "${1:-}" in
