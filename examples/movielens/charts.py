@@ -40,7 +40,7 @@ Picture = dict[str, str]
 
 def auc_picture(judgement: Judgement) -> Picture:
     """Draw every contestant's AUC with its 95% interval."""
-    return _picture(lambda axes, dress: _draw_auc(axes, dress, judgement.contestants), (6.4, 3.3))
+    return _picture(lambda axes, dress: _draw_auc(axes, dress, judgement.contestants), (6.4, 4.0))
 
 
 def calibration_picture(judgement: Judgement, names: list[str]) -> Picture:
@@ -99,9 +99,6 @@ def _draw_auc(axes: Axes, dress: Dress, contestants: list[Contestant]) -> None:
 
 def _draw_calibration(axes: Axes, dress: Dress, contestants: list[Contestant]) -> None:
     axes.plot([0, 1], [0, 1], color=dress.faint, linewidth=1, linestyle=(0, (4, 4)), zorder=1)
-    axes.text(
-        0.11, 0.06, "as predicted", color=dress.faint, rotation=45, ha="left", va="bottom", rotation_mode="anchor"
-    )
     for one, colour in zip(contestants, [*dress.others[: len(contestants) - 1], dress.hero], strict=True):
         predicted, seen = zip(*one.calibration, strict=True)
         hero = colour == dress.hero

@@ -77,7 +77,7 @@ def choose_people(library: Library, ratings: Sequence[Rating], lately: set[int],
     return [user for genre, user in chosen.items() if genre][:count]
 
 
-def meet(client: Client, library: Library, user: int, ratings: Sequence[Rating], shown: int = 8) -> Person:
+def meet(client: Client, library: Library, user: int, ratings: Sequence[Rating], shown: int = 10) -> Person:
     """Ask the server what it recommends to a user, beside what they rated last."""
     own = [rating for rating in ratings if rating.user == user]
     liked = _liked_genres(library, ratings)
