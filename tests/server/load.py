@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -49,6 +50,13 @@ class Traffic:
         self._threads = [threading.Thread(target=self._run, args=(loop, seed)) for seed, loop in enumerate(loops)]
         for thread in self._threads:
             thread.start()
+
+    def wait_for_both(self) -> None:
+        """Wait until an event was acknowledged and a request answered."""
+        deadline = time.monotonic() + 60
+        while not (self.acknowledged and self.scores):
+            assert time.monotonic() < deadline, self.failures
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """Stop after the requests in flight."""
