@@ -49,9 +49,14 @@ def fit_shift(logit: Array, label: Array, weight: Array) -> Platt:
 
 
 def fit_platt(logit: Array, label: Array, weight: Array) -> Platt:
-    """Return the maximum-likelihood slope and intercept."""
+    """Return the maximum-likelihood slope and intercept; a shift where the scores rank the labels backwards.
+
+    Calibration must not turn a ranking round: that would hide a model that is wrong.
+    """
     design = np.stack([logit, np.ones_like(logit)], axis=1)
     slope, intercept = _maximise(design, np.zeros_like(logit), label, weight)
+    if slope <= 0.0:
+        return fit_shift(logit, label, weight)
     return Platt(float(slope), float(intercept))
 
 

@@ -27,6 +27,7 @@ class TrainerConfig:
     """Decoupled L2 on whole tables at each step; tables with sparse gradients have none."""
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = 100
+    """Steps over which the learning rate rises; at most a quarter of all."""
     clip_norm: float = 1.0
     """Largest norm of all dense gradients together; 0 does not clip."""
     average: float = 0.998

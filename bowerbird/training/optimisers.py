@@ -42,7 +42,8 @@ def learning_rate_factor(config: TrainerConfig, step: int, steps: int) -> float:
 
     (Loshchilov and Hutter, 2017.) ``schedule`` "constant" keeps it at 1 after the warm-up.
     """
-    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    rising = min(config.warmup_steps, steps // 4)
+    warm = min(1.0, (step + 1) / rising) if rising else 1.0
     if config.schedule == "constant":
         return warm
     return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1))))

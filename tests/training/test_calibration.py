@@ -98,3 +98,10 @@ def test_calibrate_known_values():
     assert calibrate(Identity(), logits).tolist() == [0.0, 0.5, 1.0]
     assert calibrate(Platt(1.0, np.log(3)), logits)[1] == pytest.approx(0.75)
     assert calibrate(Isotonic([-1.0, 1.0], [0.2, 0.4]), logits).tolist() == pytest.approx([0.2, 0.3, 0.4])
+
+
+def test_a_backward_ranking_is_not_turned_round(random):
+    logit = random.normal(size=5000)
+    label = (random.random(5000) < 1 / (1 + np.exp(logit))).astype(np.float64)
+    fitted = fit_platt(logit, label, np.ones(5000))
+    assert fitted.slope == 1.0

@@ -35,7 +35,8 @@ def run(command, project, *arguments):
 
 
 def test_train_publish_promote_and_roll_back(project):
-    options = ("--option", "trainer.precision=float32", "--option", "model.hidden=[32]", "--epochs", "1")
+    small = ("trainer.precision=float32", "trainer.batch_size=128", "model.hidden=[32]")
+    options = ("--epochs", "2", *(part for option in small for part in ("--option", option)))
     output = run(train, project, "--model", "din", "--test", DAYS[-1], *options)
     assert "click: AUC" in output and "test" in output
     assert "synthetic 1 is live" in run(publish, project, "--promote")
