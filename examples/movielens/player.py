@@ -6,6 +6,7 @@ just as in training, where records of the same instant do not see each other.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import itertools
 import random
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bowerbird.client import Client
+from bowerbird.declare.workspace import load_workspace
 from bowerbird.errors import InputError
 from bowerbird.serving.clock import FileTime
 
@@ -124,3 +126,25 @@ def _events(rating: Rating, slate_id: str) -> Iterator[dict[str, object]]:
     yield {"type": "rated", "id": rating.exposure_id, "rating": rating.stars, **common}
     if rating.liked:
         yield {"type": "like", "id": rating.exposure_id, **common}
+
+
+def main() -> None:
+    """Play ratings of ``raw/live`` through the running server of this folder's project."""
+    parser = argparse.ArgumentParser(description="Play the live ratings through the running server.")
+    parser.add_argument("--key", default="", help="an API key that may read and write")
+    parser.add_argument("--address", default="http://127.0.0.1:8765")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N ratings")
+    parser.add_argument("--count", type=int, default=2800, metavar="N", help="how many to play (default: 2800)")
+    given = parser.parse_args()
+    folder = Path(__file__).parent
+    clock = load_workspace(folder).clock_file
+    assert clock is not None, "bowerbird.toml of this example names a clock"
+    ratings = read_ratings(folder / "raw" / "live" / "ratings.csv")[given.skip : given.skip + given.count]
+    with Client(given.address, given.key) as client:
+        player = Player(client, FileTime(clock), sorted({rating.movie for rating in ratings}))
+        player.play(ratings)
+    print(f"{len(ratings):,} ratings asked, then told")
+
+
+if __name__ == "__main__":
+    main()
