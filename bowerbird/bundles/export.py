@@ -25,13 +25,38 @@ def export_program(model: Ranker) -> ExportedProgram:
 
     Raises InputError when the module cannot be captured (control flow that depends on data, say).
     """
-    example = model.inputs.example(_EXAMPLE_ROWS, torch.Generator().manual_seed(0))
-    rows = Dim("rows", min=1)
+    example = model.inputs.example(_EXAMPLE_ROWS, _generator())
+    return _capture(model, example, {name: {0: Dim("rows", min=1)} for name in example})
+
+
+def export_request_program(model: Ranker) -> ExportedProgram | None:
+    """Return the module's graph for the candidates of one request, whose sequences are given once.
+
+    What depends on such a sequence alone is then computed once, where the module broadcasts. None where the
+    plan has no such sequence, or where the module does not take it or does not answer as with expanded ones.
+    """
+    once = model.inputs.request_sequences
+    if not once:
+        return None
+    example = model.inputs.request_example(_EXAMPLE_ROWS, _generator())
+    dynamic = {name: {} if name in once else {0: Dim("rows", min=1)} for name in example}
+    try:
+        program = _capture(model, example, dynamic)
+    except InputError:
+        return None
+    return program if _broadcasts(model, program) else None
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _capture(model: Ranker, example: dict[str, Tensor], dynamic: dict[str, Any]) -> ExportedProgram:
     training = model.training
     model.eval()
     try:
         with GRAPH_LOCK:
-            return export(model, (example,), dynamic_shapes=({name: {0: rows} for name in example},))
+            return export(model, (example,), dynamic_shapes=(dynamic,))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise InputError(
             f"{type(model).__name__} cannot be exported: {error}",
@@ -41,8 +66,38 @@ def export_program(model: Ranker) -> ExportedProgram:
         model.train(training)
 
 
-def pack_program(program: ExportedProgram, model: Ranker) -> tuple[bytes, dict[str, AnyArray]]:
-    """Return the graph as JSON (``inputs``, ``outputs``, ``graph``) and its weights as arrays."""
+def _broadcasts(model: Ranker, program: ExportedProgram) -> bool:
+    """Return whether the graph of one request answers as the module does with its sequences expanded."""
+    training = model.training
+    model.eval()
+    graph = program.module()
+    equal = True
+    for rows in (1, 7):
+        given = model.inputs.request_example(rows, _generator())
+        expanded = {name: value.expand(rows, *value.shape[1:]) for name, value in given.items()}
+        with torch.inference_mode():
+            ours, theirs = graph(given), model(expanded)
+        equal &= all(torch.allclose(ours[task], theirs[task], atol=1e-5) for task in theirs)
+    model.train(training)
+    return equal
+
+
+def pack_program(
+    program: ExportedProgram, model: Ranker, request: ExportedProgram | None = None
+) -> tuple[bytes, dict[str, AnyArray]]:
+    """Return the graph as JSON (``inputs``, ``outputs``, ``graph``, ``request_graph``) and its weights as arrays."""
+    document = {
+        "inputs": list(model.inputs.example(1)),
+        "outputs": [task.name for task in model.tasks],
+        "request_sequences": list(model.inputs.request_sequences),
+        "graph": _graph(program),
+        "request_graph": None if request is None else _graph(request),
+    }
+    arrays = _arrays(program) | ({} if request is None else _arrays(request))
+    return json.dumps(document, separators=(",", ":")).encode(), arrays
+
+
+def _graph(program: ExportedProgram) -> Any:
     with GRAPH_LOCK:
         data = serialize(
             program,
@@ -53,18 +108,16 @@ def pack_program(program: ExportedProgram, model: Ranker) -> tuple[bytes, dict[s
     graph = json.loads(data)
     graph["guards_code"] = []
     _strip(graph)
-    document = {
-        "inputs": list(model.inputs.example(1)),
-        "outputs": [task.name for task in model.tasks],
-        "graph": graph,
-    }
+    return graph
+
+
+def _arrays(program: ExportedProgram) -> dict[str, AnyArray]:
     parameters = set(program.graph_signature.parameters)
     arrays = {
         f"{'parameter' if name in parameters else 'buffer'}/{name}": _array(value)
         for name, value in program.state_dict.items()
     }
-    arrays |= {f"constant/{name}": _array(value) for name, value in program.constants.items()}
-    return json.dumps(document, separators=(",", ":")).encode(), arrays
+    return arrays | {f"constant/{name}": _array(value) for name, value in program.constants.items()}
 
 
 def _strip(value: Any) -> None:

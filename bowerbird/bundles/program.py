@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._export.serde.serialize import SerializedArtifact, deserialize
+from torch._export.verifier import SpecViolationError
 from torch.export import ExportedProgram
 
 from bowerbird.bundles.arrays import AnyArray
@@ -28,10 +29,20 @@ GRAPH_LOCK = threading.Lock()
 class ScoringProgram:
     """The exported graph: ``program(features) -> logits`` by task, for any number of rows.
 
-    It holds no state that a call changes, so that threads may share it.
+    ``for_request`` is the graph for candidates of one request whose sequences (``request_sequences``) are given
+    once, where the module allows it. A program holds no state that a call changes, so that threads may share it.
     """
 
-    def __init__(self, exported: ExportedProgram, inputs: list[str], outputs: list[str]) -> None:
+    def __init__(
+        self,
+        exported: ExportedProgram,
+        inputs: list[str],
+        outputs: list[str],
+        request_sequences: list[str],
+        for_request: ScoringProgram | None = None,
+    ) -> None:
+        self.request_sequences = request_sequences
+        self.for_request = for_request
         self.exported = exported
         self.inputs = inputs
         self.outputs = outputs
@@ -43,8 +54,11 @@ class ScoringProgram:
     def __call__(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return logits float32 [rows] by task.
 
-        ``features`` are all of the inputs, of one number of rows; raises InputError when one is absent.
+        ``features`` are all of the inputs, of one number of rows, or with the request's sequences of one row;
+        raises InputError when one is absent.
         """
+        if self.for_request is not None and all(len(features[name]) == 1 for name in self.request_sequences):
+            return self.for_request(features)
         try:
             given = [features[name] for name in self.inputs]
         except KeyError as missing:
@@ -61,23 +75,32 @@ def unpack_program(graph: bytes, arrays: Mapping[str, AnyArray]) -> ScoringProgr
     """
     try:
         document = json.loads(graph)
-        _check_symbols(document["graph"])
-        parameters = _tensors(arrays, "parameter/").items()
-        state = {name: nn.Parameter(value, requires_grad=False) for name, value in parameters}
-        artifact = SerializedArtifact(
-            json.dumps(document["graph"]).encode(),
-            {**state, **_tensors(arrays, "buffer/")},  # type: ignore[arg-type]  # a dictionary is not unpickled
-            _tensors(arrays, "constant/"),  # type: ignore[arg-type]
-            b"",
-        )
-        with GRAPH_LOCK:
-            program = deserialize(artifact)
-    except (KeyError, TypeError, ValueError, AssertionError, RuntimeError) as error:
+        _check_symbols([document["graph"], document["request_graph"]])
+        once = document["request_sequences"]
+        for_request = None
+        if document["request_graph"] is not None:
+            exported = _exported(document["request_graph"], arrays)
+            for_request = ScoringProgram(exported, document["inputs"], document["outputs"], once)
+        exported = _exported(document["graph"], arrays)
+        return ScoringProgram(exported, document["inputs"], document["outputs"], once, for_request)
+    except (KeyError, TypeError, ValueError, AssertionError, RuntimeError, SpecViolationError) as error:
         raise CorruptionError(
             f"The dense graph cannot be read by PyTorch {torch.__version__}: {error}",
             "Publish the version again with the installed PyTorch.",
         ) from error
-    return ScoringProgram(program, document["inputs"], document["outputs"])
+
+
+def _exported(graph: Any, arrays: Mapping[str, AnyArray]) -> ExportedProgram:
+    parameters = _tensors(arrays, "parameter/").items()
+    state = {name: nn.Parameter(value, requires_grad=False) for name, value in parameters}
+    artifact = SerializedArtifact(
+        json.dumps(graph).encode(),
+        {**state, **_tensors(arrays, "buffer/")},  # type: ignore[arg-type]  # a dictionary is not unpickled
+        _tensors(arrays, "constant/"),  # type: ignore[arg-type]
+        b"",
+    )
+    with GRAPH_LOCK:
+        return deserialize(artifact)
 
 
 def _tensors(arrays: Mapping[str, AnyArray], prefix: str) -> dict[str, Tensor]:

@@ -38,7 +38,8 @@ class DenseModel:
     def logits(self, block: FeatureBlock) -> dict[str, Logits]:
         """Return logits by task; features of one row are expanded to the candidates'."""
         with torch.inference_mode():
-            features = self.collection(block)
+            rows = self.collection.encode(block)
+            features = self.collection.lookup(rows, expand_sequences=self.program.for_request is None)
         return {task: values.numpy() for task, values in self.program(features).items()}
 
 

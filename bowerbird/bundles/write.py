@@ -28,7 +28,7 @@ from bowerbird.bundles.bundle import (
     read_bundle,
 )
 from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
-from bowerbird.bundles.export import export_program, pack_program
+from bowerbird.bundles.export import export_program, export_request_program, pack_program
 from bowerbird.bundles.golden import GoldenRequest, golden_to_json
 from bowerbird.bundles.manifest import FileEntry, Manifest
 from bowerbird.embedding.collection import EmbeddingCollection
@@ -49,7 +49,7 @@ class BundleParts:
 
 def torch_files(collection: EmbeddingCollection, model: Ranker) -> dict[str, bytes]:
     """Return the files of a PyTorch model; raises InputError when it cannot be exported."""
-    graph, weights = pack_program(export_program(model), model)
+    graph, weights = pack_program(export_program(model), model, export_request_program(model))
     return {
         TABLES: pack_arrays(collection.export_arrays()),
         GRAPH: graph,

@@ -107,8 +107,11 @@ class EmbeddingCollection(nn.Module):
                 "Read features and score them with the same plan.",
             ) from missing
 
-    def lookup(self, rows: RowBlock) -> dict[str, Tensor]:
-        """Return the model inputs of a block of rows; columns of one row are expanded."""
+    def lookup(self, rows: RowBlock, expand_sequences: bool = True) -> dict[str, Tensor]:
+        """Return the model inputs of a block of rows; columns of one row are expanded.
+
+        Without ``expand_sequences`` sequences of one row stay as they are: for graphs of one request.
+        """
         features: dict[str, Tensor] = {}
         for category in self.inputs.categories:
             features[category.name] = self._embed(category.vocabulary, rows.categories[category.name])
@@ -122,9 +125,10 @@ class EmbeddingCollection(nn.Module):
                 features[value.name] = torch.from_numpy(padded.numbers[value.name])
             features[sequence.age] = torch.from_numpy(padded.age)
             features[sequence.mask] = torch.from_numpy(padded.mask)
+        kept = set() if expand_sequences else {name for item in self.inputs.sequences for name in item.tensors}
         count = rows.count
         return {
-            name: value if len(value) == count else value.expand(count, *value.shape[1:])
+            name: value if len(value) == count or name in kept else value.expand(count, *value.shape[1:])
             for name, value in features.items()
         }
 

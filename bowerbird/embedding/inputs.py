@@ -78,6 +78,16 @@ class Inputs:
             stages |= {name: sequence.stage for name in sequence.tensors}
         return stages
 
+    @property
+    def request_sequences(self) -> tuple[str, ...]:
+        """The tensors of the sequences that depend on the request alone."""
+        return tuple(name for item in self.sequences if item.stage == "request" for name in item.tensors)
+
+    def request_example(self, rows: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Return an ``example`` of one request: its sequences stand there once, the rest has ``rows`` rows."""
+        features = self.example(rows, generator)
+        return features | {name: features[name][:1] for name in self.request_sequences}
+
     def example(self, rows: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Return random tensors of the right shapes, with some numbers unknown and some sequences empty."""
         features: dict[str, Tensor] = {}

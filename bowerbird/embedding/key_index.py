@@ -5,25 +5,26 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird import _native
 from bowerbird.plan.block import Keys
 from bowerbird.plan.spec import MISSING_KEY
 
 MISSING_ROW = 0
 """The row of an absent category."""
 UNSEEN_ROW = 1
-"""The row that all keys share that are not admitted."""
+"""The row that all keys share that are not admitted: the native index says -1 of them."""
 RESERVED_ROWS = 2
 
 
 class KeyIndex:
     """The keys of one table, in the order of admission; key number i has row i + 2.
 
-    Keys are kept sorted beside their rows, so that a lookup is a binary search.
     """
 
     def __init__(self, keys: Keys | None = None) -> None:
         self._keys = np.zeros(0, np.uint64) if keys is None else np.array(keys, np.uint64)
-        self._sort()
+        self._index = _native.KeyIndex()
+        self._index.insert(self._keys)
 
     def __len__(self) -> int:
         """Return how many rows the table has, the reserved ones included."""
@@ -36,11 +37,7 @@ class KeyIndex:
 
     def find(self, keys: Keys) -> npt.NDArray[np.int64]:
         """Return each key's row: 0 for the missing key, 1 for one that is not admitted."""
-        rows = np.full(keys.shape, UNSEEN_ROW, np.int64)
-        if len(self._sorted):
-            place = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-            found = self._sorted[place] == keys
-            rows[found] = self._rows[place[found]]
+        rows = self._index.find(np.ascontiguousarray(keys).reshape(-1)).reshape(keys.shape) + RESERVED_ROWS
         rows[keys == MISSING_KEY] = MISSING_ROW
         return rows
 
@@ -54,10 +51,5 @@ class KeyIndex:
         fresh, frequency = keys[eligible], counts[eligible]
         order = np.lexsort((fresh, -frequency))
         self._keys = np.concatenate([self._keys, fresh[order]])
-        self._sort()
+        self._index.insert(np.ascontiguousarray(fresh[order]))
         return len(fresh)
-
-    def _sort(self) -> None:
-        order = np.argsort(self._keys, kind="stable")
-        self._sorted = self._keys[order]
-        self._rows = order.astype(np.int64) + RESERVED_ROWS

@@ -75,9 +75,10 @@ class FieldVectors(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, fields, dimension]."""
         parts = [module(features[name]).unsqueeze(1) for name, module in zip(self.categories, self.maps, strict=True)]
-        parts += [
+        parts += [module(features) for module in self.numbers]
+        vectors = [
             module(pooled(features)).unsqueeze(1)
             for pooled, module in zip(self.histories, self.history_maps, strict=True)
         ]
-        parts += [module(features) for module in self.numbers]
-        return torch.cat(parts, dim=1)
+        rows = (parts or vectors)[0].shape[0]
+        return torch.cat([*parts, *(vector.expand(rows, 1, vector.shape[2]) for vector in vectors)], dim=1)

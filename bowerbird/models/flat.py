@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.models.numbers import PiecewiseNumbers, StandardNumbers
-from bowerbird.models.sequences import History
+from bowerbird.models.sequences import History, joined
 
 
 class FlatInputs(nn.Module):
@@ -36,5 +35,4 @@ class FlatInputs(nn.Module):
         """Return [rows, width]."""
         parts = [features[name] for name in self.categories]
         parts += [module(features).flatten(1) for module in self.numbers]
-        parts += [module(features) for module in self.histories]
-        return torch.cat(parts, dim=-1)
+        return joined(parts, [module(features) for module in self.histories])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models.layers import MLP, masked_mean
@@ -29,7 +30,11 @@ class EventVectors(nn.Module):
 
 
 class History(nn.Module):
-    """A sequence as one vector: ``forward`` returns float32 [rows, width]."""
+    """A sequence as one vector: ``forward`` returns float32 [rows, width].
+
+    A sequence of the request may stand there once for all rows (its tensors have one row, the candidates' many);
+    what depends on it alone then has one row, too, and ``joined`` expands it.
+    """
 
     width: int
 
@@ -52,9 +57,11 @@ class TargetAttention(History):
     """A sequence as a sum of its events, weighted by how they meet the candidate (DIN, Zhou et al., 2018).
 
     The weight of an event is an MLP over [q, k, q - k, q * k], where q are the candidate's embeddings and k
-    the event's of the same vocabularies, and over the event's other fields and age. As in the paper weights
-    are not normalised by a softmax, but here divided by the square root of the number of events, so that long
-    histories neither vanish nor explode. ``forward`` returns [rows, width].
+    the event's of the same vocabularies, and over the event's other fields and age. Its first layer is written
+    as A q + B (q * k) + C e, with e all of the event: the same functions, since k is a part of e, and A q and C e
+    are computed once per candidate and once per event. As in the paper weights are not normalised by a
+    softmax, but here divided by the square root of the number of events, so that long histories neither
+    vanish nor explode. ``forward`` returns [rows, width].
     """
 
     def __init__(
@@ -69,21 +76,30 @@ class TargetAttention(History):
         self.candidate = tuple(candidate.name for candidate, _ in pairs)
         self.event = tuple(event.name for _, event in pairs)
         shared = sum(event.dimension for _, event in pairs)
-        self.scorer = MLP(3 * shared + self.events.width, hidden, dropout=0.0)
-        self.score = nn.Linear(self.scorer.width, 1)
+        self.of_query = nn.Linear(shared, hidden[0])
+        self.of_product = nn.Linear(shared, hidden[0], bias=False)
+        self.of_event = nn.Linear(self.events.width, hidden[0], bias=False)
+        self.scorer = MLP(hidden[0], hidden[1:], dropout=0.0)
+        self.score = nn.Linear(hidden[-1], 1)
         self.width = self.events.width
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, width]."""
         events = self.events(features)
         keys = torch.cat([features[name] for name in self.event], dim=-1)
-        query = torch.cat([features[name] for name in self.candidate], dim=-1).unsqueeze(1).expand_as(keys)
-        joined = torch.cat([query, query - keys, query * keys, events], dim=-1)
-        scores = self.score(self.scorer(joined)).squeeze(-1)
+        query = torch.cat([features[name] for name in self.candidate], dim=-1).unsqueeze(1)
+        first = self.of_query(query) + self.of_product(query * keys) + self.of_event(events)
+        scores = self.score(self.scorer(functional.relu(first))).squeeze(-1)
         mask = features[self.mask]
-        weights = scores.masked_fill(~mask, 0.0)
-        count = mask.to(weights.dtype).sum(dim=1, keepdim=True).clamp(min=1.0)
-        return torch.einsum("rl,rld->rd", weights / count.sqrt(), events)
+        count = mask.to(scores.dtype).sum(dim=1, keepdim=True).clamp(min=1.0)
+        weights = scores.masked_fill(~mask, 0.0) / count.sqrt()
+        return torch.einsum("rl,rld->rd", weights, events)
+
+
+def joined(parts: list[Tensor], histories: list[Tensor]) -> Tensor:
+    """Return parts [rows, …] and histories' vectors [rows or 1, …] end to end, [rows, width]."""
+    rows = (parts or histories)[0].shape[0]
+    return torch.cat([*parts, *(vectors.expand(rows, vectors.shape[1]) for vectors in histories)], dim=-1)
 
 
 def shared_fields(inputs: Inputs, sequence: SequenceInput) -> tuple[tuple[CategoryInput, CategoryInput], ...]:

@@ -13,7 +13,7 @@ from bowerbird.embedding.inputs import Inputs, SequenceInput
 from bowerbird.models.attention import HeadedHistory, matching_categories
 from bowerbird.models.numbers import NumberEmbedding
 from bowerbird.models.ranker import Ranker, RateFitted, log_odds
-from bowerbird.models.sequences import History, MeanHistory
+from bowerbird.models.sequences import History, MeanHistory, joined
 from bowerbird.models.task import Task
 
 
@@ -68,8 +68,8 @@ class TabM(Ranker):
         """Return each member's logits [rows, members] by task."""
         parts = [features[name] for name in self.categories]
         parts += [functional.relu(module(features)).flatten(1) for module in self.numbers]
-        parts += [module(features) for module in self.histories]
-        hidden = self.trunk(self.input_dropout(torch.cat(parts, dim=-1)))
+        flat = joined(parts, [module(features) for module in self.histories])
+        hidden = self.trunk(self.input_dropout(flat))
         logits: dict[str, Tensor] = self.heads(hidden)
         return logits
 

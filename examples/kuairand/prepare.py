@@ -75,9 +75,7 @@ def prepare(data: Path, raw: Path) -> None:
 
 def main() -> None:
     """Check that the files are there, then convert them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the four KuaiRand files")
     parser.add_argument("--project", type=Path, default=Path(__file__).parent, help="where raw/ is made")
     arguments = parser.parse_args()

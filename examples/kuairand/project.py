@@ -15,9 +15,7 @@ USER_NUMBERS = ["follow_user_num", "fans_user_num", "friend_user_num", "register
 VIDEO_CATEGORIES = ["video_type", "upload_type", "visible_status", "music_id", "music_type", "tag", "aspect"]
 VIDEO_NUMBERS = ["video_duration", "uploaded", "server_width", "server_height"]
 
-users = bb.Table(
-    "users", user, {**dict.fromkeys(USER_CATEGORIES, bb.TEXT), **dict.fromkeys(USER_NUMBERS, bb.NUMBER)}
-)
+users = bb.Table("users", user, {**dict.fromkeys(USER_CATEGORIES, bb.TEXT), **dict.fromkeys(USER_NUMBERS, bb.NUMBER)})
 videos = bb.Table(
     "videos",
     video,
@@ -38,9 +36,7 @@ long_view = bb.Event("long_view", [user, video], tab)
 like = bb.Event("like", [user, video], tab)
 follow = bb.Event("follow", [user, video], tab)
 profile_enter = bb.Event("profile_enter", [user, video], tab)
-play = bb.Event(
-    "play", [user, video], {**tab, "outcome": bb.TEXT, "log_play": bb.NUMBER, "play_ratio": bb.NUMBER}
-)
+play = bb.Event("play", [user, video], {**tab, "outcome": bb.TEXT, "log_play": bb.NUMBER, "play_ratio": bb.NUMBER})
 # What the user had been shown before the log began. It has no times of its own, only that of the last one, so
 # it feeds lifetime counts and sequences, never windows.
 watched = bb.Event("watched", [user, video], {**tab, "outcome": bb.TEXT, "long": bb.FLAG, "liked": bb.FLAG})
@@ -83,9 +79,7 @@ for name, (key, strength) in KEYS.items():
     features[f"{name}_long_rate"] = bb.rate(
         [long_view, was_long], [exposure, watched], by=key, prior=0.4, strength=strength
     )
-    features[f"{name}_like_rate"] = bb.rate(
-        [like, was_liked], [exposure, watched], by=key, prior=0.02, strength=20
-    )
+    features[f"{name}_like_rate"] = bb.rate([like, was_liked], [exposure, watched], by=key, prior=0.02, strength=20)
     features[f"{name}_click_rate"] = bb.rate(click, exposure, by=key, prior=0.44, strength=strength)
     features[f"{name}_shown_log"] = bb.count([exposure, watched], by=key).log1p()
 
@@ -151,17 +145,11 @@ features |= {
 for half_life in ("10m", "1h", "6h", "1d", "3d"):
     window = bb.Decay(half_life)
     features[f"user_click_rate_{half_life}"] = bb.rate(click, exposure, user, window, prior=0.44, strength=2)
-    features[f"user_long_rate_{half_life}"] = bb.rate(
-        long_view, exposure, user, window, prior=0.31, strength=2
-    )
+    features[f"user_long_rate_{half_life}"] = bb.rate(long_view, exposure, user, window, prior=0.31, strength=2)
     features[f"user_shown_{half_life}"] = bb.count(exposure, user, window).log1p()
     by = [user, exposure["tab"]]
-    features[f"user_tab_click_rate_{half_life}"] = bb.rate(
-        click, exposure, by, window, prior=0.44, strength=2
-    )
-    features[f"user_tab_long_rate_{half_life}"] = bb.rate(
-        long_view, exposure, by, window, prior=0.31, strength=2
-    )
+    features[f"user_tab_click_rate_{half_life}"] = bb.rate(click, exposure, by, window, prior=0.44, strength=2)
+    features[f"user_tab_long_rate_{half_life}"] = bb.rate(long_view, exposure, by, window, prior=0.31, strength=2)
     features[f"user_tab_play_{half_life}"] = bb.mean(play, play["log_play"], by, window)
     features[f"user_play_ratio_{half_life}"] = bb.mean(play, play["play_ratio"], user, window)
 
@@ -170,9 +158,7 @@ for span in ("1h", "1d", "7d"):
     features[f"video_long_rate_{span}"] = bb.rate(long_view, exposure, video, span, prior=0.31, strength=10)
     features[f"video_shown_{span}"] = bb.count(exposure, video, span).log1p()
     features[f"author_long_rate_{span}"] = bb.rate(long_view, exposure, author, span, prior=0.31, strength=10)
-    features[f"tag_long_rate_{span}"] = bb.rate(
-        long_view, exposure, videos["tag"], span, prior=0.31, strength=20
-    )
+    features[f"tag_long_rate_{span}"] = bb.rate(long_view, exposure, videos["tag"], span, prior=0.31, strength=20)
     features[f"user_shown_{span}"] = bb.count(exposure, user, span).log1p()
 
 features |= {
@@ -214,9 +200,7 @@ long_view_label = bb.Label("long_view", long_view, within="1h")
 keys = {"user": "user_id", "video": "video_id"}
 sources = [
     bb.Source("users", "users.csv", users, key=["user_id"], columns={"user": "user_id"}),
-    bb.Source(
-        "videos", "videos.csv", videos, key=["video_id"], columns={"video": "video_id", "author": "author_id"}
-    ),
+    bb.Source("videos", "videos.csv", videos, key=["video_id"], columns={"video": "video_id", "author": "author_id"}),
     bb.Source(
         "history",
         "history.parquet",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.bundles.export import export_program, pack_program
+from bowerbird.bundles.export import export_program, export_request_program, pack_program
 from bowerbird.bundles.program import unpack_program
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import InputError
@@ -41,7 +41,7 @@ def number_names(model):
 @pytest.fixture(scope="module", params=NAMES)
 def exported(request):
     collection, model = built(request.param)
-    graph, arrays = pack_program(export_program(model), model)
+    graph, arrays = pack_program(export_program(model), model, export_request_program(model))
     return collection, model, unpack_program(graph, arrays)
 
 
@@ -57,6 +57,44 @@ def test_the_exported_program_equals_eager(exported, rows):
         assert answers[task].shape == (rows,)
         assert torch.isfinite(logits).all()
         assert torch.allclose(answers[task], logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 300])
+def test_a_request_whose_history_stands_once_is_scored_as_if_it_stood_in_every_row(exported, rows):
+    _, model, program = exported
+    assert program.for_request is not None
+    once = model.inputs.request_example(rows, torch.Generator().manual_seed(rows))
+    assert {len(once[name]) for name in model.inputs.request_sequences} == {1}
+    with torch.inference_mode():
+        expected = model({name: value.expand(rows, *value.shape[1:]) for name, value in once.items()})
+    for task, logits in program(once).items():
+        assert logits.shape == (rows,)
+        assert torch.allclose(logits, expected[task], atol=1e-5, rtol=0)
+
+
+class _Stacked(torch.nn.Module):
+    """A module that cannot broadcast: it stacks the history onto the item."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inputs, self.tasks = model.inputs, model.tasks
+
+    def forward(self, features):
+        item = features[self.inputs.categories[0].name]
+        history = features[self.inputs.request_sequences[0]].flatten(1)
+        logits = torch.cat([item, history], dim=1).sum(dim=1)
+        return {task.name: logits for task in self.tasks}
+
+
+def test_a_module_that_does_not_broadcast_keeps_one_graph():
+    collection, model = built("lr")
+    stacked = _Stacked(model).eval()
+    assert export_request_program(stacked) is None
+    graph, arrays = pack_program(export_program(stacked), stacked)
+    program = unpack_program(graph, arrays)
+    assert program.for_request is None
+    block, *_ = World().draw(3)
+    assert torch.equal(program(collection(block))["click"], stacked(collection(block))["click"])
 
 
 def test_empty_histories_unseen_ids_and_unknown_numbers_are_scored(exported):
