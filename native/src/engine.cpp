@@ -1,6 +1,7 @@
 #include "engine.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -135,7 +136,8 @@ std::int64_t Engine::lsn() const {
 }
 
 Engine::Registers Engine::registers() const {
-  return {std::vector<std::uint64_t>(plan_.nodes.size()), std::vector<const std::byte*>(static_cast<std::size_t>(locates_))};
+  return {std::vector<std::uint64_t>(plan_.nodes.size() * kLanes),
+          std::vector<const std::byte*>(static_cast<std::size_t>(locates_) * kLanes)};
 }
 
 Columns Engine::columns(const Program& program, std::size_t rows) const {
@@ -253,26 +255,36 @@ void Engine::apply(const Records& records) {
 
 // ---- reading ----------------------------------------------------------------------------------
 
-const std::byte* Engine::locate(const Step& step, const Registers& registers) const {
-  const Node& node = *step.node;
-  const int family = plan_.aggregates[static_cast<std::size_t>(node.aggregate)].family;
-  std::uint64_t key = 1;
-  if (node.inputs.size() == 1) key = registers.values[static_cast<std::size_t>(node.inputs.front())];
-  if (node.inputs.size() > 1) {
-    std::uint64_t state = kCrossSeed;
-    for (const int input : node.inputs) {
-      const std::uint64_t part = registers.values[static_cast<std::size_t>(input)];
-      if (part == kMissingKey) return nullptr;
-      state = cross_step(state, part);
-    }
-    key = not_missing(state);
+std::uint64_t Engine::located_key(const Node& node, std::size_t lane, const Registers& registers) const {
+  if (node.inputs.empty()) return 1;
+  if (node.inputs.size() == 1) return registers.value(node.inputs.front(), lane);
+  std::uint64_t state = kCrossSeed;
+  for (const int input : node.inputs) {
+    const std::uint64_t part = registers.value(input, lane);
+    if (part == kMissingKey) return kMissingKey;
+    state = cross_step(state, part);
   }
-  return families_[static_cast<std::size_t>(family)].find(key);
+  return not_missing(state);
 }
 
-double Engine::read_aggregate(const Step& step, std::int64_t time, const Registers& registers) const {
+void Engine::locate(const Step& step, std::size_t lanes, Registers& registers) const {
   const Aggregate& aggregate = plan_.aggregates[static_cast<std::size_t>(step.node->aggregate)];
-  const std::byte* record = registers.records[static_cast<std::size_t>(step.locate)];
+  const Family& family = families_[static_cast<std::size_t>(aggregate.family)];
+  std::array<std::uint64_t, kLanes> keys;
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    keys[lane] = located_key(*step.node, lane, registers);
+    family.prefetch(keys[lane]);
+  }
+  const std::byte** records = &registers.records[static_cast<std::size_t>(step.locate) * kLanes];
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    records[lane] = family.find(keys[lane]);
+    if (records[lane] != nullptr) __builtin_prefetch(records[lane] + step.offset);
+  }
+}
+
+double Engine::read_aggregate(const Step& step, std::int64_t time, std::size_t lane, const Registers& registers) const {
+  const Aggregate& aggregate = plan_.aggregates[static_cast<std::size_t>(step.node->aggregate)];
+  const std::byte* record = registers.record(step.locate, lane);
   double count = 0.0;
   double sum = 0.0;
   if (record != nullptr) {
@@ -304,11 +316,11 @@ double Engine::read_aggregate(const Step& step, std::int64_t time, const Registe
   }
 }
 
-double Engine::match(const Step& step, std::int64_t time, const Registers& registers) const {
+double Engine::match(const Step& step, std::int64_t time, std::size_t lane, const Registers& registers) const {
   const Step& sequence = whole_.steps[static_cast<std::size_t>(step.node->inputs[0])];
   const Aggregate& aggregate = plan_.aggregates[static_cast<std::size_t>(sequence.node->aggregate)];
-  const std::byte* record = registers.records[static_cast<std::size_t>(sequence.locate)];
-  const std::uint64_t wanted = registers.values[static_cast<std::size_t>(step.node->inputs[1])];
+  const std::byte* record = registers.record(sequence.locate, lane);
+  const std::uint64_t wanted = registers.value(step.node->inputs[1], lane);
   const auto* state = record == nullptr ? nullptr : reinterpret_cast<const SequenceState*>(record + sequence.offset);
   const std::uint32_t size = state == nullptr ? 0 : state->size;
   const std::size_t word = 1 + static_cast<std::size_t>(step.node->field);
@@ -327,16 +339,16 @@ double Engine::match(const Step& step, std::int64_t time, const Registers& regis
   }
 }
 
-std::uint64_t Engine::evaluate(const Step& step, std::int64_t time, const std::uint64_t* row, Registers& registers) const {
+std::uint64_t Engine::evaluate(const Step& step, std::int64_t time, const std::uint64_t* row, std::size_t lane,
+                               const Registers& registers) const {
   const Node& node = *step.node;
-  const auto input = [&](std::size_t i) { return registers.values[static_cast<std::size_t>(node.inputs[i])]; };
+  const auto input = [&](std::size_t i) { return registers.value(node.inputs[i], lane); };
   const auto value = [&](std::size_t i) { return number(input(i)); };
-  if (step.locates) registers.records[static_cast<std::size_t>(step.locate)] = locate(step, registers);
   switch (node.operation) {
     case Operation::kValue: return follow(node.path, row);
-    case Operation::kRead: return bits(read_aggregate(step, time, registers));
+    case Operation::kRead: return bits(read_aggregate(step, time, lane, registers));
     case Operation::kSequence: return 0;
-    case Operation::kMatch: return bits(match(step, time, registers));
+    case Operation::kMatch: return bits(match(step, time, lane, registers));
     case Operation::kRate: {
       const double below = value(1) + node.numbers[1];
       return bits(below > 0 ? (value(0) + node.numbers[0] * node.numbers[1]) / below : kNaN);
@@ -359,16 +371,32 @@ std::uint64_t Engine::evaluate(const Step& step, std::int64_t time, const std::u
   return 0;
 }
 
-void Engine::run(const Program& program, std::int64_t time, const std::uint64_t* row, Registers& registers) const {
+void Engine::run(const Program& program, std::int64_t time, const std::uint64_t* rows, std::size_t lanes,
+                 Registers& registers) const {
   for (const Step& step : program.steps) {
-    registers.values[static_cast<std::size_t>(step.index)] = evaluate(step, time, row, registers);
+    if (step.locates) locate(step, lanes, registers);
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      registers.value(step.index, lane) = evaluate(step, time, rows + lane * plan_.slots.size(), lane, registers);
+    }
   }
 }
 
-void Engine::emit_sequence(const Feature& feature, std::int64_t time, const Registers& registers, RaggedOutput& out) const {
+// Copies what a program left in the first lane to all others.
+void Engine::spread(const Program& program, Registers& registers) const {
+  for (const Step& step : program.steps) {
+    std::uint64_t* values = &registers.value(step.index, 0);
+    std::fill(values + 1, values + kLanes, values[0]);
+    if (!step.locates) continue;
+    const std::byte** records = &registers.records[static_cast<std::size_t>(step.locate) * kLanes];
+    std::fill(records + 1, records + kLanes, records[0]);
+  }
+}
+
+void Engine::emit_sequence(const Feature& feature, std::int64_t time, std::size_t lane, const Registers& registers,
+                           RaggedOutput& out) const {
   const Step& step = whole_.steps[static_cast<std::size_t>(feature.node)];
   const Aggregate& aggregate = plan_.aggregates[static_cast<std::size_t>(step.node->aggregate)];
-  const std::byte* record = registers.records[static_cast<std::size_t>(step.locate)];
+  const std::byte* record = registers.record(step.locate, lane);
   const auto* state = record == nullptr ? nullptr : reinterpret_cast<const SequenceState*>(record + step.offset);
   const std::uint32_t size = state == nullptr ? 0 : state->size;
   for (std::uint32_t i = 0; i < size; ++i) {
@@ -384,15 +412,16 @@ void Engine::emit_sequence(const Feature& feature, std::int64_t time, const Regi
   out.offsets.push_back(static_cast<std::int64_t>(out.age.size()));
 }
 
-void Engine::emit(const Program& program, std::int64_t time, std::size_t row, const Registers& registers, Columns& out) const {
+void Engine::emit(const Program& program, std::int64_t time, std::size_t row, std::size_t lane, const Registers& registers,
+                  Columns& out) const {
   for (std::size_t i = 0; i < program.categories.size(); ++i) {
-    out.categories[i * out.rows + row] = registers.values[static_cast<std::size_t>(program.categories[i]->node)];
+    out.categories[i * out.rows + row] = registers.value(program.categories[i]->node, lane);
   }
   for (std::size_t i = 0; i < program.numbers.size(); ++i) {
-    out.numbers[i * out.rows + row] = static_cast<float>(number(registers.values[static_cast<std::size_t>(program.numbers[i]->node)]));
+    out.numbers[i * out.rows + row] = static_cast<float>(number(registers.value(program.numbers[i]->node, lane)));
   }
   for (std::size_t i = 0; i < program.sequences.size(); ++i) {
-    emit_sequence(*program.sequences[i], time, registers, out.sequences[i]);
+    emit_sequence(*program.sequences[i], time, lane, registers, out.sequences[i]);
   }
 }
 
@@ -407,8 +436,8 @@ Columns Engine::replay(const Records& records, const Reads& reads) {
     for (; next < reads.count && reads.positions[next] <= lsn_; ++next) {
       if (reads.positions[next] < lsn_) throw std::invalid_argument("a read lies before the engine's position");
       for (std::size_t slot = 0; slot < request.size(); ++slot) request[slot] = reads.slots[slot * reads.count + next];
-      run(whole_, reads.times[next], request.data(), state);
-      emit(whole_, reads.times[next], next, state, out);
+      run(whole_, reads.times[next], request.data(), 1, state);
+      emit(whole_, reads.times[next], next, 0, state, out);
     }
     if (i == records.count) break;
     const std::int32_t type = records.types[i];
@@ -424,15 +453,21 @@ Columns Engine::replay(const Records& records, const Reads& reads) {
 
 Answer Engine::read(std::int64_t time, const std::uint64_t* request, const std::uint64_t* candidates, std::size_t count) const {
   const std::shared_lock lock(mutex_);
-  std::vector<std::uint64_t> row(request, request + plan_.slots.size());
+  const std::size_t slots = plan_.slots.size();
+  std::vector<std::uint64_t> rows(slots * kLanes);
+  for (std::size_t lane = 0; lane < kLanes; ++lane) std::copy(request, request + slots, &rows[lane * slots]);
   Registers state = registers();
   Answer answer{lsn_, columns(request_, 1), columns(candidate_, count)};
-  run(request_, time, row.data(), state);
-  emit(request_, time, 0, state, answer.request);
-  for (std::size_t i = 0; i < count; ++i) {
-    row[static_cast<std::size_t>(plan_.item_slot)] = candidates[i];
-    run(candidate_, time, row.data(), state);
-    emit(candidate_, time, i, state, answer.candidates);
+  run(request_, time, rows.data(), 1, state);
+  emit(request_, time, 0, 0, state, answer.request);
+  spread(request_, state);
+  for (std::size_t first = 0; first < count; first += kLanes) {
+    const std::size_t lanes = std::min(kLanes, count - first);
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      rows[lane * slots + static_cast<std::size_t>(plan_.item_slot)] = candidates[first + lane];
+    }
+    run(candidate_, time, rows.data(), lanes, state);
+    for (std::size_t lane = 0; lane < lanes; ++lane) emit(candidate_, time, first + lane, lane, state, answer.candidates);
   }
   return answer;
 }

@@ -88,9 +88,17 @@ class Engine {
     std::size_t offset;
     bool same_key_as_previous;
   };
+  // Candidates are read kLanes at a time, so that the memory of one is fetched while another is computed.
+  static constexpr std::size_t kLanes = 16;
   struct Registers {
-    std::vector<std::uint64_t> values;
-    std::vector<const std::byte*> records;
+    std::vector<std::uint64_t> values;      // [nodes, kLanes]
+    std::vector<const std::byte*> records;  // [locates, kLanes]
+
+    std::uint64_t& value(int node, std::size_t lane) { return values[static_cast<std::size_t>(node) * kLanes + lane]; }
+    std::uint64_t value(int node, std::size_t lane) const { return values[static_cast<std::size_t>(node) * kLanes + lane]; }
+    const std::byte* record(int locate, std::size_t lane) const {
+      return records[static_cast<std::size_t>(locate) * kLanes + lane];
+    }
   };
 
   void build_programs();
@@ -105,13 +113,19 @@ class Engine {
   void advance(const FeedPlan& plan, std::int64_t time, const std::uint64_t* row, std::byte* record);
   void gather(const RecordType& type, const Records& records, std::size_t at, std::uint64_t* row) const;
 
-  void run(const Program& program, std::int64_t time, const std::uint64_t* row, Registers& registers) const;
-  std::uint64_t evaluate(const Step& step, std::int64_t time, const std::uint64_t* row, Registers& registers) const;
-  double read_aggregate(const Step& step, std::int64_t time, const Registers& registers) const;
-  double match(const Step& step, std::int64_t time, const Registers& registers) const;
-  const std::byte* locate(const Step& step, const Registers& registers) const;
-  void emit(const Program& program, std::int64_t time, std::size_t row, const Registers& registers, Columns& out) const;
-  void emit_sequence(const Feature& feature, std::int64_t time, const Registers& registers, RaggedOutput& out) const;
+  // `rows` holds `lanes` rows of one value per slot.
+  void run(const Program& program, std::int64_t time, const std::uint64_t* rows, std::size_t lanes, Registers& registers) const;
+  void spread(const Program& program, Registers& registers) const;
+  std::uint64_t evaluate(const Step& step, std::int64_t time, const std::uint64_t* row, std::size_t lane,
+                         const Registers& registers) const;
+  double read_aggregate(const Step& step, std::int64_t time, std::size_t lane, const Registers& registers) const;
+  double match(const Step& step, std::int64_t time, std::size_t lane, const Registers& registers) const;
+  void locate(const Step& step, std::size_t lanes, Registers& registers) const;
+  std::uint64_t located_key(const Node& node, std::size_t lane, const Registers& registers) const;
+  void emit(const Program& program, std::int64_t time, std::size_t row, std::size_t lane, const Registers& registers,
+            Columns& out) const;
+  void emit_sequence(const Feature& feature, std::int64_t time, std::size_t lane, const Registers& registers,
+                     RaggedOutput& out) const;
 
   Plan plan_;
   std::vector<Attributes> attributes_;  // by record type

@@ -37,6 +37,8 @@ class Family {
     return index == KeyIndex::kAbsent ? nullptr : record(index);
   }
 
+  void prefetch(std::uint64_t key) const { keys_.prefetch(key); }
+
   std::byte* find_or_insert(std::uint64_t key) {
     const std::uint32_t index = keys_.find_or_insert(key);
     if (index / kChunk == chunks_.size()) chunks_.push_back(std::make_unique<std::byte[]>(kChunk * stride_));
