@@ -54,6 +54,7 @@ class EmbeddingCollection(nn.Module):
         self.config = config or EmbeddingCollection.Config()
         self.plan = plan
         self.vocabularies = vocabularies(plan)
+        self._places = {name: place for place, name in enumerate(self.vocabularies)}
         _check_vocabularies(self.config, self.vocabularies)
         self.inputs: Inputs = inputs_of(plan, self.dimension_of)
         self.indexes = {name: KeyIndex() for name in self.vocabularies}
@@ -65,7 +66,7 @@ class EmbeddingCollection(nn.Module):
 
     def table(self, vocabulary: str) -> nn.Parameter:
         """Return a vocabulary's rows, float32 [rows, dimension]."""
-        table: nn.Parameter = self.tables[self.vocabularies.index(vocabulary)]
+        table: nn.Parameter = self.tables[self._places[vocabulary]]
         return table
 
     def admit(self, counts: Counts) -> dict[str, int]:
@@ -78,7 +79,7 @@ class EmbeddingCollection(nn.Module):
             admitted[name] = self.indexes[name].admit(keys, frequency, self.config.minimum_count)
             if admitted[name]:
                 grown = torch.cat([self.table(name).detach(), self._new_rows(name, admitted[name])])
-                self.tables[self.vocabularies.index(name)] = nn.Parameter(grown)
+                self.tables[self._places[name]] = nn.Parameter(grown)
         return admitted
 
     def encode(self, block: FeatureBlock) -> RowBlock:
@@ -93,7 +94,7 @@ class EmbeddingCollection(nn.Module):
                     for feature in self.plan.of_kind("category")
                 },
                 numbers={
-                    feature.name: block.numbers[feature.name].astype(np.float32)
+                    feature.name: _writable(block.numbers[feature.name])
                     for feature in self.plan.of_kind("number")
                 },
                 sequences={
@@ -128,7 +129,7 @@ class EmbeddingCollection(nn.Module):
         kept = set() if expand_sequences else {name for item in self.inputs.sequences for name in item.tensors}
         count = rows.count
         return {
-            name: value if len(value) == count or name in kept else value.expand(count, *value.shape[1:])
+            name: value if value.shape[0] == count or name in kept else value.expand(count, *value.shape[1:])
             for name, value in features.items()
         }
 
@@ -160,7 +161,7 @@ class EmbeddingCollection(nn.Module):
 
     def _embed(self, vocabulary: str, rows: Rows) -> Tensor:
         table = self.table(vocabulary)
-        sparse = len(table) >= self.config.sparse_rows
+        sparse = table.shape[0] >= self.config.sparse_rows
         return functional.embedding(torch.from_numpy(rows), table, sparse=sparse)
 
     def _encode_sequence(self, feature: Feature, ragged: Ragged) -> PaddedSequence:
@@ -179,6 +180,11 @@ class EmbeddingCollection(nn.Module):
 
     def _new_rows(self, vocabulary: str, count: int) -> nn.Parameter:
         return nn.Parameter(torch.randn(count, self.dimension_of(vocabulary)) * self.config.initial_scale)
+
+
+def _writable(numbers: Numbers) -> Numbers:
+    """Return the numbers as they are where PyTorch may share their memory, or else a copy."""
+    return numbers if numbers.flags.writeable else numbers.copy()
 
 
 def _check_vocabularies(config: EmbeddingCollection.Config, known: list[str]) -> None:
