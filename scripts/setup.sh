@@ -53,9 +53,10 @@ check_sanitizers() {
 }
 
 install_torch() {
-  local where=()
+  local where=() configured
+  configured=$("$venv/bin/python" -m pip config list)
   # PyPI's Linux wheels carry CUDA, several gigabytes. Whoever configured pip has chosen already.
-  if [ "$(uname -s)" = Linux ] && ! "$venv/bin/python" -m pip config list | grep -Eq 'index-url|find-links|no-index'; then
+  if [ "$(uname -s)" = Linux ] && [[ ! $configured =~ (index-url|find-links|no-index) ]]; then
     where=(--index-url "${TORCH_INDEX:-$cpu_index}")
   fi
   "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check ${where[@]+"${where[@]}"} "$torch"
