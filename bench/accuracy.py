@@ -46,6 +46,7 @@ _TABM = {
     "trainer": {"epochs": 3, "patience": 9},
 }
 RECIPES: dict[str, dict[str, Any]] = {
+    "dcnv2+trees": {"model": "dcnv2", "trees": True, "embedding": _TABLES},
     "tabm+trees": {"model": "tabm", "trees": True, **_TABM},
     "tabm": {"model": "tabm", **_TABM},
     "din": {"model": "din", "embedding": _TABLES},
