@@ -7,7 +7,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bowerbird.cli.common import console, instant, project_option
 from bowerbird.declare.workspace import Workspace
-from bowerbird.monitoring.report import read_points
 from bowerbird.plan.check import require_valid
 from bowerbird.samples.build import build_samples
 from bowerbird.samples.report import describe
@@ -35,7 +34,6 @@ def samples_command(
             since=instant(since),
             until=instant(until),
             negative_rate=negatives,
-            slates=read_points(workspace.slates_folder),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(describe(manifest), markup=False)

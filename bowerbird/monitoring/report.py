@@ -34,11 +34,6 @@ def make_report(
     return Report(datetime.now(UTC).isoformat(timespec="seconds"), live, parity)
 
 
-def read_points(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return at which (LSN, time in microseconds) each logged slate was read."""
-    return {slate.slate_id: (slate.lsn, slate.time) for slate in iterate_slates(folder)}
-
-
 def _slates(workspace: Workspace, since: int | None) -> Iterable[Slate]:
     return (
         slate for slate in iterate_slates(workspace.slates_folder) if since is None or slate.time >= since

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,8 +30,6 @@ from bowerbird.samples.writer import SampleWriter, write_manifest
 
 Progress = Callable[[int, int], None]
 """Called with (exposures done, exposures in all)."""
-SlateReads = Mapping[str, tuple[int, int]]
-"""Slate id to the (LSN, request time in microseconds) at which it was read."""
 
 
 def build_samples(
@@ -42,7 +40,6 @@ def build_samples(
     since: int | None = None,
     until: int | None = None,
     negative_rate: float = 1.0,
-    slates: SlateReads | None = None,
     progress: Progress | None = None,
 ) -> SampleManifest:
     """Replay the log and write ``samples/<name>/``, replacing what was there only when done.
@@ -57,7 +54,7 @@ def build_samples(
             f"A negative rate of {negative_rate} is not possible.", "Give more than 0, at most 1."
         )
     reader = LogReader(workspace)
-    exposures = reader.exposures(slates or {})
+    exposures = reader.exposures()
     if exposures.num_rows == 0:
         raise InputError("The log holds no exposures.", "Run `bowerbird ingest` first.")
     fitted, first_lsn = (

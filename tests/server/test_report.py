@@ -10,7 +10,7 @@ import pytest
 from bowerbird.declare.workspace import Workspace
 from bowerbird.monitoring.coverage import CoverageCounter
 from bowerbird.monitoring.parity import check_parity
-from bowerbird.monitoring.report import describe_report, make_report, read_points
+from bowerbird.monitoring.report import describe_report, make_report
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.samples.build import build_samples
 from bowerbird.serving.slate import Slate
@@ -62,7 +62,7 @@ def test_report_joins_what_was_served_shown_and_done(served: Workspace) -> None:
 
 
 def test_live_exposures_become_samples_with_what_was_served(served: Workspace) -> None:
-    build_samples(served, slates=read_points(served.slates_folder))
+    build_samples(served)
     slates = {slate.slate_id: slate for slate in iterate_slates(served.slates_folder)}
     folder = served.samples_folder / "default"
     import pyarrow.parquet as pq
