@@ -19,6 +19,7 @@ from bowerbird.bundles.scorer import DenseModel, Scorer
 from bowerbird.bundles.write import BundleParts, torch_files, write_bundle
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.kernels.keys import key_text, keys_of_integers
 from bowerbird.log.ingest import ingest
 from bowerbird.log.reader import LogReader
 from bowerbird.models.ranker import Ranker
@@ -112,12 +113,18 @@ def publish(workspace: Workspace, version: int, name: str = "din", slope: float 
     torch.manual_seed(version)
     plan = compile_plan(workspace.project)
     config = model_config(name)
-    collection = EmbeddingCollection.Config(dimension=config.dimension, minimum_count=1).build(plan)
+    collection = EmbeddingCollection.Config(dimension=config.dimension, minimum_count=1, initial_scale=0.3).build(plan)
     encoder, engine = Encoder(plan), build_engine(plan)
     for batch in LogReader(workspace).batches(plan, encoder):
         engine.apply(batch.records)
     known = encoder.encode_items([f"i{number}" for number in range(ITEMS)])
-    collection.admit({"item": (known, np.full(len(known), 9, np.int64))})
+    ids = {
+        "item": known,
+        "user": keys_of_integers(np.arange(USERS)),
+        "users.city": np.array([key_text(f"c{n}") for n in range(3)], np.uint64),
+        "items.genre": np.array([key_text(f"g{n}") for n in range(4)], np.uint64),
+    }
+    collection.admit({name: (keys, np.full(len(keys), 9, np.int64)) for name, keys in ids.items()})
     tasks = (Task("click"), Task("order", given="click"))
     model = config.build(collection.inputs, tasks).eval()
     calibrations = {"click": Platt(slope, 0.0), "order": Identity()}
