@@ -32,7 +32,8 @@ class Ragged:
 class FeatureBlock:
     """The features of some rows, by name.
 
-    ``categories`` are uint64 [rows], ``numbers`` float32 [rows], ``sequences`` ragged. In a block read for
+    ``categories`` are uint64 [rows], ``numbers`` float32 [rows], ``sequences`` ragged, ``vectors`` float32
+    [rows, width] (NaN where unknown). In a block read for
     a request, features of stage *request* have one row and the others one per candidate; in samples every
     feature has one row per exposure. ``lsn`` is the number of log records that the values reflect (live).
     """
@@ -41,3 +42,4 @@ class FeatureBlock:
     numbers: dict[str, Numbers] = field(default_factory=dict)
     sequences: dict[str, Ragged] = field(default_factory=dict)
     lsn: int = -1
+    vectors: dict[str, Numbers] = field(default_factory=dict)

@@ -7,22 +7,28 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["category", "number", "sequence"]
+Kind = Literal["category", "number", "sequence", "vector"]
 Stage = Literal["request", "item", "pair"]
 MISSING_KEY = 0
 """The 64-bit key of an absent category; a missing number is NaN."""
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """One named value of a record or a request: a 64-bit key, or a float64's bits."""
+    """One named value of a record or a request: a 64-bit key, a float64's bits, or a vector.
+
+    ``column`` is the record's column where it is not the slot's name. A vector of ``width`` numbers does not fit
+    a slot: it travels beside the slots (``RecordBatch.vectors``), and its slot holds nothing.
+    """
 
     name: str
     type: str
+    column: str = ""
+    width: int = 0
 
     @property
     def is_category(self) -> bool:
         """Whether the slot holds a 64-bit key."""
-        return self.type != "number"
+        return self.type not in ("number", "vector")
 
 
 class RecordType(msgspec.Struct, frozen=True):
@@ -67,12 +73,18 @@ class Feed(msgspec.Struct, frozen=True):
 
 
 class Aggregate(msgspec.Struct, frozen=True):
-    """State of one key: ``tiles`` (windowed count and sum), ``total``, ``decayed``, ``last`` or ``sequence``.
+    """State of one key, which does not depend on the order in which events came (docs/design.md says how).
 
-    Times are microseconds. ``fingerprint`` names the aggregate's meaning apart from any plan's indices.
+    ``tiles`` (windowed) and ``total`` count events and keep the ``parts`` of their values: ``sum``, ``squares``,
+    ``minimum``, ``maximum``. ``decayed`` keeps a decaying count and, with the part ``sum``, a decaying sum. ``last`` and
+    ``first`` keep a time. ``sequence`` keeps the ``length`` latest events, and with ``distinct`` only the latest for each
+    value of the first field. ``top`` counts the values of its one field, at most ``length`` of them.
+
+    Times are microseconds. With ``ttl``, state is forgotten once so long has passed since its latest event.
+    ``fingerprint`` names the aggregate's meaning apart from any plan's indices.
     """
 
-    kind: Literal["tiles", "total", "decayed", "last", "sequence"]
+    kind: Literal["tiles", "total", "decayed", "last", "first", "sequence", "top"]
     family: int
     feeds: list[Feed]
     fingerprint: str
@@ -83,6 +95,9 @@ class Aggregate(msgspec.Struct, frozen=True):
     scale: int = 1
     length: int = 0
     fields: int = 0
+    parts: list[Literal["sum", "squares", "minimum", "maximum"]] = []
+    distinct: bool = False
+    ttl: int = 0
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -92,13 +107,22 @@ class Family(msgspec.Struct, frozen=True):
     parts: list[str]
 
 
+class Function(msgspec.Struct, frozen=True):
+    """A user's function by import path (``module:name``), with the SHA-256 of its source as it was compiled."""
+
+    path: str
+    digest: str
+
+
 class Node(msgspec.Struct, frozen=True):
     """One operation of the read program; its inputs are earlier nodes.
 
     Operations: ``value`` (path), ``read`` (aggregate at the keys in ``inputs``: ``what`` is count, sum, mean,
-    decayed, since), ``rate``, ``ratio``, ``difference``, ``log1p``, ``clip``, ``affine``, ``age``, ``cross``,
-    ``hour``, ``weekday``, ``bucketise``, ``sequence`` (aggregate, keys), ``match`` (inputs: the sequence node,
-    then the candidate's value; ``field`` is the sequence's field; ``what`` is count, fraction, since).
+    std, min, max, or since for the kinds last and first), ``rate``, ``ratio``, ``difference``, ``log1p``, ``clip``,
+    ``affine``, ``age``, ``cross``, ``hour``, ``weekday``, ``bucketise``, ``sequence`` (aggregate, keys), ``latest``
+    (aggregate, keys: one ``field`` of a sequence's latest event), ``top`` (aggregate, keys: the ``length`` values counted
+    most), ``match`` (inputs: the sequence or top node, then the candidate's value; ``field`` is the sequence's field;
+    ``what`` is count, fraction, since), ``vector`` (path), ``function`` (the user's own, over its inputs' columns).
     ``numbers`` are the operation's constants; ``instants`` and ``offsets`` a time zone's transitions in
     microseconds.
     """
@@ -111,9 +135,11 @@ class Node(msgspec.Struct, frozen=True):
     aggregate: int = -1
     what: str = ""
     field: int = -1
+    length: int = 0
     numbers: list[float] = []
     instants: list[int] = []
     offsets: list[int] = []
+    function: Function | None = None
 
 
 class SequenceField(msgspec.Struct, frozen=True):
@@ -125,7 +151,10 @@ class SequenceField(msgspec.Struct, frozen=True):
 
 
 class Feature(msgspec.Struct, frozen=True):
-    """A named output: what a model sees. Categories of one ``vocabulary`` share an embedding table."""
+    """A named output: what a model sees. Categories of one ``vocabulary`` share an embedding table.
+
+    ``length`` is a sequence's longest, ``width`` a vector's number of values.
+    """
 
     name: str
     kind: Kind
@@ -134,6 +163,7 @@ class Feature(msgspec.Struct, frozen=True):
     vocabulary: str = ""
     length: int = 0
     fields: list[SequenceField] = []
+    width: int = 0
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -145,10 +175,21 @@ class Fit(msgspec.Struct, frozen=True):
     quantiles: int = 0
 
 
+class Fixed(msgspec.Struct, frozen=True):
+    """A context slot that serving fixes: a bias input, whose true value only training may see.
+
+    ``key`` is the value of a category's slot, ``number`` that of a number's.
+    """
+
+    slot: int
+    key: int = MISSING_KEY
+    number: float | None = None
+
+
 class Plan(msgspec.Struct, frozen=True):
     """A project's features, compiled. Slots, types, nodes and aggregates are referred to by index.
 
-    ``fits`` is empty once every transform has been fitted.
+    ``fits`` is empty once every transform has been fitted. ``fixed`` are the bias inputs.
     """
 
     project: str
@@ -162,6 +203,7 @@ class Plan(msgspec.Struct, frozen=True):
     user_slot: int
     fits: list[Fit] = []
     fit_until: int | None = None
+    fixed: list[Fixed] = []
 
     @property
     def fingerprint(self) -> str:
