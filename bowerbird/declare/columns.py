@@ -33,6 +33,28 @@ NUMBER = ColumnType.NUMBER
 
 
 @dataclass(frozen=True)
+class VectorType:
+    """A column of ``width`` numbers, float32 (an embedding made elsewhere); only tables have such columns."""
+
+    width: int
+
+    @property
+    def value(self) -> str:
+        """The type's name in plans and messages."""
+        return "vector"
+
+    @property
+    def is_category(self) -> bool:
+        """Never: a vector is no identity."""
+        return False
+
+
+VECTOR = VectorType
+PlainType = ColumnType | VectorType
+"""What values a column holds, once an entity's column is taken as its ids."""
+
+
+@dataclass(frozen=True)
 class Location:
     """File and line where the user wrote a declaration."""
 

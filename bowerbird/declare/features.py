@@ -1,202 +1,68 @@
-"""Feature expressions: one small class per operation, and the functions that users write.
-
-Categories are 64-bit keys, numbers are float32 (NaN where unknown), sequences are the last events.
-"""
+"""The functions that users write features with; each returns an expression (``expressions.py``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
-from bowerbird.declare.columns import ColumnRef, Entity, KeyPart, Location, located
+from bowerbird.declare.columns import ColumnRef, Entity, KeyPart
+from bowerbird.declare.expressions import (
+    Age,
+    Aggregate,
+    Bias,
+    Category,
+    CategoryExpression,
+    Cross,
+    Decay,
+    Events,
+    FeatureExpression,
+    FunctionOf,
+    Hour,
+    Keys,
+    Latest,
+    Match,
+    Number,
+    NumberExpression,
+    Rate,
+    SequenceOf,
+    Since,
+    TopOf,
+    Vector,
+    Weekday,
+    Window,
+)
 from bowerbird.declare.records import EventFilter
 
-
-@dataclass(frozen=True)
-class Decay:
-    """An exponentially decayed window: an event's weight halves every ``half_life`` (``"6h"``)."""
-
-    half_life: str
-    location: Location = located()
-
-
-Window = str | Decay
-"""``"1h"``, ``"7d"``, ``"all"`` or a ``Decay``."""
-
-
-@dataclass(frozen=True)
-class Category:
-    """A value taken as an identity: an entity's id, an attribute, a context column."""
-
-    value: Entity | ColumnRef
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Cross:
-    """The combination of several categories as one category."""
-
-    inputs: Sequence[CategoryExpression]
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Hour:
-    """Hour of the day (0..23) of the request, in an IANA time zone."""
-
-    timezone: str = "UTC"
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Weekday:
-    """Day of the week (0 is Monday) of the request, in an IANA time zone."""
-
-    timezone: str = "UTC"
-    location: Location = located()
-
-
-class NumberOperations:
-    """Transforms that every number expression offers."""
-
-    def log1p(self) -> Transform:
-        """Return log(1 + x) for x >= 0 and -log(1 - x) below zero."""
-        return Transform(self, "log1p")  # type: ignore[arg-type]
-
-    def clip(self, low: float, high: float) -> Transform:
-        """Return x limited to [low, high]."""
-        return Transform(self, "clip", (float(low), float(high)))  # type: ignore[arg-type]
-
-    def standardise(self) -> Standardise:
-        """Return (x - mean) / standard deviation, both fitted on records before the samples."""
-        return Standardise(self)  # type: ignore[arg-type]
-
-    def bucketise(self, quantiles: int = 0, boundaries: Sequence[float] = ()) -> Bucketise:
-        """Return the bucket of x as a category: fitted quantiles or given ascending boundaries."""
-        return Bucketise(self, quantiles, tuple(boundaries))  # type: ignore[arg-type]
-
-    def __truediv__(self, other: NumberExpression) -> Combine:
-        return Combine("ratio", self, other)  # type: ignore[arg-type]
-
-    def __sub__(self, other: NumberExpression) -> Combine:
-        return Combine("difference", self, other)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Number(NumberOperations):
-    """A NUMBER column: an attribute as of the request, or a context column."""
-
-    value: ColumnRef
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Aggregate(NumberOperations):
-    """A count, sum or mean over past events of one key."""
-
-    what: str
-    events: tuple[EventFilter, ...]
-    by: tuple[KeyPart, ...]
-    window: Window
-    value: ColumnRef | None = None
-    scale: int = 1000
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Rate(NumberOperations):
-    """(numerator + prior * strength) / (denominator + strength)."""
-
-    numerator: Aggregate
-    denominator: Aggregate
-    prior: float
-    strength: float
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Since(NumberOperations):
-    """Seconds since the key's last event; NaN where there was none."""
-
-    events: tuple[EventFilter, ...]
-    by: tuple[KeyPart, ...]
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Age(NumberOperations):
-    """Seconds since a NUMBER column that holds a time in seconds since 1970 (an upload time, say)."""
-
-    value: ColumnRef
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Match(NumberOperations):
-    """How the candidate's value meets a sequence's field: ``count``, ``fraction`` or ``since`` (seconds)."""
-
-    sequence: SequenceOf
-    field: KeyPart
-    candidate: KeyPart
-    what: str
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Transform(NumberOperations):
-    """A fixed function of one number."""
-
-    input: NumberExpression
-    function: str
-    parameters: tuple[float, ...] = ()
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Standardise(NumberOperations):
-    """A number brought to zero mean and unit variance by fitted moments."""
-
-    input: NumberExpression
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Combine(NumberOperations):
-    """A ratio (NaN where the divisor is zero) or a difference of two numbers."""
-
-    function: str
-    left: NumberExpression
-    right: NumberExpression
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class Bucketise:
-    """A number's bucket as a category."""
-
-    input: NumberExpression
-    quantiles: int
-    boundaries: tuple[float, ...]
-    location: Location = located()
-
-
-@dataclass(frozen=True)
-class SequenceOf:
-    """The key's last ``length`` events, oldest first, with fields as of each event, and their ages."""
-
-    events: tuple[EventFilter, ...]
-    by: tuple[KeyPart, ...]
-    length: int
-    fields: tuple[KeyPart, ...]
-    location: Location = located()
-
-
-CategoryExpression = Category | Cross | Hour | Weekday | Bucketise
-NumberExpression = Number | Aggregate | Rate | Since | Age | Match | Transform | Standardise | Combine
-FeatureExpression = CategoryExpression | NumberExpression | SequenceOf
-
-Events = EventFilter | Sequence[EventFilter]
-Keys = KeyPart | Sequence[KeyPart]
+__all__ = [
+    "Decay",
+    "Events",
+    "FeatureExpression",
+    "Keys",
+    "Rate",
+    "Window",
+    "age",
+    "bias",
+    "category",
+    "count",
+    "cross",
+    "deviation",
+    "function",
+    "hour",
+    "latest",
+    "match",
+    "maximum",
+    "mean",
+    "minimum",
+    "number",
+    "rate",
+    "sequence",
+    "since",
+    "since_first",
+    "top",
+    "total",
+    "vector",
+    "weekday",
+]
 
 
 def _events(events: Events) -> tuple[EventFilter, ...]:
@@ -232,23 +98,81 @@ def weekday(timezone: str = "UTC") -> Weekday:
     return Weekday(timezone)
 
 
-def count(events: Events, by: Keys = (), window: Window = "all") -> Aggregate:
-    """Return how many past events the key had within the window (all keys together: ``by=()``)."""
-    return Aggregate("count", _events(events), _keys(by), window)
+def count(events: Events, by: Keys = (), window: Window = "all", ttl: str | None = None) -> Aggregate:
+    """Return how many past events the key had within the window (all keys together: ``by=()``).
+
+    With ``ttl`` (window ``"all"`` only) the key's count starts anew once so long has passed without an event.
+    """
+    return Aggregate("count", _events(events), _keys(by), window, ttl=ttl)
 
 
 def total(
-    events: Events, value: ColumnRef, by: Keys = (), window: Window = "all", scale: int = 1000
+    events: Events,
+    value: ColumnRef,
+    by: Keys = (),
+    window: Window = "all",
+    scale: int = 1000,
+    ttl: str | None = None,
 ) -> Aggregate:
-    """Return the sum of a NUMBER column, in fixed point with ``scale`` steps per unit."""
-    return Aggregate("sum", _events(events), _keys(by), window, value, scale)
+    """Return the sum of a NUMBER column, in fixed point with ``scale`` steps per unit; ``ttl`` as for ``count``."""
+    return Aggregate("sum", _events(events), _keys(by), window, value, scale, ttl)
 
 
 def mean(
-    events: Events, value: ColumnRef, by: Keys = (), window: Window = "all", scale: int = 1000
+    events: Events,
+    value: ColumnRef,
+    by: Keys = (),
+    window: Window = "all",
+    scale: int = 1000,
+    ttl: str | None = None,
 ) -> Aggregate:
-    """Return the mean of a NUMBER column over past events; NaN where there was none."""
-    return Aggregate("mean", _events(events), _keys(by), window, value, scale)
+    """Return the mean of a NUMBER column over past events; NaN where there was none. ``ttl`` as for ``count``."""
+    return Aggregate("mean", _events(events), _keys(by), window, value, scale, ttl)
+
+
+def minimum(
+    events: Events,
+    value: ColumnRef,
+    by: Keys = (),
+    window: Window = "all",
+    scale: int = 1000,
+    ttl: str | None = None,
+) -> Aggregate:
+    """Return the smallest value of a NUMBER column, in steps of 1 / ``scale``; NaN where there was none.
+
+    ``window`` is a duration or ``"all"``. A retraction does not take a smallest value back.
+    """
+    return Aggregate("min", _events(events), _keys(by), window, value, scale, ttl)
+
+
+def maximum(
+    events: Events,
+    value: ColumnRef,
+    by: Keys = (),
+    window: Window = "all",
+    scale: int = 1000,
+    ttl: str | None = None,
+) -> Aggregate:
+    """Return the largest value of a NUMBER column, in steps of 1 / ``scale``; NaN where there was none.
+
+    ``window`` is a duration or ``"all"``. A retraction does not take a largest value back.
+    """
+    return Aggregate("max", _events(events), _keys(by), window, value, scale, ttl)
+
+
+def deviation(
+    events: Events,
+    value: ColumnRef,
+    by: Keys = (),
+    window: Window = "all",
+    scale: int = 1000,
+    ttl: str | None = None,
+) -> Aggregate:
+    """Return the standard deviation (of the population) of a NUMBER column; 0 for one event, NaN for none.
+
+    ``window`` is a duration or ``"all"``. Values are limited to 2^45 / ``scale``, so that squares stay exact.
+    """
+    return Aggregate("std", _events(events), _keys(by), window, value, scale, ttl)
 
 
 def rate(
@@ -263,9 +187,25 @@ def rate(
     return Rate(count(numerator, by, window), count(denominator, by, window), prior, strength)
 
 
-def since(events: Events, by: Keys = ()) -> Since:
-    """Return the seconds since the key's last event."""
-    return Since(_events(events), _keys(by))
+def since(events: Events, by: Keys = (), ttl: str | None = None) -> Since:
+    """Return the seconds since the key's last event; NaN where there was none, or none within ``ttl``."""
+    return Since(_events(events), _keys(by), "last", ttl)
+
+
+def since_first(events: Events, by: Keys = (), ttl: str | None = None) -> Since:
+    """Return the seconds since the key's first event; NaN where there was none.
+
+    With ``ttl`` it is the first event since the last gap of so long a time.
+    """
+    return Since(_events(events), _keys(by), "first", ttl)
+
+
+def latest(events: Events, value: KeyPart, by: Keys = (), ttl: str | None = None) -> Latest:
+    """Return a value of the key's latest event: a number, or a category that shares the column's embedding.
+
+    It is missing (key 0, NaN) where there was no event, none within ``ttl``, or the latest one lacks the value.
+    """
+    return Latest(_events(events), value, _keys(by), ttl)
 
 
 def age(value: ColumnRef) -> Age:
@@ -273,13 +213,65 @@ def age(value: ColumnRef) -> Age:
     return Age(value)
 
 
-def sequence(events: Events, by: Keys, length: int, fields: Sequence[KeyPart]) -> SequenceOf:
-    """Return the key's last events, oldest first, with fields as of each event."""
-    return SequenceOf(_events(events), _keys(by), length, tuple(fields))
+def sequence(
+    events: Events,
+    by: Keys,
+    length: int,
+    fields: Sequence[KeyPart],
+    distinct: bool = False,
+    ttl: str | None = None,
+) -> SequenceOf:
+    """Return the key's last events, oldest first, with fields as of each event.
+
+    ``distinct`` keeps only the latest event for each value of the first field. With ``ttl`` the sequence starts
+    anew once so long has passed without an event.
+    """
+    return SequenceOf(_events(events), _keys(by), length, tuple(fields), distinct, ttl)
+
+
+def top(
+    events: Events, field: KeyPart, by: Keys, k: int, capacity: int | None = None, ttl: str | None = None
+) -> TopOf:
+    """Return the ``k`` values of a category that the key's events had most, best last, with ``count`` and age.
+
+    A key counts at most ``capacity`` values (default: 4 ``k``, and 32 at least); where a new one finds no room, the
+    least counted makes it. Among equal counts the value seen last is the better one.
+    """
+    return TopOf(_events(events), field, _keys(by), k, max(32, 4 * k) if capacity is None else capacity, ttl)
 
 
 def match(
-    sequence_of: SequenceOf, field: KeyPart, candidate: KeyPart | None = None, what: str = "count"
+    source: SequenceOf | TopOf, field: KeyPart, candidate: KeyPart | None = None, what: str = "count"
 ) -> Match:
-    """Return how often, or how long ago, the candidate's value stands in a sequence's field."""
-    return Match(sequence_of, field, field if candidate is None else candidate, what)
+    """Return how often, or how long ago, the candidate's value stands in a sequence's field or a top's values.
+
+    ``what`` is ``"count"``, ``"fraction"`` (of all events kept; NaN where there are none) or ``"since"`` (seconds since
+    the latest such event; NaN where there is none). A top answers from every value that it counts.
+    """
+    return Match(source, field, field if candidate is None else candidate, what)
+
+
+def vector(value: ColumnRef) -> Vector:
+    """Return a VECTOR column of a table, as of the request: float32 of the column's width, NaN where unknown."""
+    return Vector(value)
+
+
+def bias(value: ColumnRef, serve: str | float | bool | None) -> Bias:
+    """Return a column of the exposure that would leak in serving, such as the position an item was shown at.
+
+    Training sees the logged value; serving always reads ``serve``, whatever the request says.
+    """
+    return Bias(value, serve)
+
+
+def function(
+    path: str,
+    *inputs: CategoryExpression | NumberExpression,
+    output: Literal["number", "category"] = "number",
+) -> FunctionOf:
+    """Return what your own vectorised function makes of other features' columns, one row per candidate.
+
+    ``path`` is ``"module:name"``, imported from the project's folder; the SHA-256 of its source is part of the plan. It
+    takes one array per input, float32 numbers or uint64 keys of equal length, and returns one of that length.
+    """
+    return FunctionOf(path, inputs, output)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bowerbird.declare.columns import Entity, Location, located
-from bowerbird.declare.features import FeatureExpression
+from bowerbird.declare.expressions import FeatureExpression
 from bowerbird.declare.records import Event, Exposure, Source, Table
 from bowerbird.declare.scenes import Label, Scene
 

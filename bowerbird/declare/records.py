@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from bowerbird.declare.columns import ColumnRef, ColumnType, Condition, Entity, Location, located
+from bowerbird.declare.columns import ColumnRef, ColumnType, Condition, Entity, Location, VectorType, located
 
-TableColumn = ColumnType | Entity
+EventColumn = ColumnType | Entity
 """A column holds plain values of a type, or identifiers of an entity."""
+TableColumn = EventColumn | VectorType
+"""A table's column may also hold vectors."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,17 @@ class Event:
 
     ``entities`` are its keys; ``columns`` its other values. ``delay`` is how long after it happened
     a record usually becomes available (for example ``"5m"``); an imported log is ordered by it.
+    A record that becomes available more than ``lateness`` after its time plus the delay is counted as late and,
+    by ``beyond``, applied all the same (``"apply"``) or put with the dead letters (``"reject"``); without
+    ``lateness`` no record is too late.
     """
 
     name: str
     entities: Sequence[Entity]
-    columns: Mapping[str, TableColumn] = field(default_factory=dict)
+    columns: Mapping[str, EventColumn] = field(default_factory=dict)
     delay: str = "0s"
+    lateness: str | None = None
+    beyond: Literal["apply", "reject"] = "apply"
     location: Location = located()
 
     def __getitem__(self, column: str) -> ColumnRef:
@@ -144,7 +152,9 @@ class Source:
 
     ``files`` is a glob relative to the project's raw folder. ``columns`` maps declared names (entities and
     columns) to the file's; a name that is not mapped stands for itself. ``id`` names a column with a unique
-    event id; without one, ``key`` names the columns that identify a row.
+    event id; without one, ``key`` names the columns that identify a row. Records become available ``delay`` after
+    their time (default: the record type's delay), or at the time in ``available``, where the file holds it. Where
+    the column ``retracts`` is truthy, a row takes back the earlier one of the same id, time and values, from then on.
     """
 
     name: str
@@ -155,4 +165,7 @@ class Source:
     key: Sequence[str] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     actions: Sequence[Action] = ()
+    retracts: str | None = None
+    delay: str | None = None
+    available: Timestamp | None = None
     location: Location = located()

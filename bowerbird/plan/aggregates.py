@@ -9,7 +9,7 @@ import msgspec
 
 from bowerbird.declare.columns import ColumnRef, ColumnType, Condition, Entity, KeyPart, Location
 from bowerbird.declare.durations import microseconds
-from bowerbird.declare.features import Decay, Window
+from bowerbird.declare.expressions import Decay, Window
 from bowerbird.declare.records import Event, EventFilter, FilteredEvent
 from bowerbird.kernels.keys import key_integer, key_text
 from bowerbird.plan.catalog import Catalog

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from bowerbird.declare.columns import ColumnRef, ColumnType, Entity, KeyPart, Location
+from typing import overload
+
+from bowerbird.declare.columns import ColumnRef, ColumnType, Entity, KeyPart, Location, PlainType, VectorType
 from bowerbird.declare.project import Project
-from bowerbird.declare.records import Event, Table, TableColumn
+from bowerbird.declare.records import Event, EventColumn, Table, TableColumn
 from bowerbird.plan.mistake import Mistake, nearest
 from bowerbird.plan.spec import Hop, Path, RecordType, Slot, Stage
 
 
-def plain_type(column: TableColumn) -> ColumnType:
+@overload
+def plain_type(column: EventColumn) -> ColumnType: ...
+@overload
+def plain_type(column: TableColumn) -> PlainType: ...
+def plain_type(column: TableColumn) -> PlainType:
     """Return the type of a column's values: an entity column holds its ids."""
     return column.id if isinstance(column, Entity) else column
 
@@ -26,12 +32,24 @@ class Catalog:
         self.slot_named(project.user.name, project.user.id)
         self.slot_named(project.item.name, project.item.id)
 
-    def slot_named(self, name: str, column_type: ColumnType) -> int:
-        """Return the index of a slot, made on first use."""
+    def slot_named(self, name: str, column_type: PlainType, column: str = "") -> int:
+        """Return the index of a slot, made on first use; ``column`` where it is not the slot's name."""
         if name not in self._slot_index:
+            width = column_type.width if isinstance(column_type, VectorType) else 0
             self._slot_index[name] = len(self.slots)
-            self.slots.append(Slot(name, column_type.value))
+            self.slots.append(Slot(name, column_type.value, column, width))
         return self._slot_index[name]
+
+    def bias_slot(self, ref: ColumnRef, location: Location) -> int:
+        """Return the slot of an exposure's column as serving fixes it; raises Mistake."""
+        exposure = self.project.exposure
+        if not isinstance(ref, ColumnRef) or ref.of_table or ref.owner != exposure.name:
+            raise Mistake(
+                location,
+                f"{getattr(ref, 'column', ref)!r} is not a column of {exposure.name!r}.",
+                f'A bias input is one: write `{exposure.name}["position"]`.',
+            )
+        return self.slot_named(_bias_name(ref.column), self.column_type(ref), ref.column)
 
     def record_types(self) -> list[RecordType]:
         """Return every record type with the slots in use that it fills."""
@@ -43,11 +61,11 @@ class Catalog:
             return RecordType(record.name, "table", slots)
         return RecordType(record.name, "exposure" if record is self.project.exposure else "event", slots)
 
-    @staticmethod
-    def _slot_names(record: Event | Table) -> list[str]:
+    def _slot_names(self, record: Event | Table) -> list[str]:
         if isinstance(record, Table):
             return [record.entity.name, *(f"{record.name}.{column}" for column in record.columns)]
-        return [*(entity.name for entity in record.entities), *record.columns]
+        names = [*(entity.name for entity in record.entities), *record.columns]
+        return names + [_bias_name(column) for column in record.columns if record is self.project.exposure]
 
     def path(self, part: KeyPart, record: Event, location: Location) -> Path:
         """Return how a key part is reached from a record of an event type; raises Mistake."""
@@ -134,11 +152,11 @@ class Catalog:
             )
         return owner.columns[ref.column]
 
-    def column_type(self, ref: ColumnRef) -> ColumnType:
+    def column_type(self, ref: ColumnRef) -> PlainType:
         """Return the plain type of a referenced column; raises Mistake."""
         return plain_type(self.column(ref))
 
-    def part_type(self, part: KeyPart) -> ColumnType:
+    def part_type(self, part: KeyPart) -> PlainType:
         """Return the type of a key part's values; raises Mistake."""
         return part.id if isinstance(part, Entity) else self.column_type(part)
 
@@ -160,3 +178,7 @@ class Catalog:
     def stage(self, path: Path) -> Stage:
         """Return *item* for what the candidate leads to, else *request*."""
         return "item" if self.slots[path.slot].name == self.project.item.name else "request"
+
+
+def _bias_name(column: str) -> str:
+    return f"{column}:bias"

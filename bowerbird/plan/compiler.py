@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import msgspec
 
-from bowerbird.declare import features as f
+from bowerbird.declare import expressions as f
 from bowerbird.declare.columns import ColumnType, KeyPart, Location
 from bowerbird.declare.project import Project
 from bowerbird.errors import DeclarationError, Problem
@@ -241,14 +241,14 @@ class PlanCompiler:
         if expression.what not in ("count", "fraction", "since"):
             remedy = "It is count, fraction or since."
             raise Mistake(expression.location, f"match has no {expression.what!r}.", remedy)
-        names = [self._catalog.name(part) for part in expression.sequence.fields]
+        names = [self._catalog.name(part) for part in expression.source.fields]
         name = self._catalog.name(expression.field)
         if name not in names:
             remedy = f"Its fields are: {', '.join(names)}."
             raise Mistake(expression.location, f"The sequence has no field {name!r}.", remedy)
         if not self._catalog.part_type(expression.field).is_category:
             raise Mistake(expression.location, f"{name!r} is a NUMBER and cannot match.", "Match a category.")
-        inputs = [self._sequence(expression.sequence), self._part(expression.candidate, expression.location)]
+        inputs = [self._sequence(expression.source), self._part(expression.candidate, expression.location)]
         field = names.index(name)
         return self._node(
             "match", self._stage(inputs), False, inputs=inputs, field=field, what=expression.what
