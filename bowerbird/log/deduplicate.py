@@ -11,14 +11,33 @@ import pyarrow.compute as pc
 
 from bowerbird.kernels.keys import keys_of_texts
 from bowerbird.log.coerce import to_mask
-from bowerbird.log.schema import ID
+from bowerbird.log.retractions import mark, original_ids
+from bowerbird.log.schema import ID, RETRACTS
 
 _SHARES = 32
 
 
 def split_by_id(table: pa.Table) -> npt.NDArray[np.int64]:
-    """Return int64 [n] share numbers such that equal ids have equal ones."""
-    return (_keys(table.column(ID)) % np.uint64(_SHARES)).astype(np.int64)
+    """Return int64 [n] share numbers: equal ids have equal ones, and so have a record and its retraction."""
+    retracts = mark(table, RETRACTS)
+    ids = table.column(ID).combine_chunks()
+    if retracts.any():
+        ids = pc.if_else(pa.array(retracts), original_ids(ids), ids)
+    return (_keys(pa.chunked_array([ids])) % np.uint64(_SHARES)).astype(np.int64)
+
+
+def split_orphans(new: pa.Table, read: pa.Table, stored: Iterable[pa.ChunkedArray]) -> tuple[pa.Table, pa.Table]:
+    """Return the new records, and those taken from them: retractions of what is neither ``read`` nor ``stored``."""
+    retracts = mark(new, RETRACTS)
+    if not retracts.any():
+        return new, new.slice(0, 0)
+    originals = original_ids(new.column(ID).filter(pa.array(retracts)).combine_chunks())
+    known = to_mask(pc.is_in(originals, value_set=read.column(ID).combine_chunks()))
+    for part in stored:
+        known |= to_mask(pc.is_in(originals, value_set=part.combine_chunks()))
+    orphans = np.zeros(len(retracts), dtype=np.bool_)
+    orphans[np.flatnonzero(retracts)[~known]] = True
+    return new.filter(pa.array(~orphans)), new.filter(pa.array(orphans))
 
 
 def _keys(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:

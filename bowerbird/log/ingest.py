@@ -17,7 +17,8 @@ from bowerbird.declare.records import Source
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, NotFoundError
 from bowerbird.log.dead_letters import DeadLetterFile
-from bowerbird.log.deduplicate import split_by_id, without_duplicates, without_stored
+from bowerbird.log.deduplicate import split_by_id, split_orphans, without_duplicates, without_stored
+from bowerbird.log.faults import NOTHING_TO_RETRACT
 from bowerbird.log.formats import open_reader
 from bowerbird.log.layout import Layout
 from bowerbird.log.live_import import Destination, open_destination
@@ -25,12 +26,15 @@ from bowerbird.log.mapping import SourceMapper
 from bowerbird.log.progress import IngestProgress
 from bowerbird.log.readers import RawBatch, RawReader, TableReader, raw_row, source_files
 from bowerbird.log.report import IngestReport
-from bowerbird.log.schema import record_named
+from bowerbird.log.schema import ID, record_named
 from bowerbird.log.spill import Spill
 from bowerbird.plan.mistake import nearest
 
 TOLERANCE = "1d"
 """How far after now an event may lie before it is from the future."""
+
+RETRACTIONS = "retractions"
+"""The source under which dead letters list retractions of nothing; their file is the record type."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ class _Ingest:
     def _take(self, batch: RawBatch, mapper: SourceMapper, letters: DeadLetterFile, destination: Destination) -> None:
         mapped = mapper.map(batch.rows)
         self._report.rows += batch.rows.num_rows
+        self._report.late.update(mapped.late)
         for name, table in mapped.tables:
             if name not in self._heaps:
                 self._heaps[name] = Spill(destination.staging_folder / name, split_by_id)
@@ -150,13 +155,24 @@ class _Ingest:
 
     def _store(self, destination: Destination) -> None:
         for name, heap in sorted(self._heaps.items()):
-            record = record_named(self._workspace.project, name)
             self._report.of_type(name)
+            letters = DeadLetterFile(self._workspace.dead_letter_folder, RETRACTIONS, name)
+            self._letters.append(letters)
             for read in heap.shares():
-                new = without_stored(without_duplicates(read), destination.stored_ids(record))
-                self._report.count(name, read, new)
-                if new.num_rows:
-                    destination.add(name, new)
+                self._store_share(name, read, letters, destination)
+            letters.finish()
         for letters in self._letters:
             letters.commit()
         destination.commit()
+
+    def _store_share(self, name: str, read: pa.Table, letters: DeadLetterFile, destination: Destination) -> None:
+        record = record_named(self._workspace.project, name)
+        new = without_stored(without_duplicates(read), destination.stored_ids(record))
+        new, orphans = split_orphans(new, read, destination.stored_ids(record))
+        for orphan in orphans.to_pylist():
+            detail = f"{name!r} {orphan[ID]!r}: the log has no record that it would take back"
+            letters.add(NOTHING_TO_RETRACT, detail, 0, orphan)
+            self._report.rejected[NOTHING_TO_RETRACT] += 1
+        self._report.count(name, read, new, orphans)
+        if new.num_rows:
+            destination.add(name, new)

@@ -38,6 +38,8 @@ class Layout:
         source = self._source
         found = [Use(raw, f"maps to {name!r}") for name, raw in self.record_columns().items()]
         found += [Use(source.time.column, "has as its time")] if source.time else []
+        found += [Use(source.available.column, "has as its time of arrival")] if source.available else []
+        found += [Use(source.retracts, "has as the mark of what is taken back")] if source.retracts else []
         found += [Use(source.id, "has as its id")] if source.id else []
         found += [Use(column, "has in its key") for column in source.key]
         for action in source.actions:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bowerbird.declare.columns import ColumnType
 from bowerbird.declare.durations import microseconds
 from bowerbird.declare.records import Action, Event, Source, Table, Timestamp
 from bowerbird.errors import InputError
+from bowerbird.log.arrival import Arrival, read_arrival
 from bowerbird.log.coerce import coerce, to_mask
 from bowerbird.log.conditions import holds
-from bowerbird.log.faults import BAD_TIME, EARLIEST, FUTURE, MISSING_KEY, TOO_OLD, Faults, Mask
+from bowerbird.log.faults import BAD_TIME, EARLIEST, FUTURE, LATE, MISSING_KEY, TOO_OLD, Faults, Mask
 from bowerbird.log.identity import action_id, join_key, times_as_key
+from bowerbird.log.lateness import allowed_lateness
 from bowerbird.log.layout import Layout, condition_column
-from bowerbird.log.schema import key_types, record_schema, value_types
+from bowerbird.log.retractions import retraction_ids
+from bowerbird.log.schema import AVAILABLE, ID, RETRACTS, TIME, key_types, record_schema, value_types
 from bowerbird.log.timestamps import UNITS, parse_times
 
 Times = npt.NDArray[np.int64]
@@ -26,10 +29,14 @@ Times = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Mapped:
-    """Canonical tables of the accepted rows by record type, and the faults of the others."""
+    """Canonical tables of the accepted rows by record type, and the faults of the others.
+
+    ``late`` counts accepted events by type that came later than declared.
+    """
 
     tables: list[tuple[str, pa.Table]]
     faults: Faults
+    late: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -40,34 +47,69 @@ class _Draft:
     rows: Mask
     ids: pa.Array
     times: Times
+    available: Times
     columns: dict[str, pa.Array]
 
 
 class SourceMapper:
     """Maps batches of one source; a row is accepted with all its actions or rejected whole.
 
-    ``latest`` is the last event time (microseconds) that is not from the future.
+    ``latest`` is the last event time (microseconds) that is not from the future. Raises InputError for a source
+    that takes back records and does not tell when.
     """
 
     def __init__(self, source: Source, latest: int) -> None:
         self._source = source
         self._latest = latest
         self._layout = Layout(source)
+        if source.retracts is not None and (source.available is None or not isinstance(source.record, Event)):
+            raise InputError(
+                f"Source {source.name!r} takes back records by {source.retracts!r}, but not events known to arrive.",
+                "Give an event's source available=Timestamp(…), the time at which each row became known.",
+            )
 
     def map(self, batch: pa.RecordBatch) -> Mapped:
         """Return the records of a raw batch; raises InputError where a column's type cannot be a time."""
         faults = Faults(batch.num_rows)
         every = np.ones(batch.num_rows, dtype=np.bool_)
-        main = self._main_draft(batch, every, faults)
-        drafts = [main, *(self._action_draft(batch, action, main, faults) for action in self._source.actions)]
+        retracts = self._retracting(batch, faults)
+        arrival = read_arrival(batch, self._source, retracts, self._latest, faults)
+        main = self._main_draft(batch, every, arrival, faults)
+        actions = [self._action_draft(batch, action, main, arrival, faults) for action in self._source.actions]
+        drafts = [main, *actions]
+        late = [self._late(draft, retracts, faults) for draft in drafts]
         accepted = faults.accepted
-        return Mapped([(draft.record.name, _table(draft, draft.rows & accepted)) for draft in drafts], faults)
+        counts: Counter[str] = Counter()
+        for draft, rows in zip(drafts, late, strict=True):
+            counts[draft.record.name] += int((rows & accepted).sum())
+        tables = [(draft.record.name, _table(draft, retracts, draft.rows & accepted)) for draft in drafts]
+        return Mapped(tables, faults, +counts)
 
-    def _main_draft(self, batch: pa.RecordBatch, every: Mask, faults: Faults) -> _Draft:
+    def _retracting(self, batch: pa.RecordBatch, faults: Faults) -> Mask:
+        column = self._source.retracts
+        return np.zeros(batch.num_rows, dtype=np.bool_) if column is None else holds(batch[column], column, faults)
+
+    def _late(self, draft: _Draft, retracts: Mask, faults: Faults) -> Mask:
+        """Return bool [n]: events that came later than declared; they are faults where the declaration says so."""
+        allowed = allowed_lateness(draft.record)
+        if allowed is None:
+            return np.zeros(len(draft.rows), dtype=np.bool_)
+        usual = draft.times + self._delay(draft.record)
+        late = draft.rows & ~retracts & (draft.available - usual > allowed.within)
+        if allowed.rejects:
+            assert self._source.time is not None
+            faults.add(late, LATE, self._source.time.column, f"{draft.record.name!r} may be {allowed.text} late")
+        return late
+
+    def _main_draft(self, batch: pa.RecordBatch, every: Mask, arrival: Arrival, faults: Faults) -> _Draft:
         source = self._source
         columns = _read_columns(batch, source.record, self._layout.record_columns(), every, faults)
         times = self._row_times(batch, every, faults)
-        return _Draft(source.record, every, self._ids(batch, columns, times, faults), times, columns)
+        available = arrival.of_rows(times, self._delay(source.record), faults)
+        return _Draft(source.record, every, self._ids(batch, columns, times, faults), times, available, columns)
+
+    def _delay(self, record: Event | Table) -> int:
+        return microseconds(record.delay if self._source.delay is None else self._source.delay)
 
     def _row_times(self, batch: pa.RecordBatch, every: Mask, faults: Faults) -> Times:
         if self._source.time is None:
@@ -105,11 +147,14 @@ class SourceMapper:
         faults.add(to_mask(ids.is_null()), MISSING_KEY, named, "a part of the row's id is missing")
         return ids
 
-    def _action_draft(self, batch: pa.RecordBatch, action: Action, main: _Draft, faults: Faults) -> _Draft:
+    def _action_draft(
+        self, batch: pa.RecordBatch, action: Action, main: _Draft, arrival: Arrival, faults: Faults
+    ) -> _Draft:
         rows = holds(batch[condition_column(action.when)], action.when, faults)
         columns = _read_columns(batch, action.event, self._layout.action_columns(action), rows, faults)
         times = self._action_times(batch, action, main, rows, faults)
-        return _Draft(action.event, rows, action_id(main.ids, action.event.name), times, columns)
+        available = arrival.of_actions(times, self._delay(action.event))
+        return _Draft(action.event, rows, action_id(main.ids, action.event.name), times, available, columns)
 
     def _action_times(self, batch: pa.RecordBatch, action: Action, main: _Draft, rows: Mask, faults: Faults) -> Times:
         if action.time is not None:
@@ -154,12 +199,11 @@ def _read_columns(
     return columns
 
 
-def _table(draft: _Draft, keep: Mask) -> pa.Table:
+def _table(draft: _Draft, retracts: Mask, keep: Mask) -> pa.Table:
     schema = record_schema(draft.record)
-    times = pa.array(draft.times)
-    timeless = pc.equal(times, 0)
-    available = pc.if_else(timeless, 0, pc.add(times, microseconds(draft.record.delay)))
-    columns = {"_id": draft.ids, "_time": times, "_available": available, **draft.columns}
-    arrays = [columns.get(field.name, pa.nulls(len(times), field.type)) for field in schema]
+    own = {ID: retraction_ids(draft.ids, retracts), TIME: pa.array(draft.times), AVAILABLE: pa.array(draft.available)}
+    own[RETRACTS] = pa.array(retracts, mask=~retracts)
+    columns = own | draft.columns
+    arrays = [columns.get(field.name, pa.nulls(len(draft.times), field.type)) for field in schema]
     table = pa.Table.from_arrays(arrays, schema=schema)
     return table if keep.all() else table.filter(pa.array(keep))

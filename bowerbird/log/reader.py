@@ -14,10 +14,22 @@ from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.log.imported import Day, ImportedLog
 from bowerbird.log.live import live_chunks, live_table
-from bowerbird.log.schema import AVAILABLE, ID, LSN, SLATE, TIME, record_named, record_schema
+from bowerbird.log.retractions import mark, standing
+from bowerbird.log.schema import (
+    AVAILABLE,
+    FORGOTTEN,
+    ID,
+    LSN,
+    MARKS,
+    RETRACTS,
+    SLATE,
+    TIME,
+    record_named,
+    record_schema,
+)
 from bowerbird.log.slate_id import read_slate_id
 from bowerbird.log.wal_reader import Payload, wal_bounds
-from bowerbird.plan.batch import RecordBatch, Slots
+from bowerbird.plan.batch import RETRACTION, RecordBatch, Slots
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan
 
@@ -88,7 +100,8 @@ class LogReader:
     def batches(self, plan: Plan, encoder: Encoder, first: int = 0, last: int | None = None) -> Iterator[LogBatch]:
         """Yield every record from LSN ``first`` to below ``last`` as slots of a plan, in order.
 
-        Records whose type the plan does not have are there too, with type index -1 and missing slots.
+        Records whose type the plan does not have are there too, with type index -1 and missing slots, and so are
+        forgotten ones. A retraction's type index carries ``RETRACTION``.
         """
         end = self._end(last)
         for day in self._imported.days(first, end):
@@ -99,13 +112,14 @@ class LogReader:
             yield LogBatch(chunk[0][0], self._encode_live([payload for _, payload in chunk], plan, encoder))
 
     def records(self, type_name: str, first: int = 0, last: int | None = None) -> pa.Table:
-        """Return a type's records in LSN order: its canonical columns, then ``_lsn`` int64.
+        """Return a type's records in LSN order: its canonical columns without the marks, then ``_lsn`` int64.
 
-        Raises NotFoundError for a type that is not declared.
+        What a retraction in the same range takes back is not there, and neither is the retraction. Raises
+        NotFoundError for a type that is not declared.
         """
         record = record_named(self._project, type_name)
         tables = [_empty(record), *self._record_tables(record, first, self._end(last))]
-        return pa.concat_tables(tables)
+        return standing(pa.concat_tables(tables))
 
     def exposures(self, slates: Slates | None = None) -> pa.Table:
         """Return the exposures in LSN order with ``_lsn``, ``_read_lsn`` and ``_read_time`` (int64).
@@ -149,7 +163,7 @@ class LogReader:
             if batch.has(str(name)):
                 record = record_named(self._project, str(name))
                 own = [payloads[int(place)] for place in places]
-                batch.put(places, str(name), live_table(record, own, encoder.columns(str(name))), encoder)
+                batch.put(places, str(name), live_table(record, own, [*MARKS, *encoder.columns(str(name))]), encoder)
         return batch.result()
 
 
@@ -167,8 +181,9 @@ class _Filling:
         return name in self._indices
 
     def put(self, places: Integers, name: str, table: pa.Table, encoder: Encoder) -> None:
-        """Write a type's records, with the columns that the plan reads, to their places."""
-        self.types[places] = self._indices[name]
+        """Write a type's records, with the marks and the columns that the plan reads, to their places."""
+        kinds = self._indices[name] + RETRACTION * mark(table, RETRACTS)
+        self.types[places] = np.where(mark(table, FORGOTTEN), -1, kinds)
         self.slots[:, places] = encoder.encode_table(name, table)
 
     def result(self) -> RecordBatch:
@@ -187,7 +202,7 @@ def _encode_day(day: Day, plan: Plan, encoder: Encoder, first: int, last: int) -
     batch = _Filling(plan, last - first)
     for kind in np.unique(kinds):
         record = day.records[kind]
-        columns = encoder.columns(record.name) if batch.has(record.name) else []
+        columns = [*MARKS, *encoder.columns(record.name)] if batch.has(record.name) else []
         places = np.flatnonzero(kinds == kind)
         table = day.read(record, [TIME, *columns]).take(pa.array(rows[places]))
         batch.times[places] = table.column(TIME).to_numpy()

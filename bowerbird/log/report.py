@@ -20,11 +20,13 @@ class TypeCount:
 class IngestReport:
     """Counts by record type, rejected rows by reason, raw rows read and seconds.
 
-    ``live`` is true where the records were appended to the write-ahead log.
+    ``late`` counts the accepted events by type that came later than declared (whether new or not). ``live`` is true
+    where the records were appended to the write-ahead log.
     """
 
     types: dict[str, TypeCount] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     seconds: float = 0.0
     live: bool = False
@@ -33,10 +35,10 @@ class IngestReport:
         """Return a type's counts, made on first use."""
         return self.types.setdefault(name, TypeCount())
 
-    def count(self, name: str, read: pa.Table, new: pa.Table) -> None:
-        """Add records of a type that were read and those of them that are new."""
+    def count(self, name: str, read: pa.Table, new: pa.Table, refused: pa.Table) -> None:
+        """Add records of a type that were read, those of them that are new, and those that were refused."""
         self.of_type(name).new += new.num_rows
-        self.of_type(name).duplicates += read.num_rows - new.num_rows
+        self.of_type(name).duplicates += read.num_rows - new.num_rows - refused.num_rows
 
     @property
     def new(self) -> int:
@@ -50,6 +52,7 @@ class IngestReport:
         width = max((len(name) for name in self.types), default=0)
         for name, count in sorted(self.types.items()):
             lines.append(f"  {name:<{width}}  {count.new:>12,} new  {count.duplicates:>12,} already there")
+        lines.extend(f"  late: {name}  {count:,} past their lateness, applied" for name, count in self.late.items())
         if self.live:
             lines.append("  The platform is live: new records follow what it has already seen.")
         lines.extend(f"  rejected: {reason}  {count:,}" for reason, count in self.rejected.most_common())

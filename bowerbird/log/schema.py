@@ -14,6 +14,9 @@ from bowerbird.plan.mistake import nearest
 ID = "_id"
 TIME = "_time"
 AVAILABLE = "_available"
+RETRACTS = "_retracts"
+FORGOTTEN = "_forgotten"
+MARKS = (RETRACTS, FORGOTTEN)
 LSN = "_lsn"
 SLATE = "slate_id"
 POSITION = "position"
@@ -50,11 +53,12 @@ def _service_columns(record: Event | Table) -> dict[str, ColumnType]:
 
 
 def record_schema(record: Event | Table) -> pa.Schema:
-    """Return ``_id`` string, ``_time`` and ``_available`` int64 (microseconds), then the declared names.
+    """Return ``_id`` string, ``_time`` and ``_available`` int64 (microseconds), the marks, then the declared names.
 
+    The marks are bool: ``_retracts`` (the record takes back an earlier one), ``_forgotten`` (only its place is left).
     TEXT is string, INTEGER int64, FLAG bool, NUMBER float64 (a missing value is null).
     """
-    fields = [(ID, pa.string()), (TIME, pa.int64()), (AVAILABLE, pa.int64())]
+    fields = [(ID, pa.string()), (TIME, pa.int64()), (AVAILABLE, pa.int64()), *((mark, pa.bool_()) for mark in MARKS)]
     columns = key_types(record) | value_types(record)
     return pa.schema([*fields, *((name, _ARROW_TYPES[kind]) for name, kind in columns.items())])
 

@@ -2,7 +2,7 @@
 
 An event is flat: ``type``, then optionally ``id``, ``time``, ``slate_id`` and (exposures) ``position``, then
 the declared entities and columns by name. Without a time it happens now; without an id it gets one made of
-its type, entities and time.
+its type, entities and time. With ``"retracts": true`` it takes back the event of the same type, id, time and values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from bowerbird.declare.records import Event, Table
 from bowerbird.errors import InputError
 from bowerbird.log.faults import EARLIEST
 from bowerbird.log.identity import join_key_values
-from bowerbird.log.schema import ID, SLATE, TIME, key_types, value_types
+from bowerbird.log.retractions import retraction_id
+from bowerbird.log.schema import ID, RETRACTS, SLATE, TIME, key_types, value_types
 from bowerbird.log.slate_id import read_slate_id
 from bowerbird.log.timestamps import instant
 from bowerbird.plan.mistake import nearest
@@ -28,13 +29,16 @@ from bowerbird.plan.mistake import nearest
 Value = str | int | float | bool
 _Coercion = Callable[[Any], Value | None]
 
-_RESERVED = ("type", "id", "time")
+_RESERVED = ("type", "id", "time", "retracts")
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INT64 = range(-(2**63), 2**63)
 _FLAGS: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "true": True, "false": False}
-TOLERANCE = microseconds("1d")
-"""How far after now an event may lie before it is from the future, in microseconds."""
+TOLERANCE = microseconds("15m")
+"""How far after now an event may lie, in microseconds: what senders' clocks may be ahead. Further is the future.
+
+A few minutes move windows by as much for the keys of that event; a day would empty them.
+"""
 
 
 class EventValidator:
@@ -47,14 +51,15 @@ class EventValidator:
     def validate(self, event: Mapping[str, Any], now: int) -> dict[str, Any]:
         """Return the record: ``_type``, ``_id``, ``_time`` (microseconds), and what it names.
 
-        Raises InputError with the field, its value and the remedy.
+        A retraction also has ``_retracts``, True. Raises InputError with the field, its value and the remedy.
         """
         name = event.get("type")
         form = self._forms.get(name) if isinstance(name, str) else None
         if form is None:
             raise InputError(f"The event's type is {name!r}, which is not declared.", nearest(str(name), self._forms))
         time = now if event.get("time") is None else self._time(event["time"], now)
-        return form.normalise(event, time)
+        record = form.normalise(event, time)
+        return form.retraction(event, record) if "retracts" in event else record
 
     def _time(self, value: Any, now: int) -> int:
         time = _parse_time(value)
@@ -75,6 +80,7 @@ class _Form:
 
     def __init__(self, record: Event | Table) -> None:
         self._name = record.name
+        self._is_event = isinstance(record, Event)
         self._keys = key_types(record)
         types = self._keys | value_types(record)
         self._fields = {name: (_COERCIONS[kind], kind.value) for name, kind in types.items()}
@@ -106,6 +112,23 @@ class _Form:
             read_slate_id(record[SLATE])
         record[ID] = self._identifier(event.get("id"), record)
         return record
+
+    def retraction(self, event: Mapping[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+        """Return the record as a retraction where the event says so."""
+        retracts = _to_flag(event["retracts"])
+        if retracts is None and event["retracts"] is not None:
+            raise InputError(f"retracts of {self._name!r} is {event['retracts']!r}.", "Write true, or leave it out.")
+        if not retracts:
+            return record
+        if not self._is_event:
+            raise InputError(
+                f"{self._name!r} is a table: its rows are not taken back.", "Send the row as it now holds."
+            )
+        if event.get("time") is None:
+            raise InputError(
+                f"A retraction of {self._name!r} has no time.", "Repeat the time, id and values of what it takes back."
+            )
+        return record | {ID: retraction_id(record[ID]), RETRACTS: True}
 
     def _identifier(self, given: Any, record: dict[str, Any]) -> str:
         if given is None or given == "":

@@ -30,8 +30,8 @@ def join_labels(
     """Return int8 [exposures] for each label: 1, 0, or IMMATURE where its window has not closed.
 
     An event counts for the last exposure of the same user and item (and slate, where both name one) that
-    precedes it, if it is not older than the label's window. ``frontier`` is the time (microseconds) up to
-    which the log is complete.
+    precedes it, if it is not older than the label's window; one that was taken back never does. ``frontier`` is the
+    time (microseconds) up to which the log is complete.
     """
     connection = duckdb.connect()
     numbered = _keys_of(project, exposures).append_column("row", pa.array(np.arange(exposures.num_rows)))
@@ -63,8 +63,19 @@ def _join(
     rows = connection.execute(_QUERY, [within]).fetchnumpy()["row"]
     outcome = np.zeros(len(times), dtype=np.int8)
     outcome[rows.astype(np.int64)] = 1
-    outcome[times + within + microseconds(event.delay) > frontier] = IMMATURE
+    outcome[times + within + latest_arrival(project, event) > frontier] = IMMATURE
     return outcome
+
+
+def latest_arrival(project: Project, event: Event) -> int:
+    """Return how long after it happened (microseconds) an event may become known: its delay and lateness."""
+    sources = [
+        source
+        for source in project.sources
+        if event.name in (source.record.name, *(action.event.name for action in source.actions))
+    ]
+    delays = [event.delay, *(source.delay for source in sources if source.delay is not None)]
+    return max(map(microseconds, delays)) + microseconds(event.lateness or "0s")
 
 
 _ONE_EXPOSURE_A_MOMENT = """
