@@ -101,6 +101,13 @@ class CorruptionError(BowerbirdError):
     status = 500
 
 
+class FunctionError(BowerbirdError):
+    """A project's own function failed, or returned what a feature cannot be."""
+
+    code = "function"
+    status = 500
+
+
 class StorageError(BowerbirdError):
     """The file system refused: disk full, permission, missing folder."""
 
