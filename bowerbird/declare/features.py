@@ -271,7 +271,7 @@ def function(
 ) -> FunctionOf:
     """Return what your own vectorised function makes of other features' columns, one row per candidate.
 
-    ``path`` is ``"module:name"``, imported from the project's folder; the SHA-256 of its source is part of the plan. It
-    takes one array per input, float32 numbers or uint64 keys of equal length, and returns one of that length.
+    ``path`` is ``"module:name"``, imported from the project's folder; the SHA-256 of the module's source is part of the
+    plan. It takes one array per input, float32 numbers or uint64 keys of equal length, and returns one of that length.
     """
     return FunctionOf(path, inputs, output)

@@ -7,16 +7,26 @@ from typing import Any
 
 import msgspec
 
-from bowerbird.declare.columns import ColumnRef, ColumnType, Condition, Entity, KeyPart, Location
+from bowerbird.declare import expressions as f
+from bowerbird.declare.columns import ColumnRef, Entity, KeyPart, Location
 from bowerbird.declare.durations import microseconds
-from bowerbird.declare.expressions import Decay, Window
-from bowerbird.declare.records import Event, EventFilter, FilteredEvent
-from bowerbird.kernels.keys import key_integer, key_text
 from bowerbird.plan.catalog import Catalog
+from bowerbird.plan.feeds import FeedBuilder
 from bowerbird.plan.mistake import Mistake, nearest
-from bowerbird.plan.spec import Aggregate, Family, Feed, Path, Test
+from bowerbird.plan.spec import Aggregate, Family, Feed
 
 _TILES = (12, 24, 28, 10, 20, 30, 7, 6, 5, 4, 3, 2, 1)
+_LONGEST = 10_000
+_LARGEST_SCALE = 1 << 40
+_PARTS: dict[str, list[str]] = {
+    "count": [],
+    "sum": ["sum"],
+    "mean": ["sum"],
+    "min": ["minimum"],
+    "max": ["maximum"],
+    "std": ["sum", "squares"],
+}
+"""What a tile or a total keeps beside its count, by what is read from it."""
 
 
 def tile_of(window: int) -> int:
@@ -29,21 +39,6 @@ def tile_of(window: int) -> int:
     return window
 
 
-def value_key(value: Any, column_type: ColumnType, location: Location) -> int:
-    """Return the 64-bit key of a constant of a category type; raises Mistake on another type."""
-    if column_type is ColumnType.TEXT and isinstance(value, str):
-        return key_text(value)
-    if column_type is ColumnType.FLAG and isinstance(value, bool | int) and int(value) in (0, 1):
-        return key_integer(int(value))
-    if column_type is ColumnType.INTEGER and isinstance(value, int) and not isinstance(value, bool):
-        return key_integer(value)
-    raise Mistake(
-        location,
-        f"{value!r} is not a value of a column of type {column_type.value}.",
-        "Compare like with like.",
-    )
-
-
 class AggregateBuilder:
     """Builds aggregates and key families, each once."""
 
@@ -51,105 +46,89 @@ class AggregateBuilder:
         self.catalog = catalog
         self.aggregates: list[Aggregate] = []
         self.families: list[Family] = []
+        self._feeds = FeedBuilder(catalog)
         self._by_fingerprint: dict[str, int] = {}
 
-    def windowed(
-        self,
-        events: tuple[EventFilter, ...],
-        by: tuple[KeyPart, ...],
-        window: Window,
-        value: ColumnRef | None,
-        scale: int,
-        location: Location,
-    ) -> int:
-        """Return the index of the aggregate that counts (and sums) events over a window."""
-        feeds = [self._feed(event, by, value, (), location) for event in events]
-        if isinstance(window, Decay):
-            return self._add(
-                "decayed", by, feeds, location, half_life=_duration(window.half_life, window.location)
-            )
+    def windowed(self, expression: f.Aggregate) -> int:
+        """Return the index of the aggregate that counts events over a window and keeps parts of their values."""
+        location, window = expression.location, expression.window
+        parts = _parts(expression)
+        scale = _scale(expression.scale, location) if expression.value is not None else 1
+        ttl = _ttl(expression.ttl, location)
+        feeds = self._feeds_of(expression, expression.value)
+        if ttl and window != "all":
+            remedy = 'Take window="all", or drop ttl: a window forgets by itself.'
+            raise Mistake(location, f"ttl does not go with a window of {window!r}.", remedy)
+        if isinstance(window, f.Decay):
+            if expression.what not in ("count", "sum", "mean"):
+                remedy = 'Take a window such as "7d" or "all"; count, total and mean decay.'
+                raise Mistake(location, f"A {expression.what} does not decay.", remedy)
+            half_life = _duration(window.half_life, window.location)
+            return self._add("decayed", expression.by, feeds, location, half_life=half_life, scale=scale, parts=parts)
         if window == "all":
-            return self._add("total", by, feeds, location, scale=scale)
+            return self._add("total", expression.by, feeds, location, scale=scale, parts=parts, ttl=ttl)
         length = _duration(window, location)
-        return self._add("tiles", by, feeds, location, window=length, tile=tile_of(length), scale=scale)
+        sizes = {"window": length, "tile": tile_of(length), "scale": scale}
+        return self._add("tiles", expression.by, feeds, location, parts=parts, **sizes)
 
-    def last(self, events: tuple[EventFilter, ...], by: tuple[KeyPart, ...], location: Location) -> int:
-        """Return the index of the aggregate that keeps the time of the last event."""
-        return self._add(
-            "last", by, [self._feed(event, by, None, (), location) for event in events], location
-        )
+    def instant(self, expression: f.Since) -> int:
+        """Return the index of the aggregate that keeps the time of the last or the first event."""
+        ttl = _ttl(expression.ttl, expression.location)
+        feeds = self._feeds_of(expression)
+        return self._add(expression.which, expression.by, feeds, expression.location, ttl=ttl)
 
-    def sequence(
-        self,
-        events: tuple[EventFilter, ...],
-        by: tuple[KeyPart, ...],
-        length: int,
-        fields: tuple[KeyPart, ...],
-        location: Location,
-    ) -> int:
+    def sequence(self, expression: f.SequenceOf) -> int:
         """Return the index of the aggregate that keeps the last events with their fields."""
-        if not isinstance(length, int) or not 1 <= length <= 10_000:
-            raise Mistake(location, f"A sequence of length {length!r} is not possible.", "Use 1 to 10000.")
-        feeds = [self._feed(event, by, None, fields, location) for event in events]
-        return self._add("sequence", by, feeds, location, length=length, fields=len(fields))
+        location = expression.location
+        length = _size(expression.length, "A sequence of length", location)
+        if expression.distinct and not expression.fields:
+            raise Mistake(location, "A distinct sequence has no fields.", "Name the field that is to differ.")
+        return self._add(
+            "sequence",
+            expression.by,
+            self._feeds_of(expression, fields=expression.fields),
+            location,
+            length=length,
+            fields=len(expression.fields),
+            distinct=bool(expression.distinct),
+            ttl=_ttl(expression.ttl, location),
+        )
 
-    def read_paths(self, by: tuple[KeyPart, ...], location: Location) -> list[Path]:
-        """Return where a request holds the keys."""
-        return [self.catalog.path(part, self.catalog.project.exposure, location) for part in by]
+    def latest(self, expression: f.Latest) -> int:
+        """Return the index of the aggregate that keeps one value of the latest event: a sequence of length 1."""
+        value = key_part_of(expression.value, expression.location)
+        feeds = self._feeds_of(expression, fields=(value,))
+        ttl = _ttl(expression.ttl, expression.location)
+        return self._add("sequence", expression.by, feeds, expression.location, length=1, fields=1, ttl=ttl)
 
-    def _feed(
+    def top(self, expression: f.TopOf) -> int:
+        """Return the index of the aggregate that counts the values of a category."""
+        location, field = expression.location, key_part_of(expression.field, expression.location)
+        _size(expression.k, "A top of", location)
+        capacity = _size(expression.capacity, "A top with capacity", location)
+        if capacity < expression.k:
+            remedy = f"Give at least {expression.k}, or drop capacity."
+            raise Mistake(location, f"capacity {capacity} is less than k {expression.k}.", remedy)
+        if not self.catalog.part_type(field).is_category:
+            what = f"{self.catalog.name(field)!r} is a {self.catalog.part_type(field).value}, not a category."
+            raise Mistake(location, what, "Count the values of a TEXT, INTEGER or FLAG column, or of an entity.")
+        feeds = self._feeds_of(expression, fields=(field,))
+        ttl = _ttl(expression.ttl, location)
+        return self._add("top", expression.by, feeds, location, length=capacity, fields=1, ttl=ttl)
+
+    def _feeds_of(
         self,
-        events: EventFilter,
-        by: tuple[KeyPart, ...],
-        value: ColumnRef | None,
-        fields: tuple[KeyPart, ...],
-        location: Location,
-    ) -> Feed:
-        event, conditions = (
-            (events.event, events.conditions) if isinstance(events, FilteredEvent) else (events, ())
-        )
-        if not isinstance(event, Event):
-            raise Mistake(location, f"{event!r} is not an event.", "Give an event, or a list of events.")
-        if event.name not in self.catalog.records:
-            remedy = nearest(event.name, self.catalog.records)
-            raise Mistake(
-                location, f"Event {event.name!r} is not part of the project.", f"Add it to events. {remedy}"
-            )
-        return Feed(
-            type=self.catalog.type_index[event.name],
-            keys=[self.catalog.path(part, event, location) for part in by],
-            tests=[self._test(condition, event) for condition in conditions],
-            value=self._value_path(value, event, location),
-            fields=[self.catalog.path(part, event, location) for part in fields],
-        )
-
-    def _value_path(self, value: ColumnRef | None, event: Event, location: Location) -> Path | None:
-        if value is None:
-            return None
-        if self.catalog.column_type(value) is not ColumnType.NUMBER:
-            raise Mistake(location, f"Column {value.column!r} is not a NUMBER.", "Only numbers are summed.")
-        return self.catalog.path(value, event, location)
-
-    def _test(self, condition: Condition, event: Event) -> Test:
-        if not isinstance(condition, Condition):
-            raise Mistake(
-                event.location, f"{condition!r} is not a condition.", 'Write `event["column"] >= 3`.'
-            )
-        column_type = self.catalog.column_type(condition.column)
-        path = self.catalog.path(condition.column, event, condition.location)
-        values = condition.value if condition.comparison == "in" else (condition.value,)
-        if column_type is ColumnType.NUMBER:
-            return Test(path, condition.comparison, numbers=[_number(v, condition.location) for v in values])  # type: ignore[arg-type]
-        if condition.comparison not in ("==", "!=", "in"):
-            remedy = "Use ==, != or is_in, or declare the column NUMBER."
-            raise Mistake(
-                condition.location, f"{column_type.value} has no order for {condition.comparison}.", remedy
-            )
-        keys = [value_key(value, column_type, condition.location) for value in values]
-        return Test(path, condition.comparison, keys=keys)  # type: ignore[arg-type]
+        expression: f.Aggregate | f.Since | f.SequenceOf | f.Latest | f.TopOf,
+        value: ColumnRef | None = None,
+        fields: tuple[KeyPart, ...] = (),
+    ) -> list[Feed]:
+        return [
+            self._feeds.feed(event, expression.by, value, fields, expression.location)
+            for event in expression.events
+        ]
 
     def _add(
-        self, kind: Any, by: tuple[KeyPart, ...], feeds: list[Feed], location: Location, **sizes: int
+        self, kind: Any, by: tuple[KeyPart, ...], feeds: list[Feed], location: Location, **parameters: Any
     ) -> int:
         if not feeds:
             raise Mistake(location, "No events are given.", "Name at least one event.")
@@ -157,14 +136,15 @@ class AggregateBuilder:
         meaning = [
             kind,
             self.families[family].parts,
-            [self._meaning(feed) for feed in feeds],
-            sorted(sizes.items()),
+            [self._feeds.meaning(feed) for feed in feeds],
+            _told_apart(parameters),
         ]
         fingerprint = hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:16]
         if fingerprint not in self._by_fingerprint:
             self._by_fingerprint[fingerprint] = len(self.aggregates)
-            title = f"{kind} of {'+'.join(self._feed_title(feed) for feed in feeds)} by {self.families[family].name}"
-            self.aggregates.append(Aggregate(kind, family, feeds, fingerprint, title, **sizes))
+            of = "+".join(self._feeds.title(feed) for feed in feeds)
+            title = f"{kind} of {of} by {self.families[family].name}"
+            self.aggregates.append(Aggregate(kind, family, feeds, fingerprint, title, **parameters))
         return self._by_fingerprint[fingerprint]
 
     def _family(self, by: tuple[KeyPart, ...]) -> int:
@@ -175,42 +155,50 @@ class AggregateBuilder:
         self.families.append(Family(" × ".join(parts) or "global", parts))
         return len(self.families) - 1
 
-    def _path_meaning(self, path: Path) -> list[str]:
-        return [self.catalog.slots[path.slot].name, *(self.catalog.slots[hop.slot].name for hop in path.hops)]
-
-    def _meaning(self, feed: Feed) -> list[Any]:
-        records = list(self.catalog.records)
-        return [
-            records[feed.type],
-            [self._path_meaning(path) for path in feed.keys],
-            [[self._path_meaning(t.path), t.comparison, t.keys, t.numbers] for t in feed.tests],
-            self._path_meaning(feed.value) if feed.value else None,
-            [self._path_meaning(path) for path in feed.fields],
-        ]
-
-    def _feed_title(self, feed: Feed) -> str:
-        name = list(self.catalog.records)[feed.type]
-        return f"{name} (filtered)" if feed.tests else name
-
-
-def _duration(text: str, location: Location) -> int:
-    try:
-        length = microseconds(text)
-    except ValueError as error:
-        raise Mistake(location, f"{error}.", 'Windows are "1h", "7d", "all" or Decay("6h").') from error
-    if length <= 0:
-        raise Mistake(location, f"A window of {text!r} is empty.", "Give a positive duration.")
-    return length
-
-
-def _number(value: Any, location: Location) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Mistake(location, f"{value!r} is not a number.", "Compare a NUMBER column with a number.")
-    return float(value)
-
 
 def key_part_of(value: object, location: Location) -> Entity | ColumnRef:
     """Return the value as a key part; raises Mistake."""
     if isinstance(value, Entity | ColumnRef):
         return value
     raise Mistake(location, f"{value!r} is not an entity or a column.", 'Write `user` or `videos["tag"]`.')
+
+
+def _told_apart(parameters: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the parameters that an aggregate's meaning needs: what came later stands only where it is used."""
+    usual: dict[str, list[Any]] = {"parts": [[], ["sum"]], "distinct": [False], "ttl": [0]}
+    return sorted((name, value) for name, value in parameters.items() if value not in usual.get(name, []))
+
+
+def _parts(expression: f.Aggregate) -> list[str]:
+    if expression.what not in _PARTS:
+        raise Mistake(expression.location, f"There is no {expression.what!r}.", nearest(expression.what, _PARTS))
+    return _PARTS[expression.what]
+
+
+def _scale(scale: object, location: Location) -> int:
+    if not isinstance(scale, int) or not 1 <= scale <= _LARGEST_SCALE:
+        remedy = f"Give the steps per unit, 1 to {_LARGEST_SCALE}, as an integer."
+        raise Mistake(location, f"scale {scale!r} is not possible.", remedy)
+    return scale
+
+
+def _size(size: object, what: str, location: Location) -> int:
+    if not isinstance(size, int) or not 1 <= size <= _LONGEST:
+        raise Mistake(location, f"{what} {size!r} is not possible.", f"Use 1 to {_LONGEST}.")
+    return size
+
+
+def _ttl(text: str | None, location: Location) -> int:
+    return 0 if text is None else _duration(text, location, 'ttl is a duration such as "30d".')
+
+
+def _duration(
+    text: str, location: Location, remedy: str = 'Windows are "1h", "7d", "all" or Decay("6h").'
+) -> int:
+    try:
+        length = microseconds(text)
+    except ValueError as error:
+        raise Mistake(location, f"{error}.", remedy) from error
+    if length <= 0:
+        raise Mistake(location, f"A time of {text!r} is empty.", "Give a positive duration.")
+    return length

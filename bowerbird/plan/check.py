@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from bowerbird.declare.columns import ColumnRef, ColumnType, Entity, Location
+from bowerbird.declare.columns import ColumnRef, ColumnType, Entity, Location, VectorType
 from bowerbird.declare.durations import microseconds
 from bowerbird.declare.project import Project
 from bowerbird.declare.records import Action, Event, EventFilter, FilteredEvent, Source, Table
@@ -17,6 +17,7 @@ from bowerbird.plan.mistake import Mistake, nearest
 
 _RESERVED = ("slate_id", "position_id", "type", "id", "time")
 _UNITS = ("s", "ms", "us", "ns", "text")
+_WIDEST = 4096
 
 
 def check(project: Project) -> list[Problem]:
@@ -83,20 +84,32 @@ class _Checker:
         _duration(record.delay, record.location)
         columns: Mapping[str, object] = record.columns
         for name, column in columns.items():
-            if not isinstance(column, ColumnType | Entity):
-                remedy = "Use TEXT, INTEGER, NUMBER, FLAG or an entity."
+            if not isinstance(column, ColumnType | VectorType | Entity):
+                remedy = "Use TEXT, INTEGER, NUMBER, FLAG, an entity, or VECTOR(width) in a table."
                 raise Mistake(record.location, f"Column {name!r} of {record.name!r} has no type.", remedy)
+            if isinstance(column, VectorType):
+                _check_vector(name, column, record)
             if name in _RESERVED or name.startswith("_"):
                 raise Mistake(record.location, f"Column name {name!r} is reserved.", "Give it another name.")
             if isinstance(record, Event) and name in {entity.name for entity in record.entities}:
                 raise Mistake(
                     record.location, f"{name!r} is an entity and a column of {record.name!r}.", "Drop one."
                 )
-        if isinstance(record, Event) and self.project.user.name not in {
-            entity.name for entity in record.entities
-        }:
+        if isinstance(record, Event):
+            self._event(record)
+
+    def _event(self, event: Event) -> None:
+        if self.project.user.name not in {entity.name for entity in event.entities}:
             remedy = f"Every event needs the entity {self.project.user.name!r}."
-            raise Mistake(record.location, f"{record.name!r} does not say whose it is.", remedy)
+            raise Mistake(event.location, f"{event.name!r} does not say whose it is.", remedy)
+        if event.lateness is not None:
+            _duration(event.lateness, event.location)
+        if event.beyond not in ("apply", "reject"):
+            what = f"Event {event.name!r} has beyond={event.beyond!r}."
+            raise Mistake(event.location, what, 'It is "apply" or "reject".')
+        if event.beyond == "reject" and event.lateness is None:
+            what = f"Event {event.name!r} rejects what is late, and does not say when it is."
+            raise Mistake(event.location, what, 'Give lateness="1h", say.')
 
     def _declared_event(self, events: EventFilter, location: Location) -> Event:
         event = events.event if isinstance(events, FilteredEvent) else events
@@ -107,7 +120,9 @@ class _Checker:
             )
         if isinstance(events, FilteredEvent):
             for condition in events.conditions:
-                self.catalog.column(condition.column)
+                if isinstance(self.catalog.column(condition.column), VectorType):
+                    what = f"{condition.column.column!r} is a vector and cannot filter."
+                    raise Mistake(condition.location, what, "Filter by a category or a number.")
         return event
 
     def _label(self, label: Label) -> None:
@@ -151,7 +166,8 @@ class _Checker:
     def _diversity(self, attribute: object, location: Location) -> None:
         if not isinstance(attribute, ColumnRef) or not attribute.of_table:
             raise Mistake(location, "Diversity needs an attribute of the item.", 'Write `items["brand"]`.')
-        self.catalog.column(attribute)
+        if not self.catalog.column_type(attribute).is_category:
+            raise Mistake(location, f"{attribute.column!r} is not a category.", "Diversify by one.")
         table = self.catalog.records[attribute.owner]
         if isinstance(table, Table) and table.entity.name != self.project.item.name:
             raise Mistake(
@@ -172,12 +188,15 @@ class _Checker:
         if isinstance(record, Event) and source.id is None and not source.key:
             remedy = "Give id= (a column with unique ids) or key= (columns that identify a row)."
             raise Mistake(source.location, f"Rows of source {source.name!r} have no identity.", remedy)
-        if source.time is not None and source.time.unit not in _UNITS:
-            raise Mistake(
-                source.time.location,
-                f"{source.time.unit!r} is not a unit.",
-                f"Use one of {', '.join(_UNITS)}.",
-            )
+        for timestamp in (source.time, source.available):
+            if timestamp is not None and timestamp.unit not in _UNITS:
+                remedy = f"Use one of {', '.join(_UNITS)}."
+                raise Mistake(timestamp.location, f"{timestamp.unit!r} is not a unit.", remedy)
+        if source.delay is not None:
+            _duration(source.delay, source.location)
+        if source.delay is not None and source.available is not None:
+            what = f"Source {source.name!r} has both delay= and available=."
+            raise Mistake(source.location, what, "Give one of them.")
 
     def _action(self, source: Source, action: Action) -> None:
         event = self._declared_event(action.event, action.location)
@@ -197,6 +216,15 @@ class _Checker:
 
 def _entities(record: Event | Table) -> list[str]:
     return [record.entity.name] if isinstance(record, Table) else [entity.name for entity in record.entities]
+
+
+def _check_vector(name: str, column: VectorType, record: Event | Table) -> None:
+    if isinstance(record, Event):
+        what = f"Column {name!r} of event {record.name!r} is a vector."
+        raise Mistake(record.location, what, "Only tables hold vectors: make it an attribute of an entity.")
+    if not isinstance(column.width, int) or not 1 <= column.width <= _WIDEST:
+        what = f"Column {name!r} of {record.name!r} is a vector of width {column.width!r}."
+        raise Mistake(record.location, what, f"Use 1 to {_WIDEST}.")
 
 
 def _check_name(name: str, location: Location, kind: str, times: int) -> None:
