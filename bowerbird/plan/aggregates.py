@@ -16,6 +16,9 @@ from bowerbird.plan.mistake import Mistake, nearest
 from bowerbird.plan.spec import Aggregate, Family, Feed
 
 _TILES = (12, 24, 28, 10, 20, 30, 7, 6, 5, 4, 3, 2, 1)
+_SHORTEST_TILE = 1_000_000
+"""Microseconds: a tile's index, counted from 1970, is kept in 32 bits."""
+_LONGEST_TIME = 1 << 53
 _LONGEST = 10_000
 _LARGEST_SCALE = 1 << 40
 _PARTS: dict[str, list[str]] = {
@@ -68,6 +71,8 @@ class AggregateBuilder:
         if window == "all":
             return self._add("total", expression.by, feeds, location, scale=scale, parts=parts, ttl=ttl)
         length = _duration(window, location)
+        if tile_of(length) < _SHORTEST_TILE:
+            raise Mistake(location, f"A window of {window!r} is too short for tiles.", 'Give at least "30s".')
         sizes = {"window": length, "tile": tile_of(length), "scale": scale}
         return self._add("tiles", expression.by, feeds, location, parts=parts, **sizes)
 
@@ -201,4 +206,6 @@ def _duration(
         raise Mistake(location, f"{error}.", remedy) from error
     if length <= 0:
         raise Mistake(location, f"A time of {text!r} is empty.", "Give a positive duration.")
+    if length > _LONGEST_TIME:
+        raise Mistake(location, f"A time of {text!r} is too long.", 'Give at most 285 years, or "all".')
     return length
