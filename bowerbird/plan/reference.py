@@ -244,7 +244,8 @@ def _block(features: list[Feature], rows: list[dict[str, object]], lsn: int) -> 
         if feature.kind == "category":
             block.categories[feature.name] = np.array(column, dtype=np.uint64)
         elif feature.kind == "number":
-            block.numbers[feature.name] = np.array(column, dtype=np.float64).astype(np.float32)
+            with np.errstate(over="ignore"):
+                block.numbers[feature.name] = np.array(column, dtype=np.float64).astype(np.float32)
         elif feature.kind == "vector":
             vectors = np.array(column, dtype=np.float32).reshape(len(rows), feature.width)
             block.vectors[feature.name] = vectors

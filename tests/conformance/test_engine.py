@@ -8,17 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bowerbird.plan.batch import ReadBatch, RecordBatch
-from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.engine import NativeEngine
 from bowerbird.plan.reference import ReferenceEngine
+from tests.conformance.compare import MINUTE, START, assert_equal, part, reads_of
 from tests.shop import project
 
 PLAN = compile_plan(project)
 ENCODER = Encoder(PLAN)
-START = 1_700_000_000_000_000
-MINUTE = 60_000_000
 
 number = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0, float("nan")]))
 text = st.one_of(st.none(), st.sampled_from(["red", "blue", "x", ""]))
@@ -39,43 +37,17 @@ def events(draw: st.DrawFn) -> list[dict[str, object]]:
     kinds = draw(st.lists(st.sampled_from([*VALUES, "click", "click", "order", "unknown"]), max_size=40))
     time, drawn = START, []
     for kind in kinds:
-        time += draw(
-            st.sampled_from([0, MINUTE, 7 * MINUTE, 60 * MINUTE, 30 * 60 * MINUTE, -MINUTE, -200 * MINUTE])
-        )
+        time += draw(st.sampled_from([0, MINUTE, 7 * MINUTE, 60 * MINUTE, 30 * 60 * MINUTE, -MINUTE, -200 * MINUTE]))
         values = {name: draw(value) for name, value in VALUES.get(kind, {}).items()}
         drawn.append({"_type": kind, "_time": time, **values})
     return drawn
-
-
-def assert_equal(left: FeatureBlock, right: FeatureBlock) -> None:
-    assert left.lsn == right.lsn
-    for kind in ("categories", "numbers"):
-        ours, twin = getattr(left, kind), getattr(right, kind)
-        assert ours.keys() == twin.keys()
-        for name in ours:
-            assert ours[name].dtype == twin[name].dtype, name
-            np.testing.assert_array_equal(ours[name], twin[name], err_msg=name)
-    assert left.sequences.keys() == right.sequences.keys()
-    for name, ours in left.sequences.items():
-        twin = right.sequences[name]
-        np.testing.assert_array_equal(ours.offsets, twin.offsets, err_msg=name)
-        np.testing.assert_array_equal(ours.age, twin.age, err_msg=name)
-        for field in twin.fields:
-            assert ours.fields[field].dtype == twin.fields[field].dtype
-            np.testing.assert_array_equal(ours.fields[field], twin.fields[field], err_msg=f"{name}.{field}")
-
-
-def reads_of(batch: RecordBatch) -> ReadBatch:
-    """One read before each exposure record, as it asks, and one after the end."""
-    at = np.array([*np.flatnonzero(batch.types == PLAN.type_index("exposure"))], dtype=np.int64)
-    return ReadBatch(at, batch.times[at], np.ascontiguousarray(batch.slots[:, at]))
 
 
 @settings(max_examples=150, deadline=None)
 @given(events())
 def test_replay_equals_twin(log: list[dict[str, object]]) -> None:
     batch = ENCODER.encode_events(log)
-    reads = reads_of(batch)
+    reads = reads_of(batch, PLAN)
     assert_equal(NativeEngine(PLAN).replay(batch, reads), ReferenceEngine(PLAN).replay(batch, reads))
 
 
@@ -86,9 +58,7 @@ def test_replay_equals_twin(log: list[dict[str, object]]) -> None:
     st.lists(st.sampled_from(["a", "b", "c", "never"]), max_size=6),
     st.integers(-90, 90),
 )
-def test_live_read_equals_twin(
-    log: list[dict[str, object]], who: int, items: list[str], minutes: int
-) -> None:
+def test_live_read_equals_twin(log: list[dict[str, object]], who: int, items: list[str], minutes: int) -> None:
     batch = ENCODER.encode_events(log)
     native, twin = NativeEngine(PLAN), ReferenceEngine(PLAN)
     native.apply(batch)
@@ -105,9 +75,8 @@ def test_live_read_equals_replayed_read(log: list[dict[str, object]], cut: int) 
     """What is served at an LSN is what replay reads there, however the log was cut into batches."""
     batch = ENCODER.encode_events(log)
     cut = min(cut, len(batch))
-    head = RecordBatch(batch.types[:cut], batch.times[:cut], np.ascontiguousarray(batch.slots[:, :cut]))
     live = NativeEngine(PLAN)
-    live.apply(head)
+    live.apply(part(batch, 0, cut))
     request = ENCODER.encode_request(2, {"page": 0})
     item = ENCODER.encode_items(["b"])
     served = live.read(START + 90 * MINUTE, request, item)
