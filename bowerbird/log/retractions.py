@@ -19,6 +19,11 @@ def retraction_id(original: str) -> str:
     return original + SUFFIX
 
 
+def original_id(retraction: str) -> str:
+    """Return the id of the record that a retraction takes back."""
+    return retraction.removesuffix(SUFFIX)
+
+
 def retraction_ids(originals: pa.Array, retracts: Mask) -> pa.Array:
     """Return string [n]: the ids, and for the rows of a bool [n] mask the ids of their retractions."""
     if not retracts.any():

@@ -169,8 +169,17 @@ def _parse_time(value: Any) -> int | None:
 
 def _to_text(value: Any) -> str | None:
     if type(value) is str:
-        return value
+        return value if value.isascii() or _is_unicode(value) else None
     return str(value) if type(value) is int else None
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text has no lone surrogates, which neither the log nor a key could hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _to_integer(value: Any) -> int | None:

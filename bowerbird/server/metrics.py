@@ -32,12 +32,22 @@ class Metrics:
             "bowerbird_candidates", "Candidates per request.", buckets=_SIZES, registry=self.registry
         )
         self.events = Counter("bowerbird_events", "Events received.", ["outcome"], registry=self.registry)
+        self._event_counts = [self.events.labels(status) for status in ("accepted", "duplicate", "rejected")]
+        self.events_late = Gauge(
+            "bowerbird_events_late", "Events applied later than their declared lateness.", registry=self.registry
+        )
         self.log_position = Gauge("bowerbird_log_position", "Records in the log.", registry=self.registry)
         self.items = Gauge("bowerbird_items", "Items that can be recalled.", registry=self.registry)
         self.slates_lost = Gauge("bowerbird_slates_lost", "Slates that the disk refused.", registry=self.registry)
         self.live_version = Gauge(
             "bowerbird_live_version", "The live version of a model.", ["model"], registry=self.registry
         )
+
+    def count_events(self, accepted: int, duplicate: int, rejected: int) -> None:
+        """Add events by what became of them."""
+        for counter, count in zip(self._event_counts, (accepted, duplicate, rejected), strict=True):
+            if count:
+                counter.inc(count)
 
     def text(self) -> bytes:
         """Return every metric in Prometheus' text format."""

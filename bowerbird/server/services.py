@@ -62,6 +62,7 @@ class Services:
         self.metrics.log_position.set(self.state.lsn)
         self.metrics.items.set(len(self.items))
         self.metrics.slates_lost.set(self.slates.lost)
+        self.metrics.events_late.set(self.writer.late)
         for model in self.releases.live.values():
             self.metrics.live_version.labels(model.name).set(model.version)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
+from bowerbird.log.lateness import TooLateError, lateness_by_type
 from bowerbird.log.validate import EventValidator
 from bowerbird.serving.dead_letters import LiveDeadLetters
 from bowerbird.serving.state import LogEvent
@@ -18,13 +20,30 @@ class LiveIntake:
     def __init__(self, workspace: Workspace) -> None:
         self._validator = EventValidator(workspace.project)
         self._letters = LiveDeadLetters(workspace.dead_letter_folder)
+        self._lateness = lateness_by_type(workspace.project)
 
     def validate(self, raw: Mapping[str, Any], now: int) -> LogEvent:
-        """Return the event, normalised; InputError where it is not acceptable at ``now``."""
+        """Return the event, normalised; InputError where it is not acceptable at ``now``, or TooLateError."""
         if not isinstance(raw.get("type"), str):
             raise InputError(f"The event's type is {raw.get('type')!r}.", "Name a declared event, exposure or table.")
-        return self._validator.validate(raw, now)
+        event = self._validator.validate(raw, now)
+        allowed = self._lateness.get(event["_type"])
+        if allowed is not None and allowed.rejects and allowed.exceeded(event, now):
+            raise TooLateError(_late(event, now, allowed.text), "Send events sooner, or declare a longer lateness.")
+        return event
 
-    def reject(self, raw: Mapping[str, Any], reason: str, now: int) -> None:
+    def remark(self, event: LogEvent, now: int) -> str:
+        """Return that an accepted event came later than declared, or nothing."""
+        allowed = self._lateness.get(event["_type"])
+        if allowed is None or not allowed.exceeded(event, now):
+            return ""
+        return _late(event, now, allowed.text) + " It is applied."
+
+    def reject(self, raw: Mapping[str, Any], reason: str, detail: str, now: int) -> None:
         """Keep a refused event; raises StorageError."""
-        self._letters.add(raw, "rejected event", reason, now)
+        self._letters.add(raw, reason, detail, now)
+
+
+def _late(event: LogEvent, now: int, allowed: str) -> str:
+    age = timedelta(microseconds=now - event["_time"])
+    return f"{event['_type']!r} comes {age} after its time; its declared lateness is {allowed}."

@@ -1,48 +1,98 @@
-"""Which records the log already holds: their types and ids, in few bytes each."""
+"""Which records the log already holds: their types and ids, in about eight bytes each."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.kernels.keys import key_text
+from bowerbird.kernels.keys import keys_of_texts
 
-_DIGEST_BYTES = 12
+Keys = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+_RECENT = 1 << 16
+_LARGEST = 1 << 24
+"""Keys of a run that is merged no more: merging it would keep the writer waiting."""
 
 
 class KnownIds:
-    """(type, id) pairs: imported ones as sorted 64-bit keys of the id by type, live ones as 96-bit digests.
+    """(type, id) pairs, as 64-bit keys of the ids by type.
 
-    A new id is taken for an imported one with a probability of n / 2^64 for n imported records.
+    A new id is taken for a known one with a probability of n / 2^64 for n records of its type.
     """
 
     def __init__(self) -> None:
-        self._imported: dict[str, npt.NDArray[np.uint64]] = {}
-        self._live: set[bytes] = set()
+        self._types: defaultdict[str, _KeySet] = defaultdict(_KeySet)
 
-    def add_imported(self, type_name: str, keys: npt.NDArray[np.uint64]) -> None:
-        """Add a type's imported records by the ``key_text`` of their ids, uint64 [n]."""
-        held = self._imported.get(type_name, np.empty(0, np.uint64))
-        self._imported[type_name] = np.sort(np.concatenate([held, keys]))
+    def add_imported(self, type_name: str, keys: Keys) -> None:
+        """Add a type's records by the ``key_text`` of their ids, uint64 [n]."""
+        self._types[type_name].add_run(np.sort(keys))
 
     def add(self, records: Iterable[tuple[str, str]]) -> None:
-        """Add live records as (type, id)."""
-        self._live.update(_digest(type_name, identifier) for type_name, identifier in records)
+        """Add records as (type, id)."""
+        rest = iter(records)
+        while some := list(islice(rest, _RECENT)):
+            for type_name, rows in _by_type(some).items():
+                self._types[type_name].add(_keys([some[row][1] for row in rows]))
 
-    def holds(self, type_name: str, identifier: str) -> bool:
-        """Return whether the log holds a record."""
-        if _digest(type_name, identifier) in self._live:
-            return True
-        keys = self._imported.get(type_name)
-        if keys is None or not len(keys):
-            return False
-        key = np.uint64(key_text(identifier))
-        place = int(np.searchsorted(keys, key))
-        return place < len(keys) and bool(keys[place] == key)
+    def hold(self, records: Sequence[tuple[str, str]]) -> Mask:
+        """Return bool [n]: which (type, id) pairs the log holds."""
+        held = np.zeros(len(records), dtype=np.bool_)
+        for type_name, rows in _by_type(records).items():
+            if type_name in self._types:
+                held[rows] = self._types[type_name].holds(_keys([records[row][1] for row in rows]))
+        return held
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory the ids take."""
+        return sum(keys.bytes for keys in self._types.values())
 
 
-def _digest(type_name: str, identifier: str) -> bytes:
-    return hashlib.blake2b(f"{type_name}\0{identifier}".encode(), digest_size=_DIGEST_BYTES).digest()
+class _KeySet:
+    """Keys: the newest in a set, the others in sorted runs that are merged as they become alike in size."""
+
+    def __init__(self) -> None:
+        self._recent: set[int] = set()
+        self._runs: list[Keys] = []
+
+    @property
+    def bytes(self) -> int:
+        return 64 * len(self._recent) + sum(run.nbytes for run in self._runs)
+
+    def add(self, keys: Keys) -> None:
+        self._recent.update(keys.tolist())
+        if len(self._recent) >= _RECENT:
+            self.add_run(np.sort(np.fromiter(self._recent, np.uint64, len(self._recent))))
+            self._recent = set()
+
+    def add_run(self, run: Keys) -> None:
+        """Add ascending keys."""
+        while self._runs and len(self._runs[-1]) <= 2 * len(run) and len(self._runs[-1]) + len(run) <= _LARGEST:
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
+        if len(run):
+            self._runs.append(run)
+
+    def holds(self, keys: Keys) -> Mask:
+        held: Mask = np.fromiter(map(self._recent.__contains__, keys.tolist()), np.bool_, len(keys))
+        for run in self._runs:
+            places = np.minimum(np.searchsorted(run, keys), len(run) - 1)
+            held |= run[places] == keys
+        return held
+
+
+def _by_type(records: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for row, (type_name, _) in enumerate(records):
+        rows[type_name].append(row)
+    return rows
+
+
+def _keys(identifiers: Sequence[str]) -> Keys:
+    texts = [identifier.encode() for identifier in identifiers]
+    bounds = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=bounds[1:])
+    return keys_of_texts(np.frombuffer(b"".join(texts) or b"\0", np.uint8), bounds)

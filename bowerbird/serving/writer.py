@@ -2,69 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from bowerbird.errors import BowerbirdError, InputError, StorageError, UnavailableError
+from bowerbird.errors import BowerbirdError, UnavailableError
 from bowerbird.log.wal import WriteAheadLog
+from bowerbird.serving.checking import Intake, check_events
 from bowerbird.serving.clock import Clock
 from bowerbird.serving.known_ids import KnownIds
 from bowerbird.serving.state import LogEvent
+from bowerbird.serving.submission import AnswerFuture, Outcome, OutcomeStatus, Submission, answer_all
 
 _LOG = logging.getLogger("bowerbird.serving")
 _GROUP_EVENTS = 20_000
 _QUEUE_EVENTS = 200_000
-
-OutcomeStatus = Literal["accepted", "duplicate", "rejected"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one event; ``reason`` says why it was rejected."""
-
-    status: OutcomeStatus
-    id: str = ""
-    reason: str = ""
-
-
-class Intake(Protocol):
-    """What checks events and keeps those that are refused."""
-
-    def validate(self, raw: Mapping[str, Any], now: int) -> LogEvent:
-        """Return the event, normalised; InputError where it is not acceptable at ``now``."""
-        ...
-
-    def reject(self, raw: Mapping[str, Any], reason: str, now: int) -> None:
-        """Keep a refused event where people can look at it."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Submission:
-    events: Sequence[Mapping[str, Any]]
-    answer: Future[list[Outcome]]
-
-
-@dataclass
-class _Group:
-    """Submissions that share one write: the events to be written and everybody's outcomes."""
-
-    submissions: list[_Submission]
-    accepted: list[LogEvent]
-    fresh: set[tuple[str, str]]
-    outcomes: list[list[Outcome]]
 
 
 class EventWriter:
     """A thread that takes all submissions that wait, writes them with one fdatasync, applies and answers them.
 
     ``apply`` is called in LSN order with what was made durable. Where the disk refuses, nothing of the
-    group is acknowledged and the next group is tried again.
+    group is acknowledged and the next group is tried again. An event that cannot be checked is rejected alone; where
+    ``apply`` fails, log and state may disagree, and no more events are taken. ``late`` counts the events that were
+    applied beyond their declared lateness.
     """
 
     def __init__(
@@ -80,24 +45,25 @@ class EventWriter:
         self._known = known
         self._clock = clock
         self._apply = apply
-        self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Submission | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = 0
+        self.late = 0
         self._closed: BowerbirdError | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def submit(self, events: Sequence[Mapping[str, Any]]) -> Future[list[Outcome]]:
         """Queue events; the future holds their outcomes in order once they are durable and applied."""
-        with self._lock:
-            if self._closed is not None:
-                raise self._closed
-            if self._waiting + len(events) > _QUEUE_EVENTS and self._waiting:
-                raise UnavailableError(f"{self._waiting:,} events wait to be written.", "Send them again in a second.")
-            self._waiting += len(events)
-            submission = _Submission(events, Future())
-            self._queue.put(submission)
-        return submission.answer
+        answer: Future[list[Outcome]] = Future()
+        self._enqueue(events, answer)
+        return answer
+
+    def submit_here(self, events: Sequence[Mapping[str, Any]]) -> asyncio.Future[list[Outcome]]:
+        """Queue events, and return a future of the running event loop; see ``submit``."""
+        answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._enqueue(events, answer)
+        return answer
 
     def close(self) -> None:
         """Write what was submitted and stop."""
@@ -107,19 +73,27 @@ class EventWriter:
                 self._queue.put(None)
         self._thread.join()
 
+    def _enqueue(self, events: Sequence[Mapping[str, Any]], answer: AnswerFuture) -> None:
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            if self._waiting + len(events) > _QUEUE_EVENTS and self._waiting:
+                raise UnavailableError(f"{self._waiting:,} events wait to be written.", "Send them again in a second.")
+            self._waiting += len(events)
+            self._queue.put(Submission(events, answer))
+
     def _run(self) -> None:
         while (submissions := self._take()) is not None:
-            count = sum(len(each.events) for each in submissions)
             try:
                 self._write(submissions)
             except BowerbirdError as error:
-                _answer_all(submissions, error)
+                answer_all([(each, error) for each in submissions])
             except Exception as error:
                 self._fail(submissions, error)
             with self._lock:
-                self._waiting -= count
+                self._waiting -= sum(len(each.events) for each in submissions)
 
-    def _take(self) -> list[_Submission] | None:
+    def _take(self) -> list[Submission] | None:
         """Wait for a submission, then take all that are there; None when closed and empty."""
         first = self._queue.get()
         if first is None:
@@ -137,52 +111,32 @@ class EventWriter:
             count += len(following.events)
         return taken
 
-    def _write(self, submissions: list[_Submission]) -> None:
-        group = self._check(submissions)
-        if group.accepted:
-            self._log.append(group.accepted, self._clock.now())
+    def _write(self, submissions: list[Submission]) -> None:
+        raws = [raw for submission in submissions for raw in submission.events]
+        checked = check_events(raws, self._intake, self._known, self._clock.now())
+        if checked.accepted:
+            self._log.append(checked.accepted, self._clock.now())
             self._log.sync()
-            self._known.add(group.fresh)
-            self._apply(group.accepted)
-        for submission, outcomes in zip(submissions, group.outcomes, strict=True):
-            submission.answer.set_result(outcomes)
+            self.late += checked.late
+            self._show(checked.accepted)
+        outcomes = iter(checked.outcomes)
+        answer_all([(each, [next(outcomes) for _ in each.events]) for each in submissions])
 
-    def _check(self, submissions: list[_Submission]) -> _Group:
-        group = _Group(submissions, [], set(), [])
-        now = self._clock.now()
-        for submission in submissions:
-            group.outcomes.append([self._check_one(raw, now, group) for raw in submission.events])
-        return group
-
-    def _check_one(self, raw: Mapping[str, Any], now: int, group: _Group) -> Outcome:
+    def _show(self, events: list[LogEvent]) -> None:
         try:
-            event = self._intake.validate(raw, now)
-        except InputError as error:
-            self._keep_rejected(raw, str(error), now)
-            return Outcome("rejected", str(raw.get("id", "")), str(error))
-        type_name, identifier = event["_type"], event["_id"]
-        if (type_name, identifier) in group.fresh or self._known.holds(type_name, identifier):
-            return Outcome("duplicate", identifier)
-        group.fresh.add((type_name, identifier))
-        group.accepted.append(event)
-        return Outcome("accepted", identifier)
+            self._known.add([(event["_type"], event["_id"]) for event in events])
+            self._apply(events)
+        except BowerbirdError as error:
+            raise RuntimeError("what is durable could not be applied") from error
 
-    def _keep_rejected(self, raw: Mapping[str, Any], reason: str, now: int) -> None:
-        try:
-            self._intake.reject(raw, reason, now)
-        except StorageError as error:
-            _LOG.warning("a rejected event was not kept: %s", error)
-
-    def _fail(self, submissions: list[_Submission], error: Exception) -> None:
+    def _fail(self, submissions: list[Submission], error: Exception) -> None:
         """State and log may disagree now: take no more events, so that nothing wrong is acknowledged."""
         _LOG.critical("the writer stopped", exc_info=error)
         stopped = UnavailableError("The server takes no events after an internal error.", "Restart it; see its log.")
         with self._lock:
             self._closed = stopped
             self._queue.put(None)
-        _answer_all(submissions, stopped)
+        answer_all([(each, stopped) for each in submissions])
 
 
-def _answer_all(submissions: list[_Submission], error: BowerbirdError) -> None:
-    for submission in submissions:
-        submission.answer.set_exception(error)
+__all__ = ["EventWriter", "Intake", "Outcome", "OutcomeStatus"]

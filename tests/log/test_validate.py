@@ -75,6 +75,8 @@ def test_times(time: object, expected: int) -> None:
         ({"usr": "ann"}, r"no field 'usr'\. Did you mean 'user'\?"),
         ({"user": None}, "'shown' has no 'user'"),
         ({"user": ""}, "'shown' has no 'user'"),
+        ({"user": "\ud800"}, r"user of 'shown' is '\\ud800'"),
+        ({"id": "\udfff"}, "id of 'shown' is"),
         ({"user": 1.5}, "user of 'shown' is 1.5. Its declared type is text"),
         ({"user": True}, "user of 'shown' is True"),
         ({"user": ["ann"]}, r"user of 'shown' is \['ann'\]"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -37,12 +36,12 @@ class EventsRouter:
         self._services.status.check_ready()
         body = request.decode(_BODY)
         events, single = self._events(body)
-        outcomes = await asyncio.wrap_future(self._services.writer.submit(events))
-        for outcome in outcomes:
-            self._services.metrics.events.labels(outcome.status).inc()
-        if single and outcomes[0].status == "rejected":
+        outcomes = await self._services.writer.submit_here(events)
+        answer = _answer(outcomes)
+        self._services.metrics.count_events(answer.accepted, answer.duplicate, answer.rejected)
+        if single and answer.rejected:
             raise InputError(f"The event was rejected: {outcomes[0].reason}", "Correct it and send it again.")
-        return Response.json(_answer(outcomes))
+        return Response.json(answer)
 
     def _events(self, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         if "events" not in body:
