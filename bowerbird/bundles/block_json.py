@@ -1,4 +1,4 @@
-"""Feature blocks as JSON: keys as integers, unknown numbers as null."""
+"""Feature blocks as JSON: keys as integers, unknown numbers and vectors as null."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ class RaggedJson(msgspec.Struct, frozen=True):
     age: list[float | None]
 
 
+class VectorsJson(msgspec.Struct, frozen=True):
+    """Vectors as plain data: null where a row is unknown."""
+
+    width: int
+    rows: list[list[float] | None]
+
+
 class BlockJson(msgspec.Struct, frozen=True):
     """A ``FeatureBlock`` as plain data."""
 
     categories: dict[str, list[int]]
     numbers: dict[str, list[float | None]]
     sequences: dict[str, RaggedJson]
+    vectors: dict[str, VectorsJson] = {}
 
 
 def block_to_json(block: FeatureBlock) -> BlockJson:
@@ -31,6 +39,7 @@ def block_to_json(block: FeatureBlock) -> BlockJson:
         categories={name: keys.tolist() for name, keys in block.categories.items()},
         numbers={name: _numbers_out(values) for name, values in block.numbers.items()},
         sequences={name: _ragged_out(ragged) for name, ragged in block.sequences.items()},
+        vectors={name: _vectors_out(values) for name, values in block.vectors.items()},
     )
 
 
@@ -40,6 +49,7 @@ def block_from_json(data: BlockJson) -> FeatureBlock:
         categories={name: np.array(keys, np.uint64) for name, keys in data.categories.items()},
         numbers={name: _numbers_in(values) for name, values in data.numbers.items()},
         sequences={name: _ragged_in(ragged) for name, ragged in data.sequences.items()},
+        vectors={name: _vectors_in(vectors) for name, vectors in data.vectors.items()},
     )
 
 
@@ -49,6 +59,18 @@ def _numbers_out(values: Numbers) -> list[float | None]:
 
 def _numbers_in(values: list[float | None]) -> Numbers:
     return np.array([np.nan if value is None else value for value in values], np.float32)
+
+
+def _vectors_out(values: Numbers) -> VectorsJson:
+    return VectorsJson(values.shape[1], [row.tolist() if np.isfinite(row).all() else None for row in values])
+
+
+def _vectors_in(data: VectorsJson) -> Numbers:
+    vectors = np.full((len(data.rows), data.width), np.nan, np.float32)
+    for place, row in enumerate(data.rows):
+        if row is not None:
+            vectors[place] = row
+    return vectors
 
 
 def _ragged_out(ragged: Ragged) -> RaggedJson:

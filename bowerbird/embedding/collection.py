@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from bowerbird.embedding.inputs import Inputs, field_vocabulary, inputs_of, vocabularies, vocabulary_of
 from bowerbird.embedding.key_index import RESERVED_ROWS, KeyIndex
-from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, padded_positions, take_padded
+from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Ragged
 from bowerbird.plan.spec import Feature, Plan
@@ -27,7 +27,8 @@ class EmbeddingCollection(nn.Module):
     """One table per vocabulary: row 0 stands for a missing key, row 1 for all that are not admitted.
 
     ``forward`` returns the model inputs of ``docs/design.md``: a category is float32 [rows, dimension], a
-    number [rows], a sequence [rows, length, dimension] newest first with its age and mask.
+    number [rows], a sequence [rows, length, dimension] newest first with its age and mask, a vector
+    [rows, width] (zeros where it is unknown).
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,10 @@ class EmbeddingCollection(nn.Module):
                     feature.name: self._encode_sequence(feature, block.sequences[feature.name])
                     for feature in self.plan.of_kind("sequence")
                 },
+                vectors={
+                    feature.name: known_vectors(block.vectors[feature.name])
+                    for feature in self.plan.of_kind("vector")
+                },
             )
         except KeyError as missing:
             raise InputError(
@@ -126,6 +131,8 @@ class EmbeddingCollection(nn.Module):
                 features[value.name] = torch.from_numpy(padded.numbers[value.name])
             features[sequence.age] = torch.from_numpy(padded.age)
             features[sequence.mask] = torch.from_numpy(padded.mask)
+        for vector in self.inputs.vectors:
+            features[vector.name] = torch.from_numpy(rows.vectors[vector.name])
         kept = set() if expand_sequences else {name for item in self.inputs.sequences for name in item.tensors}
         count = rows.count
         return {

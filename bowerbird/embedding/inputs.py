@@ -30,6 +30,15 @@ class NumberInput:
 
 
 @dataclass(frozen=True)
+class VectorInput:
+    """A vector made elsewhere: float32 [rows, width], zeros where unknown."""
+
+    name: str
+    width: int
+    stage: Stage
+
+
+@dataclass(frozen=True)
 class SequenceInput:
     """A padded sequence, newest event first.
 
@@ -68,12 +77,14 @@ class Inputs:
     categories: tuple[CategoryInput, ...]
     numbers: tuple[NumberInput, ...]
     sequences: tuple[SequenceInput, ...]
+    vectors: tuple[VectorInput, ...] = ()
 
     @property
     def stages(self) -> dict[str, Stage]:
         """The stage of each tensor, by its name."""
         stages: dict[str, Stage] = {item.name: item.stage for item in self.categories}
         stages |= {item.name: item.stage for item in self.numbers}
+        stages |= {item.name: item.stage for item in self.vectors}
         for sequence in self.sequences:
             stages |= {name: sequence.stage for name in sequence.tensors}
         return stages
@@ -97,6 +108,8 @@ class Inputs:
             features[number.name] = _example_numbers((rows,), generator)
         for sequence in self.sequences:
             features |= _example_sequence(sequence, rows, generator)
+        for vector in self.vectors:
+            features[vector.name] = torch.randn(rows, vector.width, generator=generator)
         return features
 
 
@@ -153,6 +166,7 @@ def inputs_of(plan: Plan, dimension_of: Callable[[str], int]) -> Inputs:
         ),
         numbers=tuple(NumberInput(feature.name, feature.stage) for feature in plan.of_kind("number")),
         sequences=tuple(_sequence_input(feature, dimension_of) for feature in plan.of_kind("sequence")),
+        vectors=tuple(VectorInput(feature.name, feature.width, feature.stage) for feature in plan.of_kind("vector")),
     )
 
 

@@ -31,11 +31,12 @@ class PaddedSequence:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """The features of some samples, ready for a lookup; shapes as in ``FeatureBlock``."""
+    """The features of some samples, ready for a lookup; shapes as in ``FeatureBlock``, unknown vectors zero."""
 
     categories: dict[str, Rows] = field(default_factory=dict)
     numbers: dict[str, Numbers] = field(default_factory=dict)
     sequences: dict[str, PaddedSequence] = field(default_factory=dict)
+    vectors: dict[str, Numbers] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -43,7 +44,14 @@ class RowBlock:
         columns = [len(values) for values in self.categories.values()]
         columns += [len(values) for values in self.numbers.values()]
         columns += [len(sequence.mask) for sequence in self.sequences.values()]
+        columns += [len(values) for values in self.vectors.values()]
         return max(columns, default=0)
+
+
+def known_vectors(vectors: Numbers) -> Numbers:
+    """Return float32 [rows, width] with zeros in place of what is unknown, memory of its own."""
+    known: Numbers = np.nan_to_num(vectors.astype(np.float32, copy=False), nan=0.0)
+    return known
 
 
 def padded_positions(

@@ -35,7 +35,7 @@ class DCNv2(Ranker):
 
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
-        self.flat = FlatInputs(inputs, mean_histories(inputs))
+        self.flat = FlatInputs(inputs, mean_histories(inputs), config.dimension)
         self.crosses = CrossNetwork(self.flat.width, config.crosses, config.rank)
         self.mlp = MLP(self.flat.width, config.hidden, config.dropout)
         self.heads = TaskHeads(self.flat.width + self.mlp.width, tasks)

@@ -14,6 +14,7 @@ from bowerbird.models.numbers import NumberEmbedding
 from bowerbird.models.ranker import Ranker
 from bowerbird.models.sequences import mean_histories
 from bowerbird.models.task import Task
+from bowerbird.models.vectors import vector_embeddings
 
 
 class DeepFM(Ranker):
@@ -40,7 +41,7 @@ class DeepFM(Ranker):
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
         self.names = tuple(task.name for task in tasks)
-        self.flat = FlatInputs(inputs, mean_histories(inputs))
+        self.flat = FlatInputs(inputs, mean_histories(inputs), config.dimension)
         self.fields = FieldVectors(inputs, config.dimension, config.bins)
         self.mlp = MLP(self.flat.width, config.hidden, config.dropout)
         self.first_order = nn.Linear(self.flat.width, len(tasks), bias=False)
@@ -71,11 +72,12 @@ class FieldVectors(nn.Module):
         self.history_maps = nn.ModuleList(nn.Linear(module.width, dimension) for module in histories)
         names = tuple(item.name for item in inputs.numbers)
         self.numbers = nn.ModuleList([NumberEmbedding(names, bins, dimension, spread=0.1)] if names else [])
+        self.vectors = vector_embeddings(inputs, dimension, spread=0.1)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, fields, dimension]."""
         parts = [module(features[name]).unsqueeze(1) for name, module in zip(self.categories, self.maps, strict=True)]
-        parts += [module(features) for module in self.numbers]
+        parts += [module(features) for module in (*self.numbers, *self.vectors)]
         vectors = [
             module(pooled(features)).unsqueeze(1)
             for pooled, module in zip(self.histories, self.history_maps, strict=True)

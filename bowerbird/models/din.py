@@ -32,7 +32,7 @@ class DIN(Ranker):
 
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
-        self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention))
+        self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention), config.dimension)
         self.mlp = MLP(self.flat.width, config.hidden, config.dropout)
         self.heads = TaskHeads(self.mlp.width, tasks)
 

@@ -40,7 +40,7 @@ class ESMM(Ranker):
 
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
-        self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention))
+        self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention), config.dimension)
         self.towers = nn.ModuleList(Tower(self.flat.width, config, task) for task in tasks)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

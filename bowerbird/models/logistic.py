@@ -26,11 +26,11 @@ class LogisticRegression(Ranker):
 
         def build(self, inputs: Inputs, tasks: tuple[Task, ...]) -> LogisticRegression:
             """Return a freshly initialised model."""
-            return LogisticRegression(inputs, tasks)
+            return LogisticRegression(inputs, tasks, self)
 
-    def __init__(self, inputs: Inputs, tasks: tuple[Task, ...]) -> None:
+    def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
-        self.flat = FlatInputs(inputs, mean_histories(inputs))
+        self.flat = FlatInputs(inputs, mean_histories(inputs), config.dimension)
         self.heads = TaskHeads(self.flat.width, tasks)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

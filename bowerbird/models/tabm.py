@@ -15,6 +15,7 @@ from bowerbird.models.numbers import NumberEmbedding
 from bowerbird.models.ranker import Ranker, RateFitted, log_odds
 from bowerbird.models.sequences import History, MeanHistory, joined
 from bowerbird.models.task import Task
+from bowerbird.models.vectors import vector_embeddings
 
 
 class TabM(Ranker):
@@ -58,8 +59,9 @@ class TabM(Ranker):
         self.histories = nn.ModuleList(histories)
         names = tuple(item.name for item in inputs.numbers)
         self.numbers = nn.ModuleList([NumberEmbedding(names, config.bins, config.number_dimension)] if names else [])
+        self.vectors = vector_embeddings(inputs, config.number_dimension)
         width = sum(item.dimension for item in flat) + len(names) * config.number_dimension
-        width += sum(module.width for module in histories)
+        width += sum(module.width for module in histories) + len(inputs.vectors) * config.number_dimension
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.trunk = EnsembleMLP(width, config)
         self.heads = EnsembleHeads(config.hidden[-1], config.members, tasks)
@@ -68,6 +70,7 @@ class TabM(Ranker):
         """Return each member's logits [rows, members] by task."""
         parts = [features[name] for name in self.categories]
         parts += [functional.relu(module(features)).flatten(1) for module in self.numbers]
+        parts += [module(features).flatten(1) for module in self.vectors]
         flat = joined(parts, [module(features) for module in self.histories])
         hidden = self.trunk(self.input_dropout(flat))
         logits: dict[str, Tensor] = self.heads(hidden)

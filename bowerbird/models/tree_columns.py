@@ -18,7 +18,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 class TreeColumns:
-    """Numbers as they are, and each category as the code of its admitted key and as the key's count.
+    """Numbers and vectors' components as they are, and each category as its admitted key's code and the key's count.
 
     Codes follow frequency (2 is the most frequent), so that an ordered split means something even for many
     values; no label takes part. Categories with at most ``categorical_limit`` codes are ``categorical``:
@@ -32,6 +32,7 @@ class TreeColumns:
         self.minimum_count = minimum_count
         self._features = [(item.name, vocabulary_of(item)) for item in plan.of_kind("category")]
         self._numbers = [item.name for item in plan.of_kind("number")]
+        self._vectors = [(item.name, item.width) for item in plan.of_kind("vector")]
         self._indexes = {vocabulary: KeyIndex() for _, vocabulary in self._features}
         self._frequency = {vocabulary: np.zeros(RESERVED_ROWS) for _, vocabulary in self._features}
 
@@ -44,6 +45,7 @@ class TreeColumns:
     def names(self) -> list[str]:
         """The columns, in order."""
         columns = list(self._numbers)
+        columns += [f"{name}.{component}" for name, width in self._vectors for component in range(width)]
         for name, _ in self._features:
             columns += [name, f"{name}.count"]
         return columns
@@ -66,6 +68,8 @@ class TreeColumns:
     def transform(self, block: FeatureBlock) -> Matrix:
         """Return float64 [rows, columns]; columns of one row are repeated for the others'."""
         columns = [block.numbers[name].astype(np.float64) for name in self._numbers]
+        for name, _ in self._vectors:
+            columns += list(block.vectors[name].T.astype(np.float64))
         for name, vocabulary in self._features:
             rows = self._indexes[vocabulary].find(block.categories[name])
             columns += [rows.astype(np.float64), self._frequency[vocabulary][rows]]

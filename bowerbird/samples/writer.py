@@ -76,9 +76,18 @@ def with_features(base: pa.Table, plan: Plan, block: FeatureBlock) -> pa.Table:
             columns[name] = pa.array(block.categories[feature.name])
         elif feature.kind == "number":
             columns[name] = pa.array(block.numbers[feature.name])
+        elif feature.kind == "vector":
+            columns[name] = vector_column(block.vectors[feature.name])
         else:
             columns |= _sequence_columns(name, block.sequences[feature.name])
     return pa.table(columns)
+
+
+def vector_column(vectors: npt.NDArray[np.float32]) -> pa.Array:
+    """Return float32 [rows, width] as fixed-size lists; null where a row is unknown (NaN)."""
+    values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    unknown = pa.array(np.isnan(vectors).any(axis=1))
+    return pa.FixedSizeListArray.from_arrays(values, vectors.shape[1], mask=unknown)
 
 
 def _sequence_columns(name: str, sequence: Ragged) -> dict[str, pa.Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,22 @@ CandidateGiven = Mapping[int, Given]
 """Feature values by the candidate's position."""
 
 
+Converted = int | float | npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class _Giveable:
-    """A feature that a request may give, and how its JSON value becomes a key or a number."""
+    """A feature that a request may give, and how its JSON value becomes a key, a number or a vector."""
 
     feature: Feature
-    convert: Callable[[Any], int | float]
+    convert: Callable[[Any], Converted]
 
 
 class GivenFeatures:
     """Lays given values over a block of one plan's features.
 
-    Attributes and context (plain values) and all numbers can be given; crosses, calendar features and
-    sequences follow from other values and cannot.
+    Attributes and context (plain values), all numbers and all vectors can be given; crosses, calendar features,
+    sequences and categories that a function makes follow from other values and cannot.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -47,21 +51,18 @@ class GivenFeatures:
         """Return the block with given values in place; InputError names what cannot be given."""
         if not given and not by_candidate:
             return block
-        categories, numbers = dict(block.categories), dict(block.numbers)
+        laid = FeatureBlock(
+            dict(block.categories), dict(block.numbers), block.sequences, block.lsn, dict(block.vectors)
+        )
         for name, value in given.items():
             giveable = self._find(name)
+            columns = _columns_of(laid, giveable.feature)
             rows = 1 if giveable.feature.stage == "request" else candidates
-            columns: dict[str, Any] = categories if giveable.feature.kind == "category" else numbers
-            columns[name] = np.full(rows, _converted(giveable, value), columns[name].dtype)
-        self._apply_by_candidate(by_candidate, categories, numbers)
-        return FeatureBlock(categories, numbers, block.sequences, block.lsn)
+            columns[name] = np.full((rows, *columns[name].shape[1:]), _converted(giveable, value), columns[name].dtype)
+        self._apply_by_candidate(by_candidate, laid)
+        return laid
 
-    def _apply_by_candidate(
-        self,
-        by_candidate: CandidateGiven,
-        categories: dict[str, npt.NDArray[np.uint64]],
-        numbers: dict[str, npt.NDArray[np.float32]],
-    ) -> None:
+    def _apply_by_candidate(self, by_candidate: CandidateGiven, laid: FeatureBlock) -> None:
         copied: set[str] = set()
         for row, values in by_candidate.items():
             for name, value in values.items():
@@ -71,7 +72,7 @@ class GivenFeatures:
                         f"Feature {name!r} belongs to the request, not to candidate {row}.",
                         "Give it once, in the request's own `features`.",
                     )
-                columns: dict[str, Any] = categories if giveable.feature.kind == "category" else numbers
+                columns = _columns_of(laid, giveable.feature)
                 if name not in copied:
                     columns[name] = columns[name].copy()
                     copied.add(name)
@@ -88,9 +89,17 @@ class GivenFeatures:
         raise InputError(f"The model has no feature {name!r}.", nearest(name, self._names))
 
 
-def _converter(plan: Plan, feature: Feature) -> Callable[[Any], int | float] | None:
+def _columns_of(block: FeatureBlock, feature: Feature) -> dict[str, Any]:
+    if feature.kind == "category":
+        return block.categories
+    return block.vectors if feature.kind == "vector" else block.numbers
+
+
+def _converter(plan: Plan, feature: Feature) -> Callable[[Any], Converted] | None:
     if feature.kind == "number":
         return _number
+    if feature.kind == "vector":
+        return partial(_vector, feature.width)
     node = plan.nodes[feature.node]
     if feature.kind != "category" or node.op != "value" or node.path is None:
         return None
@@ -98,7 +107,7 @@ def _converter(plan: Plan, feature: Feature) -> Callable[[Any], int | float] | N
     return _CONVERTERS[plan.slots[slot].type]
 
 
-def _converted(giveable: _Giveable, value: Any) -> int | float:
+def _converted(giveable: _Giveable, value: Any) -> Converted:
     try:
         return giveable.convert(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -114,6 +123,18 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("it is a number")
     return float(value)
+
+
+def _vector(width: int, value: Any) -> npt.NDArray[np.float32]:
+    if value is None:
+        return np.full(width, np.nan, np.float32)
+    if not isinstance(value, list) or len(value) != width:
+        raise TypeError(f"it is a list of {width} numbers")
+    with np.errstate(over="ignore"):
+        vector = np.array([_number(each) for each in value]).astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise ValueError("a component is missing or too large")
+    return vector
 
 
 def _text(value: Any) -> int:

@@ -18,7 +18,7 @@ SlateKind = Literal["score", "recommend"]
 Scores = dict[str, npt.NDArray[np.float32]]
 _ENCODER = msgspec.msgpack.Encoder()
 _LENGTH_BYTES = 4
-_SEQUENCE_KINDS = ("offsets", "age", "field")
+_SINGLE_KINDS = ("offsets", "age", "field", "vector")
 AnyArray = npt.NDArray[Any]
 
 
@@ -52,10 +52,11 @@ class Slate:
 
 
 class _Part(msgspec.Struct, array_like=True):
-    """Where arrays stand: columns of one kind and length end to end, or one array of a sequence.
+    """Where arrays stand: columns of one kind and length end to end, or one array of a sequence or a vector.
 
     ``kind`` is category, number, score or ranking (``names`` are the columns'), or offsets, age or field (``names``
-    are the sequence's and the field's); ``rows`` is the length of each.
+    are the sequence's and the field's), or vector (``names`` are its name and its width); ``rows`` is the length of
+    each.
     """
 
     kind: str
@@ -112,7 +113,7 @@ def decode_slate(data: bytes) -> Slate:
     arrays = _Arrays()
     for part in header.parts:
         dtype = np.dtype(part.dtype)
-        columns = 1 if part.kind in _SEQUENCE_KINDS else len(part.names)
+        columns = 1 if part.kind in _SINGLE_KINDS else len(part.names)
         arrays.add(part, np.frombuffer(data, dtype, columns * part.rows, start))
         start += columns * part.rows * dtype.itemsize
     return Slate(
@@ -132,6 +133,8 @@ def _arrays_of(slate: Slate) -> Iterator[tuple[str, list[str], AnyArray, int]]:
         yield "age", [name], ragged.age, len(ragged.age)
         for field_name, values in ragged.fields.items():
             yield "field", [name, field_name], values, len(values)
+    for name, vectors in block.vectors.items():
+        yield "vector", [name, str(vectors.shape[1])], vectors.reshape(-1), vectors.size
     yield from _packed("score", slate.scores)
     yield "ranking", [""], slate.ranking, len(slate.ranking)
 
@@ -156,10 +159,13 @@ class _Arrays:
         self._offsets: dict[str, Any] = {}
         self._ages: dict[str, Any] = {}
         self._fields: dict[str, dict[str, Any]] = {}
+        self._vectors: dict[str, Any] = {}
 
     def add(self, part: _Part, array: AnyArray) -> None:
         if part.kind == "field":
             self._fields.setdefault(part.names[0], {})[part.names[1]] = array
+        elif part.kind == "vector":
+            self._vectors[part.names[0]] = array.reshape(-1, int(part.names[1]))
         elif part.kind == "ranking":
             self.ranking = array
         else:
@@ -178,4 +184,4 @@ class _Arrays:
             name: Ragged(offsets, self._fields.get(name, {}), self._ages[name])
             for name, offsets in self._offsets.items()
         }
-        return FeatureBlock(self._categories, self._numbers, sequences, lsn)
+        return FeatureBlock(self._categories, self._numbers, sequences, lsn, self._vectors)

@@ -19,6 +19,7 @@ def take_rows(block: FeatureBlock, indices: Indices) -> FeatureBlock:
         {name: values[indices] for name, values in block.numbers.items()},
         {name: _take_ragged(ragged, indices) for name, ragged in block.sequences.items()},
         block.lsn,
+        {name: values[indices] for name, values in block.vectors.items()},
     )
 
 

@@ -115,7 +115,17 @@ def _block_of(plan: Plan, table: pa.Table) -> FeatureBlock:
         categories={item.name: _keys(table, f"f.{item.name}") for item in plan.of_kind("category")},
         numbers={item.name: _numbers(table, f"f.{item.name}") for item in plan.of_kind("number")},
         sequences={item.name: _ragged(item, table) for item in plan.of_kind("sequence")},
+        vectors={item.name: _vectors(item, table) for item in plan.of_kind("vector")},
     )
+
+
+def _vectors(feature: Feature, table: pa.Table) -> Numbers:
+    """Return float32 [rows, width], NaN where null."""
+    column = _column(table, f"f.{feature.name}")
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    vectors = np.full((len(column), feature.width), np.nan, np.float32)
+    vectors[known] = _as_numbers(column.flatten()).reshape(-1, feature.width)
+    return vectors
 
 
 def _ragged(feature: Feature, table: pa.Table) -> Ragged:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.inputs import field_vocabulary, vocabulary_of
-from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, padded_positions, take_padded
+from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
 from bowerbird.models.ranker import NumberColumns
 from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Offsets
 from bowerbird.training.dataset import Labels, SampleRows
@@ -60,6 +60,7 @@ class EncodedSamples:
     user: Keys
     item: Keys
     time: npt.NDArray[np.int64]
+    vectors: dict[str, Numbers] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -70,6 +71,7 @@ class EncodedSamples:
             {name: values[indices] for name, values in self.categories.items()},
             {name: values[indices] for name, values in self.numbers.items()},
             {name: sequence.batch(indices) for name, sequence in self.sequences.items()},
+            {name: values[indices] for name, values in self.vectors.items()},
         )
         return Batch(rows, {name: values[indices] for name, values in self.labels.items()}, self.weight[indices])
 
@@ -113,6 +115,7 @@ def encode_samples(collection: EmbeddingCollection, parts: Iterable[SampleRows])
         np.concatenate([part.user for part in encoded]),
         np.concatenate([part.item for part in encoded]),
         np.concatenate([part.time for part in encoded]),
+        {name: np.concatenate([part.vectors[name] for part in encoded]) for name in first.vectors},
     )
 
 
@@ -125,9 +128,9 @@ def _encode_part(collection: EmbeddingCollection, part: SampleRows) -> EncodedSa
     sequences = {
         feature.name: _encode_sequence(collection, block, feature.name) for feature in plan.of_kind("sequence")
     }
-    return EncodedSamples(
-        categories, dict(block.numbers), sequences, part.labels, part.weight, part.user, part.item, part.time
-    )
+    vectors = {feature.name: known_vectors(block.vectors[feature.name]) for feature in plan.of_kind("vector")}
+    rest = (part.labels, part.weight, part.user, part.item, part.time)
+    return EncodedSamples(categories, dict(block.numbers), sequences, *rest, vectors)
 
 
 def _encode_sequence(collection: EmbeddingCollection, block: FeatureBlock, name: str) -> FlatSequence:

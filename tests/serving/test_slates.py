@@ -23,6 +23,7 @@ def slate(number: int, candidates: int = 3) -> Slate:
             )
         },
         lsn=number,
+        vectors={"embedding": np.arange(4 * candidates, dtype=np.float32).reshape(candidates, 4)},
     )
     return Slate(
         slate_id=new_slate_id(number, 1_700_000_000_000_000 + number),
@@ -63,6 +64,7 @@ def check_equal(one: Slate, other: Slate) -> None:
     for name, keys in one.features.categories.items():
         np.testing.assert_array_equal(keys, other.features.categories[name])
     np.testing.assert_array_equal(one.features.numbers["price"], other.features.numbers["price"])
+    np.testing.assert_array_equal(one.features.vectors["embedding"], other.features.vectors["embedding"])
     history, read = one.features.sequences["history"], other.features.sequences["history"]
     np.testing.assert_array_equal(history.offsets, read.offsets)
     np.testing.assert_array_equal(history.age, read.age)

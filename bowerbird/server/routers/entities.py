@@ -62,6 +62,9 @@ class EntitiesRouter:
             return float(block.numbers[feature.name][0])
         if feature.kind == "category":
             return self._category(int(block.categories[feature.name][0]), feature.vocabulary)
+        if feature.kind == "vector":
+            vector = block.vectors[feature.name][0]
+            return None if np.isnan(vector).any() else vector.tolist()
         return self._sequence(feature, block.sequences[feature.name])
 
     def _category(self, key: int, vocabulary: str) -> Any:
