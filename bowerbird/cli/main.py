@@ -15,10 +15,13 @@ from bowerbird.errors import BowerbirdError
 _COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("plan:check_command", "Find every mistake in the declarations."),
     "dead-letters": ("log:dead_letters_command", "List rejected records."),
+    "explain": ("features:explain_command", "Show the events behind a feature's value."),
+    "features": ("features:features_command", "The catalogue of features: values, state, cost, users."),
     "ingest": ("log:ingest_command", "Read raw files into the event log."),
     "init": ("log:init_command", "Make a new project."),
     "keys": ("serve:keys", "API keys: who may read, write and administer."),
     "models": ("models:models", "Published versions: list, promote, roll back."),
+    "parity": ("parity:parity_command", "Compute what was served again, and compare."),
     "plan": ("plan:plan_command", "Show the compiled feature plan."),
     "publish": ("train:publish", "Publish a training run as a version that passed its gates."),
     "recall": ("recall:recall_command", "Build the item-to-item indexes."),

@@ -10,7 +10,7 @@ from bowerbird.plan.spec import MISSING_KEY
 
 
 class FeatureCoverage(msgspec.Struct, frozen=True):
-    """Share of values that were present (a sequence: not empty), and the mean of a number's values."""
+    """Share of values that were present (a sequence: not empty; a vector: known), and the mean of a number's values."""
 
     feature: str
     values: int
@@ -34,6 +34,8 @@ class CoverageCounter:
             known = ~np.isnan(numbers)
             self._count(name, len(numbers), int(known.sum()))
             self._sums[name] = self._sums.get(name, 0.0) + float(numbers[known].sum(dtype=np.float64))
+        for name, vectors in block.vectors.items():
+            self._count(name, len(vectors), int((~np.isnan(vectors).any(axis=1)).sum()))
         for name, ragged in block.sequences.items():
             self._count(name, len(ragged), int((np.diff(ragged.offsets) > 0).sum()))
 

@@ -107,9 +107,7 @@ def _versions(
             weight = np.ones(len(rows))
             metrics = measure(truth, np.array(scores), weight, users[rows]) if mature.any() else None
             rate = float(outcome[mature].mean()) if mature.any() else float("nan")
-            found.append(
-                VersionMetrics(model, version, label, len(rows), int((~mature).sum()), rate, metrics)
-            )
+            found.append(VersionMetrics(model, version, label, len(rows), int((~mature).sum()), rate, metrics))
     return found
 
 

@@ -14,6 +14,7 @@ from bowerbird.bundles.scorer import Scorer
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import BowerbirdError
 from bowerbird.log.reader import LogReader
+from bowerbird.monitoring.records import span
 from bowerbird.plan.batch import RecordBatch
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.encode import Encoder
@@ -83,6 +84,24 @@ def check_parity(
     return tally.report()
 
 
+def describe_parity(parity: ParityReport) -> list[str]:
+    """Return the report in lines for a person."""
+    share = parity.equal_values / parity.values if parity.values else 1.0
+    lines = [
+        f"Parity of {parity.slates:,} slates: {'holds' if parity.holds else 'DOES NOT HOLD'}",
+        f"  features: {parity.equal_values:,} of {parity.values:,} bit-equal to replay ({share:.4%})",
+        f"  scores:   {parity.scores_within_tolerance:,} of {parity.scores:,} within 1e-5 "
+        f"(largest difference {parity.largest_score_difference:.2g})",
+    ]
+    if parity.unknown:
+        lines.append(f"  {parity.unknown:,} slates belong to versions whose bundles are gone or damaged")
+    lines += [
+        f"  {each.slate_id} {each.feature}[{each.candidate}]: logged {each.logged}, replayed {each.replayed}"
+        for each in parity.examples
+    ]
+    return lines
+
+
 def replay_slates(reader: LogReader, plan: Plan, slates: Sequence[Slate]) -> Iterator[ReplayedSlate]:
     """Yield each slate with its features as the log gives them, ascending by LSN."""
     encoder = Encoder(plan)
@@ -105,8 +124,7 @@ def replay_slates(reader: LogReader, plan: Plan, slates: Sequence[Slate]) -> Ite
 def _apply_until(engine: Engine, first: int, records: RecordBatch, lsn: int) -> None:
     start, stop = engine.lsn - first, lsn - first
     if stop > start:
-        slots = np.ascontiguousarray(records.slots[:, start:stop])
-        engine.apply(RecordBatch(records.types[start:stop], records.times[start:stop], slots))
+        engine.apply(span(records, start, stop))
 
 
 def _read(engine: Engine, encoder: Encoder, slate: Slate) -> FeatureBlock:
@@ -123,7 +141,7 @@ def _scores(
 
 
 def _columns(block: FeatureBlock) -> dict[str, npt.NDArray[np.generic]]:
-    columns: dict[str, npt.NDArray[np.generic]] = {**block.categories, **block.numbers}
+    columns: dict[str, npt.NDArray[np.generic]] = {**block.categories, **block.numbers, **block.vectors}
     for name, ragged in block.sequences.items():
         columns |= {f"{name}.{field}": values for field, values in ragged.fields.items()}
         columns[f"{name}.age"] = ragged.age
@@ -160,7 +178,8 @@ class _Tally:
             self.values += max(1, 0 if again is None else len(again))
             self._example(slate, name, -1, "another shape" if logged is not None else "nothing", "")
             return
-        same = _bits(logged) == _bits(again)
+        equal = _bits(logged) == _bits(again)
+        same = equal.all(axis=1) if equal.ndim == 2 else equal
         self.values += len(same)
         self.equal += int(same.sum())
         for row in np.flatnonzero(~same)[:_EXAMPLES]:

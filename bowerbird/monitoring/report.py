@@ -10,7 +10,7 @@ import msgspec
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.monitoring.live import LiveReport, measure_live
-from bowerbird.monitoring.parity import ParityReport, check_parity
+from bowerbird.monitoring.parity import ParityReport, check_parity, describe_parity
 from bowerbird.serving.slate import Slate
 from bowerbird.serving.slates import iterate_slates
 
@@ -29,15 +29,14 @@ def make_report(
     workspace: Workspace, since: int | None = None, progress: Callable[[int], None] | None = None
 ) -> Report:
     """Read the slates served since a time (microseconds) and judge them; nothing is written."""
-    live = measure_live(workspace, _slates(workspace, since))
-    parity = check_parity(workspace, _slates(workspace, since), progress)
+    live = measure_live(workspace, slates_since(workspace, since))
+    parity = check_parity(workspace, slates_since(workspace, since), progress)
     return Report(datetime.now(UTC).isoformat(timespec="seconds"), live, parity)
 
 
-def _slates(workspace: Workspace, since: int | None) -> Iterable[Slate]:
-    return (
-        slate for slate in iterate_slates(workspace.slates_folder) if since is None or slate.time >= since
-    )
+def slates_since(workspace: Workspace, since: int | None) -> Iterable[Slate]:
+    """Return the slates served since a time (microseconds), oldest first."""
+    return (slate for slate in iterate_slates(workspace.slates_folder) if since is None or slate.time >= since)
 
 
 def write_report(workspace: Workspace, report: Report) -> Path:
@@ -51,9 +50,7 @@ def write_report(workspace: Workspace, report: Report) -> Path:
 def describe_report(report: Report) -> str:
     """Return the report as plain text for a person."""
     live, parity = report.live, report.parity
-    lines = [
-        f"{live.slates:,} slates, {live.exposures:,} exposures reported for them ({live.unmatched:,} unmatched)"
-    ]
+    lines = [f"{live.slates:,} slates, {live.exposures:,} exposures reported for them ({live.unmatched:,} unmatched)"]
     lines += [
         "",
         f"{'version':<20} {'label':<12} {'exposures':>9} {'rate':>7} {'AUC':>7} {'PCOC':>6} {'NE':>6} {'ECE':>6}",
@@ -69,22 +66,5 @@ def describe_report(report: Report) -> str:
     for coverage in live.coverage[:_SHOWN_FEATURES]:
         mean = "" if coverage.mean is None else f"  mean {coverage.mean:.4g}"
         lines.append(f"  {coverage.feature:<32} {coverage.present:7.2%}{mean}")
-    lines += ["", *_parity_lines(parity)]
+    lines += ["", *describe_parity(parity)]
     return "\n".join(lines)
-
-
-def _parity_lines(parity: ParityReport) -> list[str]:
-    share = parity.equal_values / parity.values if parity.values else 1.0
-    lines = [
-        f"Parity of {parity.slates:,} slates: {'holds' if parity.holds else 'DOES NOT HOLD'}",
-        f"  features: {parity.equal_values:,} of {parity.values:,} bit-equal to replay ({share:.4%})",
-        f"  scores:   {parity.scores_within_tolerance:,} of {parity.scores:,} within 1e-5 "
-        f"(largest difference {parity.largest_score_difference:.2g})",
-    ]
-    if parity.unknown:
-        lines.append(f"  {parity.unknown:,} slates belong to versions whose bundles are gone or damaged")
-    lines += [
-        f"  {each.slate_id} {each.feature}[{each.candidate}]: logged {each.logged}, replayed {each.replayed}"
-        for each in parity.examples
-    ]
-    return lines
