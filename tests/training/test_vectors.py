@@ -14,7 +14,7 @@ from bowerbird.training.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model
 from tests.training.vectors import WIDTH, vectors, write_vector_samples
 
-QUICK = {"batch_size": 128, "epochs": 12, "learning_rate": 0.03}
+QUICK = {"batch_size": 128, "epochs": 40, "learning_rate": 0.03}
 
 
 @pytest.fixture(scope="module")
