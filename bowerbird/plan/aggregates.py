@@ -148,7 +148,7 @@ class AggregateBuilder:
         if fingerprint not in self._by_fingerprint:
             self._by_fingerprint[fingerprint] = len(self.aggregates)
             of = "+".join(self._feeds.title(feed) for feed in feeds)
-            title = f"{kind} of {of} by {self.families[family].name}"
+            title = f"{kind}{_kept(parameters)} of {of} by {self.families[family].name}"
             self.aggregates.append(Aggregate(kind, family, feeds, fingerprint, title, **parameters))
         return self._by_fingerprint[fingerprint]
 
@@ -172,6 +172,13 @@ def _told_apart(parameters: dict[str, Any]) -> list[tuple[str, Any]]:
     """Return the parameters that an aggregate's meaning needs: what came later stands only where it is used."""
     usual: dict[str, list[Any]] = {"parts": [[], ["sum"]], "distinct": [False], "ttl": [0]}
     return sorted((name, value) for name, value in parameters.items() if value not in usual.get(name, []))
+
+
+def _kept(parameters: dict[str, Any]) -> str:
+    """Return what a title says of parameters that are not the usual ones."""
+    told = dict(_told_apart(parameters))
+    words = [*told.get("parts", []), *(["distinct"] if "distinct" in told else [])]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _parts(expression: f.Aggregate) -> list[str]:
