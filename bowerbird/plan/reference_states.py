@@ -143,7 +143,8 @@ def _decayed_sum(aggregate: Aggregate, amounts: list[tuple[Entry, int]], time: i
             continue
         total = sum(entry.sign * amount * _weight(entry.time - epoch * length, half_life) for entry, amount in inside)
         value = value + scale_by_power(float(total), _HALF_LIVES * (epoch - newest) - _WEIGHT_BITS)
-    return value * exp2(-(float(time - newest * length) / half_life))
+    latest = max((entry.time for entry, _ in amounts if entry.sign > 0), default=time)
+    return value * exp2(-(float(max(time, latest) - newest * length) / half_life))
 
 
 def _weight(into_epoch: int, half_life: float) -> int:

@@ -1,17 +1,20 @@
 // The Python module bowerbird._native.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "engine.hpp"
 #include "key_index.hpp"
 #include "plan_binding.hpp"
+#include "program.hpp"
+#include "state.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -63,18 +66,48 @@ nb::object keys_of_texts(Vector<std::uint8_t> bytes, Vector<std::int64_t> offset
   return to_numpy(std::move(keys), {count});
 }
 
-Records as_records(const Vector<std::int32_t>& types, const Vector<std::int64_t>& times,
-                   const Matrix<std::uint64_t>& slots, const Plan& plan) {
+// Columns of a batch as Python holds them: (slot, rows, values) for each vector slot.
+struct PythonVectors {
+  std::vector<std::pair<Vector<std::int64_t>, Matrix<float>>> held;
+  std::vector<VectorColumn> columns;
+
+  PythonVectors(const nb::list& vectors, const Plan& plan, std::size_t count) {
+    for (const nb::handle each : vectors) {
+      const auto slot = nb::cast<int>(each[0]);
+      held.emplace_back(nb::cast<Vector<std::int64_t>>(each[1]), nb::cast<Matrix<float>>(each[2]));
+      const auto& [rows, values] = held.back();
+      require(slot >= 0 && static_cast<std::size_t>(slot) < plan.slots.size(), "a vector's slot is not in the plan");
+      require(values.shape(0) == rows.shape(0) && values.shape(1) == plan.slots[static_cast<std::size_t>(slot)].width,
+              "a vector has another width than the plan");
+      for (std::size_t i = 0; i < rows.shape(0); ++i) {
+        require(rows.data()[i] >= (i == 0 ? 0 : rows.data()[i - 1]) && rows.data()[i] < static_cast<std::int64_t>(count),
+                "vectors' rows do not ascend within the batch");
+      }
+      columns.push_back({slot, rows.data(), rows.shape(0), values.data()});
+    }
+  }
+};
+
+Records as_records(const Vector<std::int32_t>& types, const Vector<std::int64_t>& times, const Matrix<std::uint64_t>& slots,
+                   const Plan& plan) {
   const std::size_t count = types.shape(0);
   require(times.shape(0) == count && slots.shape(1) == count, "types, times and slots differ in length");
   require(slots.shape(0) == plan.slots.size(), "slots has another number of rows than the plan");
   for (std::size_t i = 0; i < count; ++i) {
-    require(types.data()[i] < static_cast<std::int32_t>(plan.types.size()), "a record type is not in the plan");
+    const std::int32_t type = types.data()[i];
+    require(type < 0 || (type & ~kRetraction) < static_cast<std::int32_t>(plan.types.size()), "a record type is not in the plan");
   }
-  return {types.data(), times.data(), slots.data(), count};
+  return {types.data(), times.data(), slots.data(), count, {}};
 }
 
-nb::tuple ragged_to_python(RaggedOutput&& output) {
+template <typename T>
+nb::object to_numpy(Buffer<T>&& values, std::vector<std::size_t> shape) {
+  T* data = values.release();
+  nb::capsule owner(data, [](void* pointer) noexcept { ::operator delete(pointer); });
+  return nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
+}
+
+nb::tuple ragged_to_python(Ragged&& output) {
   nb::list keys;
   nb::list numbers;
   const std::size_t total = output.age.size();
@@ -88,56 +121,129 @@ nb::tuple columns_to_python(Columns&& columns) {
   const std::size_t rows = columns.rows;
   nb::list sequences;
   for (auto& sequence : columns.sequences) sequences.append(ragged_to_python(std::move(sequence)));
+  nb::list vectors;
+  for (auto& vector : columns.vectors) {
+    const std::size_t width = rows == 0 ? 0 : vector.size() / rows;
+    vectors.append(to_numpy(std::move(vector), {rows, width}));
+  }
   return nb::make_tuple(to_numpy(std::move(columns.categories), {columns.category_count, rows}),
-                        to_numpy(std::move(columns.numbers), {columns.number_count, rows}), sequences);
+                        to_numpy(std::move(columns.numbers), {columns.number_count, rows}), sequences, vectors);
 }
 
-class PythonEngine {
- public:
-  explicit PythonEngine(const nb::dict& plan) : plan_(plan_from_python(plan)), engine_(plan_) {}
+using StatePointer = std::shared_ptr<State>;
 
-  std::int64_t lsn() const { return engine_.lsn(); }
+StatePointer make_state(const nb::dict& plan, const std::string& plan_json, std::size_t budget, const std::string& path,
+                        std::size_t threads, bool versioned, const std::string& full, std::uint32_t part, std::uint32_t parts) {
+  require(full == "fail" || full == "refuse" || full == "expire", "full is fail, refuse or expire");
+  require(threads >= 1 && threads <= 256, "threads is 1 to 256");
+  require(parts >= 1 && part < parts, "part is below parts");
+  StateOptions options;
+  options.budget = budget;
+  options.path = path;
+  options.plan_json = plan_json;
+  options.threads = threads;
+  options.versioned = versioned;
+  options.full = full == "fail" ? Full::kFail : full == "refuse" ? Full::kRefuse : Full::kExpire;
+  options.part = part;
+  options.parts = parts;
+  return std::make_shared<State>(plan_from_python(plan), options);
+}
 
-  void apply(Vector<std::int32_t> types, Vector<std::int64_t> times, Matrix<std::uint64_t> slots) {
-    const Records records = as_records(types, times, slots, plan_);
-    const nb::gil_scoped_release release;
-    engine_.apply(records);
+StatePointer attach_state(const nb::dict& plan, const std::string& path) { return std::make_shared<State>(plan_from_python(plan), path); }
+
+void apply_records(State& state, Vector<std::int32_t> types, Vector<std::int64_t> times, Matrix<std::uint64_t> slots, const nb::list& vectors) {
+  Records records = as_records(types, times, slots, state.plan());
+  const PythonVectors held(vectors, state.plan(), records.count);
+  records.vectors = held.columns;
+  const nb::gil_scoped_release release;
+  state.apply(records);
+}
+
+nb::dict usage_to_python(const State& state) {
+  const Usage usage = state.usage();
+  nb::dict out;
+  out["family_keys"] = usage.family_keys;
+  out["family_bytes"] = usage.family_bytes;
+  out["table_keys"] = usage.table_keys;
+  out["table_bytes"] = usage.table_bytes;
+  out["arena_bytes"] = usage.arena_bytes;
+  out["refused"] = usage.refused;
+  out["expired"] = usage.expired;
+  out["retired_blocks"] = usage.retired_blocks;
+  return out;
+}
+
+// What a replay is given from Python, with the arrays held.
+struct PythonReplay {
+  Records records;
+  PythonVectors vectors;
+  Reads reads;
+
+  PythonReplay(const Plan& plan, const Vector<std::int32_t>& types, const Vector<std::int64_t>& times, const Matrix<std::uint64_t>& slots,
+               const nb::list& vectors_, const Vector<std::int64_t>& positions, const Vector<std::int64_t>& read_times,
+               const Matrix<std::uint64_t>& read_slots)
+      : records(as_records(types, times, slots, plan)), vectors(vectors_, plan, records.count),
+        reads{positions.data(), read_times.data(), read_slots.data(), positions.shape(0)} {
+    require(read_times.shape(0) == reads.count && read_slots.shape(1) == reads.count, "the reads' arrays differ in length");
+    require(read_slots.shape(0) == plan.slots.size(), "read slots has another number of rows than the plan");
+    records.vectors = vectors.columns;
   }
-
-  nb::tuple replay(Vector<std::int32_t> types, Vector<std::int64_t> times, Matrix<std::uint64_t> slots,
-                   Vector<std::int64_t> positions, Vector<std::int64_t> read_times, Matrix<std::uint64_t> read_slots) {
-    const Records records = as_records(types, times, slots, plan_);
-    const std::size_t count = positions.shape(0);
-    require(read_times.shape(0) == count && read_slots.shape(1) == count, "the reads' arrays differ in length");
-    require(read_slots.shape(0) == plan_.slots.size(), "read slots has another number of rows than the plan");
-    const Reads reads{positions.data(), read_times.data(), read_slots.data(), count};
-    Columns out;
-    {
-      const nb::gil_scoped_release release;
-      out = engine_.replay(records, reads);
-    }
-    return columns_to_python(std::move(out));
-  }
-
-  nb::tuple read(std::int64_t time, Vector<std::uint64_t> request, Vector<std::uint64_t> candidates) const {
-    require(request.shape(0) == plan_.slots.size(), "the request has another number of slots than the plan");
-    Answer answer;
-    {
-      const nb::gil_scoped_release release;
-      answer = engine_.read(time, request.data(), candidates.data(), candidates.shape(0));
-    }
-    return nb::make_tuple(answer.lsn, columns_to_python(std::move(answer.request)), columns_to_python(std::move(answer.candidates)));
-  }
-
-  nb::tuple usage() const {
-    const Usage usage = engine_.usage();
-    return nb::make_tuple(nb::cast(usage.family_keys), nb::cast(usage.family_bytes), nb::cast(usage.table_bytes));
-  }
-
- private:
-  Plan plan_;
-  Engine engine_;
 };
+
+nb::tuple replay_to_python(Program& program, Vector<std::int32_t> types, Vector<std::int64_t> times, Matrix<std::uint64_t> slots,
+                           const nb::list& vectors, Vector<std::int64_t> positions, Vector<std::int64_t> read_times,
+                           Matrix<std::uint64_t> read_slots) {
+  const PythonReplay replay(program.plan(), types, times, slots, vectors, positions, read_times, read_slots);
+  Columns out;
+  {
+    const nb::gil_scoped_release release;
+    out = program.replay(replay.records, replay.reads);
+  }
+  return columns_to_python(std::move(out));
+}
+
+nb::dict part_to_python(Program& program, Vector<std::int32_t> types, Vector<std::int64_t> times, Matrix<std::uint64_t> slots,
+                        const nb::list& vectors, Vector<std::int64_t> positions, Vector<std::int64_t> read_times,
+                        Matrix<std::uint64_t> read_slots) {
+  const PythonReplay replay(program.plan(), types, times, slots, vectors, positions, read_times, read_slots);
+  PartColumns part;
+  {
+    const nb::gil_scoped_release release;
+    part = program.replay_part(replay.records, replay.reads);
+  }
+  nb::list owned;
+  for (auto& rows : part.owned) {
+    const std::size_t count = rows.size();
+    owned.append(to_numpy(std::move(rows), {count}));
+  }
+  nb::list sequences;
+  for (std::size_t i = 0; i < part.sequences.size(); ++i) {
+    sequences.append(nb::make_tuple(part.sequences[i].first, part.sequence_locates[i], ragged_to_python(std::move(part.sequences[i].second))));
+  }
+  const std::size_t nodes = program.plan().nodes.size();
+  nb::dict out;
+  out["owned"] = owned;
+  out["nodes"] = part.nodes;
+  out["values"] = to_numpy(std::move(part.values), {nodes, part.rows});
+  out["sequences"] = sequences;
+  return out;
+}
+
+nb::tuple finish_to_python(const Program& program, Matrix<std::uint64_t> values, Vector<std::int64_t> times) {
+  require(values.shape(0) == program.plan().nodes.size() && values.shape(1) == times.shape(0), "values is not [nodes, rows]");
+  std::vector<std::uint64_t> copy(values.data(), values.data() + values.size());
+  return columns_to_python(program.finish(std::move(copy), times.data(), times.shape(0)));
+}
+
+nb::tuple read_to_python(const Program& program, std::int64_t time, Vector<std::uint64_t> request, Vector<std::uint64_t> candidates) {
+  require(request.shape(0) == program.plan().slots.size(), "the request has another number of slots than the plan");
+  Answer answer;
+  {
+    const nb::gil_scoped_release release;
+    answer = program.read(time, request.data(), candidates.data(), candidates.shape(0));
+  }
+  return nb::make_tuple(answer.lsn, columns_to_python(std::move(answer.request)), columns_to_python(std::move(answer.candidates)));
+}
 
 class PythonKeyIndex {
  public:
@@ -177,13 +283,28 @@ class PythonKeyIndex {
 NB_MODULE(_native, module) {
   module.def("keys_of_integers", &keys_of_integers, "values"_a);
   module.def("keys_of_texts", &keys_of_texts, "data"_a, "offsets"_a);
-  nb::class_<PythonEngine>(module, "Engine")
-      .def(nb::init<const nb::dict&>(), "plan"_a)
-      .def_prop_ro("lsn", &PythonEngine::lsn)
-      .def("apply", &PythonEngine::apply, "types"_a, "times"_a, "slots"_a)
-      .def("replay", &PythonEngine::replay, "types"_a, "times"_a, "slots"_a, "positions"_a, "read_times"_a, "read_slots"_a)
-      .def("read", &PythonEngine::read, "time"_a, "request"_a, "candidates"_a)
-      .def("usage", &PythonEngine::usage);
+  nb::class_<State>(module, "State")
+      .def(nb::new_(&make_state), "plan"_a, "plan_json"_a = "", "budget"_a = 0, "path"_a = "", "threads"_a = 1, "versioned"_a = false,
+           "full"_a = "fail", "part"_a = 0, "parts"_a = 1)
+      .def_static("attach", &attach_state, "plan"_a, "path"_a)
+      .def_static("plan_json", &State::plan_json, "path"_a)
+      .def_prop_ro("lsn", &State::lsn)
+      .def_prop_ro("restored_to", &State::restored_to)
+      .def_prop_ro("closed", &State::closed)
+      .def("apply", &apply_records, "types"_a, "times"_a, "slots"_a, "vectors"_a)
+      .def("expire", &State::expire, "time"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("usage", &usage_to_python)
+      .def("aggregate_bytes", &State::aggregate_bytes, nb::call_guard<nb::gil_scoped_release>())
+      .def("snapshot", &State::snapshot, "path"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("restore", &State::restore, "path"_a, nb::call_guard<nb::gil_scoped_release>());
+  nb::class_<Program>(module, "Program")
+      .def("__init__", [](Program* self, const nb::dict& plan, std::vector<StatePointer> states) {
+        new (self) Program(plan_from_python(plan), std::move(states));
+      }, "plan"_a, "states"_a)
+      .def("read", &read_to_python, "time"_a, "request"_a, "candidates"_a)
+      .def("replay", &replay_to_python, "types"_a, "times"_a, "slots"_a, "vectors"_a, "positions"_a, "read_times"_a, "read_slots"_a)
+      .def("replay_part", &part_to_python, "types"_a, "times"_a, "slots"_a, "vectors"_a, "positions"_a, "read_times"_a, "read_slots"_a)
+      .def("finish", &finish_to_python, "values"_a, "times"_a);
   nb::class_<PythonKeyIndex>(module, "KeyIndex")
       .def(nb::init<>())
       .def("__len__", &PythonKeyIndex::size)

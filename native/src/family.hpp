@@ -1,100 +1,74 @@
-// One key family: its keys and, for each key, one record with the states of all its aggregates.
+// One key family: its layout, its shards, and how events change the state of a key.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <memory>
 #include <vector>
 
-#include "key_index.hpp"
-#include "plan.hpp"
-#include "states.hpp"
+#include "layout.hpp"
+#include "shards.hpp"
 
 namespace bowerbird {
 
+// What becomes of an event that would need memory beyond the budget.
+enum class Full { kFail, kRefuse, kExpire };
+
+// The tile of a time, remembered while times stay within it.
+struct TileClock {
+  std::int64_t tile;
+  std::int64_t start = 1;
+  std::int64_t end = 0;
+  std::int32_t index = 0;
+
+  void move_to(std::int64_t time) {
+    if (time >= start && time < end) return;
+    index = Tiles::index_of(time, tile);
+    start = index * tile;
+    end = start + tile;
+  }
+};
+
 class Family {
  public:
-  Family() = default;
-  Family(const Family&) = delete;
-  Family& operator=(const Family&) = delete;
+  Family(Arena* arena, std::atomic<std::uint64_t>* handles) : keys(arena, handles), arena_(arena), handles_(handles) {}
 
-  ~Family() {
-    for (std::uint32_t index = 0; index < keys_.size(); ++index) release(record(index));
-  }
+  // Returns the aggregate's place.
+  std::size_t add(const Aggregate& aggregate);
+  // After the last add(); a reader's family has no shards.
+  void open(bool versioned);
 
-  // Reserves an aggregate's place in each record; returns its offset.
-  std::size_t place(const Aggregate& aggregate) {
-    const std::size_t offset = stride_;
-    stride_ += size_of(aggregate.kind);
-    if (aggregate.kind == AggregateKind::kTiles) tiles_.push_back(offset);
-    if (aggregate.kind == AggregateKind::kSequence) sequences_.push_back({offset, 1 + aggregate.fields});
-    return offset;
-  }
+  const Layout& layout() const { return layout_; }
+  std::size_t clock_of(std::size_t place) const { return clock_of_[place]; }
+  std::vector<TileClock> clocks() const;
+  std::size_t lines() const { return lines_; }
 
-  const std::byte* find(std::uint64_t key) const {
-    const std::uint32_t index = keys_.find(key);
-    return index == KeyIndex::kAbsent ? nullptr : record(index);
-  }
+  // The block of a key that the writer of `version` may change; null where memory is full.
+  std::byte* writable(Shard& shard, std::uint64_t key, std::uint64_t hash, std::int64_t version, Entry** entry);
+  // False where memory is full. `block` follows where it grows.
+  bool update(Shard& shard, Entry& entry, std::byte*& block, std::size_t place, const Update& update, std::int32_t tile,
+              std::int64_t version);
 
-  void prefetch(std::uint64_t key) const { keys_.prefetch(key); }
+  // Lets go of keys without an event since `time`; returns how many.
+  std::size_t expire(Shard& shard, std::int64_t time, std::int64_t version, bool at_once = false);
+  // Lets go of the given share of a shard's keys, those longest without an event; returns how many.
+  std::size_t expire_share(Shard& shard, double share, std::int64_t version);
 
-  std::byte* find_or_insert(std::uint64_t key) {
-    const std::uint32_t index = keys_.find_or_insert(key);
-    if (index / kChunk == chunks_.size()) chunks_.push_back(std::make_unique<std::byte[]>(kChunk * stride_));
-    return record(index);
-  }
-
-  std::uint32_t size() const { return keys_.size(); }
-
-  std::size_t bytes() const {
-    std::size_t total = keys_.bytes() + chunks_.size() * kChunk * stride_;
-    for (std::uint32_t index = 0; index < keys_.size(); ++index) total += bytes_beside(record(index));
-    return total;
-  }
+  Keys keys;
+  std::vector<Shard> shards;
 
  private:
-  struct Ring {
-    std::size_t offset;
-    std::uint32_t width;
-  };
-  static constexpr std::uint32_t kChunk = 1024;
+  std::uint32_t fresh(Shard& shard, std::int64_t version, std::uint32_t previous);
+  std::uint32_t copy(Shard& shard, const BlockHeader& header, std::int64_t version);
+  std::byte* grow(Shard& shard, Entry& entry, std::byte* block, std::size_t place, std::int64_t version);
+  bool add_event(std::byte* block, const Place& place, const Update& update, std::int32_t tile) const;
 
-  static std::size_t size_of(AggregateKind kind) {
-    switch (kind) {
-      case AggregateKind::kTiles: return sizeof(TilesState);
-      case AggregateKind::kTotal: return sizeof(TotalState);
-      case AggregateKind::kDecayed: return sizeof(DecayedState);
-      case AggregateKind::kLast: return sizeof(LastState);
-      case AggregateKind::kSequence: return sizeof(SequenceState);
-    }
-    return 0;
-  }
-
-  std::byte* record(std::uint32_t index) const { return chunks_[index / kChunk].get() + (index % kChunk) * stride_; }
-
-  void release(std::byte* record) {
-    for (std::size_t offset : tiles_) reinterpret_cast<TilesState*>(record + offset)->release();
-    for (const Ring& ring : sequences_) reinterpret_cast<SequenceState*>(record + ring.offset)->release();
-  }
-
-  std::size_t bytes_beside(const std::byte* record) const {
-    std::size_t total = 0;
-    for (std::size_t offset : tiles_) {
-      total += reinterpret_cast<const TilesState*>(record + offset)->capacity * sizeof(Tile);
-    }
-    for (const Ring& ring : sequences_) {
-      const auto* state = reinterpret_cast<const SequenceState*>(record + ring.offset);
-      total += static_cast<std::size_t>(state->capacity) * ring.width * sizeof(std::uint64_t);
-    }
-    return total;
-  }
-
-  KeyIndex keys_;
-  std::vector<std::unique_ptr<std::byte[]>> chunks_;
-  std::size_t stride_ = 0;
-  std::vector<std::size_t> tiles_;
-  std::vector<Ring> sequences_;
+  Arena* arena_;
+  std::atomic<std::uint64_t>* handles_;
+  Layout layout_;
+  std::vector<std::size_t> clock_of_;  // by place
+  std::vector<std::int64_t> tiles_;
+  std::vector<std::byte> first_;  // a new key's block
+  std::size_t lines_ = 1;         // cache lines of it
 };
 
 }  // namespace bowerbird

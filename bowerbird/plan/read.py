@@ -1,0 +1,106 @@
+"""The read side of a plan over one or several states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird import _native
+from bowerbird.errors import StorageError
+from bowerbird.plan.batch import ReadBatch, RecordBatch, Slots
+from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.plan.functions import FunctionCost, FunctionEvaluator
+from bowerbird.plan.parts import PartColumns, PartSequence
+from bowerbird.plan.spec import Feature, Plan
+from bowerbird.plan.state import FeatureState
+
+
+class PlanReader:
+    """Reads a plan's features where its aggregates and attributes are: in one state or in several, at one position."""
+
+    def __init__(self, plan: Plan, states: Sequence[FeatureState], folder: Path | None = None) -> None:
+        self.plan = plan
+        self.states = list(states)
+        self._functions = FunctionEvaluator(plan, folder)
+        self._read_plan = self._functions.native_plan
+        self._program = _native.Program(msgspec.to_builtins(self._read_plan), [state.native for state in states])
+        self._request = [feature for feature in self._read_plan.features if feature.stage == "request"]
+        self._candidate = [feature for feature in self._read_plan.features if feature.stage != "request"]
+
+    @property
+    def function_costs(self) -> dict[str, FunctionCost]:
+        """What each user's function has cost so far, by feature."""
+        return self._functions.costs
+
+    def read(self, time: int, request: Slots, candidates: npt.NDArray[np.uint64]) -> FeatureBlock:
+        """Return the features of candidates uint64 [n] for a request uint64 [slots] at ``time``."""
+        lsn, of_request, of_candidates = self._program.read(time, request, candidates)
+        block = FeatureBlock(lsn=lsn)
+        _fill(block, self._request, of_request)
+        _fill(block, self._candidate, of_candidates)
+        return self._functions.complete(block)
+
+    def replay(self, records: RecordBatch, reads: ReadBatch) -> FeatureBlock:
+        """Apply records to the only state and answer reads between them; every feature has one row per read."""
+        block = FeatureBlock(lsn=self.states[0].lsn + len(records))
+        _fill(block, self._read_plan.features, self._run(self._program.replay, records, reads))
+        return self._functions.complete(block)
+
+    def replay_part(self, records: RecordBatch, reads: ReadBatch) -> PartColumns:
+        """Apply records to one partition's state and return what its keys give to the reads."""
+        part = self._run(self._program.replay_part, records, reads)
+        sequences = [feature for feature in self._read_plan.features if feature.kind == "sequence"]
+        return PartColumns(
+            part["owned"],
+            part["nodes"],
+            part["values"],
+            [
+                PartSequence(sequences[feature].name, locate, _ragged(sequences[feature], parts))
+                for feature, locate, parts in part["sequences"]
+            ],
+        )
+
+    def finish(self, values: npt.NDArray[np.uint64], times: npt.NDArray[np.int64], sequences: dict[str, Ragged]) -> FeatureBlock:
+        """Return the features of joined node values uint64 [nodes, rows], read at ``times``."""
+        categories, numbers, empty, vectors = self._program.finish(values, times)
+        block = FeatureBlock(sequences=sequences)
+        kept = [feature for feature in self._read_plan.features if feature.kind != "sequence"]
+        _fill(block, kept, (categories, numbers, empty, vectors))
+        return self._functions.complete(block)
+
+    def _run(self, replay: Any, records: RecordBatch, reads: ReadBatch) -> Any:
+        vectors = [(slot, rows, values) for slot, (rows, values) in records.vectors.items()]
+        try:
+            return replay(
+                records.types, records.times, records.slots, vectors, reads.positions, reads.times, reads.slots
+            )
+        except RuntimeError as error:
+            raise StorageError(f"{error}.", "Give feature state a larger budget, or let it expire keys.") from error
+
+
+def _fill(block: FeatureBlock, features: list[Feature], columns: Any) -> None:
+    """Put native columns, which stand in plan order within each kind, under their features' names."""
+    categories, numbers, sequences, vectors = columns
+    category, number, sequence, vector = iter(categories), iter(numbers), iter(sequences), iter(vectors)
+    for feature in features:
+        if feature.kind == "category":
+            block.categories[feature.name] = next(category)
+        elif feature.kind == "number":
+            block.numbers[feature.name] = next(number)
+        elif feature.kind == "vector":
+            values = next(vector)
+            block.vectors[feature.name] = values if len(values) else values.reshape(0, feature.width)
+        else:
+            block.sequences[feature.name] = _ragged(feature, next(sequence))
+
+
+def _ragged(feature: Feature, parts: Any) -> Ragged:
+    offsets, keys, numbers, age = parts
+    key, number = iter(keys), iter(numbers)
+    fields = {field.name: next(key) if field.is_category else next(number) for field in feature.fields}
+    return Ragged(offsets, fields, age)

@@ -1,0 +1,126 @@
+#include "shards.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+namespace bowerbird {
+namespace {
+
+constexpr std::uint64_t kFirstEntries = 8;
+
+Entry* free_entry(const TableView& table, std::uint64_t hash) {
+  std::uint64_t at = hash & table.mask();
+  while (table.entries()[at].key.load(std::memory_order_relaxed) != kMissingKey) at = (at + 1) & table.mask();
+  return &table.entries()[at];
+}
+
+}  // namespace
+
+void Shard::discard(std::uint32_t block, std::uint32_t units, std::int64_t version) {
+  if (versioned_) {
+    blocks_.retire(block, units, version);
+  } else {
+    blocks_.give_back(block, units);
+  }
+}
+
+bool Shard::grow(std::uint64_t entries, std::int64_t version) {
+  auto units = static_cast<std::uint32_t>(entries);
+  const std::uint32_t start = blocks_.take(units);
+  if (start == 0) return false;
+  const TableView old = view();
+  const auto log = static_cast<std::uint64_t>(std::bit_width(entries) - 1);
+  const std::uint64_t handle = (std::uint64_t{start} << 6) | log;
+  const TableView table = TableView::open(*arena_, handle);
+  used_ = 0;
+  for (std::uint64_t at = 0; !old.empty() && at <= old.mask(); ++at) {
+    const std::uint64_t key = old.entries()[at].key.load(std::memory_order_relaxed);
+    const std::uint32_t block = old.entries()[at].block.load(std::memory_order_relaxed);
+    if (key == kMissingKey || block == 0) continue;
+    Entry* entry = free_entry(table, mix(key));
+    entry->block.store(block, std::memory_order_relaxed);
+    entry->key.store(key, std::memory_order_relaxed);
+    ++used_;
+  }
+  const std::uint64_t before = handle_->load(std::memory_order_relaxed);
+  handle_->store(handle, std::memory_order_release);
+  if (before != 0) discard(static_cast<std::uint32_t>(before >> 6), std::uint32_t{1} << (before & 63), version);
+  return true;
+}
+
+void Shard::reserve(std::size_t keys) {
+  const std::uint64_t entries = std::bit_ceil(std::max<std::uint64_t>(kFirstEntries, keys + keys / 2));
+  if (view().empty() || view().mask() + 1 < entries) grow(entries, std::numeric_limits<std::int64_t>::min());
+}
+
+Entry* Shard::find_or_insert(std::uint64_t key, std::uint64_t hash, std::int64_t version) {
+  TableView table = view();
+  if (Entry* found = table.find(key, hash)) return found;
+  const std::uint64_t entries = table.empty() ? 0 : table.mask() + 1;
+  if (4 * (used_ + 1) > 3 * entries) {  // at most three quarters full; entries of keys that have gone are dropped
+    const std::uint64_t wanted = 2 * live_ < entries ? entries : 2 * entries;
+    const bool grown = grow(std::max(kFirstEntries, wanted), version);
+    if (!grown && 16 * (used_ + 1) > 15 * entries) return nullptr;
+    table = view();
+  }
+  Entry* entry = free_entry(table, hash);
+  entry->block.store(0, std::memory_order_relaxed);
+  entry->key.store(key, std::memory_order_release);
+  ++used_;
+  return entry;
+}
+
+void Shard::put(Entry& entry, std::uint32_t block, std::int64_t version) {
+  const std::uint32_t before = entry.block.load(std::memory_order_relaxed);
+  entry.block.store(block, std::memory_order_release);
+  if (before == 0) {
+    ++live_;
+  } else {
+    discard(before, blocks_.header(before)->units, version);
+  }
+}
+
+void Shard::remove(Entry& entry, std::int64_t version, bool at_once) {
+  const std::uint32_t before = entry.block.load(std::memory_order_relaxed);
+  if (before == 0) return;
+  BlockHeader* header = blocks_.header(before);
+  if (!at_once && versioned_ && header->absent && header->version > blocks_.floor()) return;
+  if (at_once || !versioned_ || header->absent) {
+    entry.block.store(0, std::memory_order_release);
+    discard(before, header->units, version);
+    --live_;
+    return;
+  }
+  std::uint32_t units = sizeof(BlockHeader) / Arena::kUnit;
+  const std::uint32_t mark = blocks_.take(units);
+  if (mark == 0) return;
+  *blocks_.header(mark) = {version, before, units, header->latest, 1, 0};
+  put(entry, mark, version);
+}
+
+void Keys::find_all(const std::uint64_t* keys, std::size_t stride, std::size_t count, std::int64_t lsn, const std::byte** blocks) const {
+  constexpr std::size_t kGroup = 32;
+  std::uint64_t hashes[kGroup];
+  std::uint32_t newest[kGroup];
+  for (std::size_t first = 0; first < count; first += kGroup) {
+    const std::size_t size = std::min(kGroup, count - first);
+    for (std::size_t i = 0; i < size; ++i) {
+      hashes[i] = mix(keys[(first + i) * stride]);
+      prefetch(hashes[i]);
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+      const std::uint64_t key = keys[(first + i) * stride];
+      const Entry* entry = key == kMissingKey ? nullptr : view(shard_of(hashes[i])).find(key, hashes[i]);
+      newest[i] = entry == nullptr ? 0 : entry->block.load(std::memory_order_acquire);
+      if (newest[i] == 0) continue;
+      const std::byte* block = arena_->at(newest[i]);
+      __builtin_prefetch(block);
+      __builtin_prefetch(block + 64);
+      __builtin_prefetch(block + 128);
+    }
+    for (std::size_t i = 0; i < size; ++i) blocks[first + i] = resolve(newest[i], lsn);
+  }
+}
+
+}  // namespace bowerbird

@@ -1,0 +1,595 @@
+#include "state.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+namespace bowerbird {
+namespace {
+
+constexpr std::size_t kSegmentRows = 8192;
+constexpr std::uint32_t kControlUnit = 1;
+constexpr double kExpiredShare = 0.125;
+
+bool compare(double value, Comparison comparison, const std::vector<double>& constants) {
+  if (std::isnan(value)) return false;
+  const double constant = constants.front();
+  switch (comparison) {
+    case Comparison::kEqual: return value == constant;
+    case Comparison::kNotEqual: return value != constant;
+    case Comparison::kLess: return value < constant;
+    case Comparison::kLessEqual: return value <= constant;
+    case Comparison::kGreater: return value > constant;
+    case Comparison::kGreaterEqual: return value >= constant;
+    case Comparison::kIn: return std::find(constants.begin(), constants.end(), value) != constants.end();
+  }
+  return false;
+}
+
+bool passes_test(const Test& test, std::uint64_t value) {
+  if (!test.numbers.empty()) return compare(std::bit_cast<double>(value), test.comparison, test.numbers);
+  const bool among = std::find(test.keys.begin(), test.keys.end(), value) != test.keys.end();
+  return test.comparison == Comparison::kNotEqual ? value != kMissingKey && !among : among;
+}
+
+bool same_test(const Test& a, const Test& b) {
+  return a.comparison == b.comparison && a.keys == b.keys && a.numbers == b.numbers;
+}
+
+std::size_t units_for(std::size_t bytes) { return (bytes + Arena::kUnit - 1) / Arena::kUnit; }
+
+void check(const Plan& plan) {
+  for (const Aggregate& aggregate : plan.aggregates) {
+    if (aggregate.kind == AggregateKind::kTiles && aggregate.reach > Tiles::kMostTiles) {
+      throw std::invalid_argument("a window has more than 32 tiles");
+    }
+  }
+}
+
+}  // namespace
+
+// ---- building ----------------------------------------------------------------------------------
+
+std::size_t State::directory_size() const { return (static_cast<std::size_t>(plan_.families) + plan_.types.size()) * kShards; }
+
+State::State(Plan plan, StateOptions options) : plan_(std::move(plan)), options_(std::move(options)) {
+  check(plan_);
+  constexpr std::size_t kUnbounded = std::size_t{64} << 30;
+  const std::size_t capacity = options_.budget == 0 ? kUnbounded : options_.budget;
+  arena_ = options_.path.empty() ? std::make_unique<Arena>(capacity) : std::make_unique<Arena>(capacity, options_.path);
+  const std::uint32_t unit = arena_->take(units_for(Control::bytes(directory_size())));
+  const std::uint32_t json = arena_->take(units_for(options_.plan_json.size() + 1));
+  if (unit != kControlUnit || json == 0) throw std::bad_alloc();
+  std::memcpy(arena_->at(json), options_.plan_json.data(), options_.plan_json.size());
+  control_ = new (arena_->at(unit)) Control{};
+  for (ReaderSlot& slot : control_->readers) slot.lsn.store(kIdle, std::memory_order_relaxed);
+  control_->tables = static_cast<std::uint32_t>(directory_size());
+  control_->plan_unit = json;
+  control_->plan_bytes = static_cast<std::uint32_t>(options_.plan_json.size());
+  build(arena_.get(), true);
+  workers_ = std::make_unique<Workers>(options_.threads);
+  control_->magic.store(kMagic, std::memory_order_release);
+}
+
+namespace {
+
+Control* attached_control(const Arena& arena) {
+  auto* control = reinterpret_cast<Control*>(arena.at(kControlUnit));
+  if (control->magic.load(std::memory_order_acquire) != kMagic) throw std::invalid_argument("not a feature state");
+  return control;
+}
+
+}  // namespace
+
+std::string State::plan_json(const std::string& path) {
+  const std::unique_ptr<Arena> arena(Arena::attach(path, Arena::kUnit + sizeof(Control)));
+  const Control* control = attached_control(*arena);
+  return {reinterpret_cast<const char*>(arena->at(control->plan_unit)), control->plan_bytes};
+}
+
+State::State(Plan plan, const std::string& path) : plan_(std::move(plan)) {
+  options_.path = path;
+  options_.versioned = true;
+  arena_.reset(Arena::attach(path, Arena::kUnit + sizeof(Control)));
+  control_ = attached_control(*arena_);
+  if (control_->tables != directory_size()) throw std::invalid_argument("the plan is not the one of this state");
+  build(arena_.get(), false);
+}
+
+State::~State() {
+  if (workers_ != nullptr) control_->closed.store(1, std::memory_order_release);
+}
+
+void State::build(Arena* arena, bool writer) {
+  std::atomic<std::uint64_t>* handles = control_->directory();
+  for (int i = 0; i < plan_.families; ++i) {
+    families_.push_back(std::make_unique<Family>(arena, handles + static_cast<std::size_t>(i) * kShards));
+  }
+  for (const Aggregate& aggregate : plan_.aggregates) {
+    const auto family = static_cast<std::size_t>(aggregate.family);
+    places_.emplace_back(family, families_[family]->add(aggregate));
+  }
+  build_tables(writer);
+  if (!writer) return;
+  for (const auto& family : families_) family->open(options_.versioned);
+  build_types();
+}
+
+void State::build_tables(bool writer) {
+  std::atomic<std::uint64_t>* handles = control_->directory() + families_.size() * kShards;
+  table_columns_.resize(plan_.types.size());
+  table_shards_.resize(plan_.types.size());
+  for (std::size_t type = 0; type < plan_.types.size(); ++type) {
+    const RecordType& record = plan_.types[type];
+    AttributeTable table{Keys(arena_.get(), handles + type * kShards), std::vector<int>(plan_.slots.size(), -1), sizeof(BlockHeader)};
+    TableColumns& columns = table_columns_[type];
+    if (record.is_table && !record.slots.empty()) {
+      columns.entity = record.slots.front();
+      for (std::size_t i = 1; i < record.slots.size(); ++i) {
+        const int slot = record.slots[i];
+        const std::uint32_t width = plan_.slots[static_cast<std::size_t>(slot)].width;
+        const int offset = static_cast<int>(table.bytes);
+        table.words[static_cast<std::size_t>(slot)] = offset;
+        (width > 0 ? columns.vectors : columns.words).emplace_back(slot, offset);
+        table.bytes += width > 0 ? (width * 4 + 7) / 8 * 8 : 8;
+      }
+      for (std::size_t i = 0; writer && i < kShards; ++i) {
+        table_shards_[type].emplace_back(arena_.get(), handles + type * kShards + i, options_.versioned);
+      }
+    }
+    tables_.push_back(std::move(table));
+  }
+}
+
+std::pair<const AttributeTable*, int> State::attribute(const Hop& hop) const {
+  const AttributeTable& table = tables_[static_cast<std::size_t>(hop.table)];
+  return {&table, table.words[static_cast<std::size_t>(hop.slot)]};
+}
+
+bool State::Condition::operator==(const Condition& other) const {
+  return value == other.value && tests.size() == other.tests.size() &&
+         std::equal(tests.begin(), tests.end(), other.tests.begin(),
+                    [](const Test_& a, const Test_& b) { return a.value == b.value && same_test(*a.test, *b.test); });
+}
+
+template <typename Item>
+int place_of(std::vector<Item>& items, Item item) {
+  const auto found = std::find(items.begin(), items.end(), item);
+  if (found != items.end()) return static_cast<int>(found - items.begin());
+  items.push_back(std::move(item));
+  return static_cast<int>(items.size()) - 1;
+}
+
+void State::build_types() {
+  types_.resize(plan_.types.size());
+  rows_.resize(plan_.types.size());
+  for (std::size_t i = 0; i < plan_.types.size(); ++i) types_[i].is_table = plan_.types[i].is_table;
+  for (std::size_t i = 0; i < plan_.aggregates.size(); ++i) {
+    const Aggregate& aggregate = plan_.aggregates[i];
+    for (const Feed& feed : aggregate.feeds) add_feed(types_[static_cast<std::size_t>(feed.type)], aggregate, feed, places_[i].second);
+  }
+  for (TypePlan& type : types_) {
+    for (FamilyFeeds& family : type.families) {
+      family.always = std::any_of(family.feeds.begin(), family.feeds.end(), [](const FeedPlan& feed) { return feed.condition < 0; });
+    }
+  }
+  operations_.resize(families_.size());
+  for (auto& groups : operations_) groups.resize(options_.threads == 1 ? 1 : 2 * options_.threads);
+}
+
+void State::add_feed(TypePlan& type, const Aggregate& aggregate, const Feed& feed, std::size_t place) {
+  const auto family = static_cast<std::size_t>(aggregate.family);
+  const auto value = [&](const Path& path) { return type.paths.add(path, plan_.slots, *this); };
+  auto found = std::find_if(type.families.begin(), type.families.end(), [&](const FamilyFeeds& each) { return each.family == family; });
+  if (found == type.families.end()) {
+    type.families.push_back({family, {}, {}, false});
+    found = type.families.end() - 1;
+    for (const Path& key : feed.keys) found->keys.push_back(value(key));
+  }
+  FeedPlan plan{place, families_[family]->clock_of(place), -1, -1, {}};
+  Condition condition{{}, -1};
+  for (const Test& test : feed.tests) condition.tests.push_back({value(test.path), &test});
+  if (feed.has_value) {
+    condition.value = value(feed.value);
+    plan.amount = place_of(type.amounts, Amount{condition.value, aggregate.scale, aggregate.has_squares});
+  }
+  if (!condition.tests.empty() || feed.has_value) plan.condition = place_of(type.conditions, std::move(condition));
+  for (const Path& field : feed.fields) plan.fields.push_back(value(field));
+  found->feeds.push_back(std::move(plan));
+}
+
+bool State::find_aggregate(const std::string& fingerprint, std::size_t& family, std::size_t& place) const {
+  for (std::size_t i = 0; i < plan_.aggregates.size(); ++i) {
+    if (plan_.aggregates[i].fingerprint != fingerprint) continue;
+    family = places_[i].first;
+    place = places_[i].second;
+    return true;
+  }
+  return false;
+}
+
+const AttributeTable* State::find_table(const std::string& name, const std::string& slot, int& offset) const {
+  for (std::size_t type = 0; type < plan_.types.size(); ++type) {
+    if (!plan_.types[type].is_table || plan_.types[type].name != name) continue;
+    for (std::size_t i = 0; i < plan_.slots.size(); ++i) {
+      offset = tables_[type].words[i];
+      if (offset >= 0 && plan_.slots[i].name == slot) return &tables_[type];
+    }
+  }
+  return nullptr;
+}
+
+// ---- applying ----------------------------------------------------------------------------------
+
+void State::refresh_floor() {
+  if (!options_.versioned) return;
+  const std::int64_t published = control_->published.load(std::memory_order_relaxed);
+  control_->floor.store(published, std::memory_order_seq_cst);
+  const std::int64_t floor = lowest_reader(*control_, published);
+  for (const auto& family : families_) {
+    for (Shard& shard : family->shards) shard.blocks().set_floor(floor);
+  }
+  for (auto& shards : table_shards_) {
+    for (Shard& shard : shards) shard.blocks().set_floor(floor);
+  }
+}
+
+void State::apply(const Records& records) {
+  std::unique_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
+  if (!options_.versioned) lock.lock();
+  run(records, nullptr, nullptr);
+}
+
+void State::replay(const Records& records, const Reads& reads, Replayer& replayer) {
+  if (options_.versioned) throw std::invalid_argument("a state that readers look at is not replayed");
+  const std::unique_lock lock(mutex_);
+  for (std::size_t i = 0; i < reads.count; ++i) {
+    const std::int64_t least = i == 0 ? lsn_ : reads.positions[i - 1];
+    if (reads.positions[i] < least) throw std::invalid_argument("a read lies before the engine's position");
+  }
+  if (reads.count > 0 && reads.positions[reads.count - 1] > lsn_ + static_cast<std::int64_t>(records.count)) {
+    throw std::invalid_argument("a read lies beyond the records given");
+  }
+  run(records, &reads, &replayer);
+}
+
+// Cuts the records where a table changes: between two changes, attributes are the same for all rows.
+void State::run(const Records& records, const Reads* reads, Replayer* replayer) {
+  const std::int64_t base = lsn_;
+  version_ = options_.versioned ? base + static_cast<std::int64_t>(records.count) : 0;
+  if (records.count > 0) refresh_floor();
+  const auto is_table = [&](std::size_t at) {
+    const std::int32_t type = records.types[at] & ~kRetraction;
+    return records.types[at] >= 0 && types_[static_cast<std::size_t>(type)].is_table;
+  };
+  std::size_t at = 0;
+  std::size_t read = 0;
+  const std::size_t all = reads == nullptr ? 0 : reads->count;
+  const auto reads_below = [&](std::size_t position) {
+    std::size_t last = read;
+    while (last < all && reads->positions[last] < base + static_cast<std::int64_t>(position)) ++last;
+    return last;
+  };
+  while (at < records.count || read < all) {
+    std::size_t end = at;
+    while (end < records.count && end - at < kSegmentRows && !is_table(end)) ++end;
+    const bool at_table = end < records.count && end - at < kSegmentRows;
+    const bool at_end = end == records.count;
+    std::size_t last = reads_below(at_table || at_end ? end + 1 : end);
+    last = std::min(last, read + kSegmentRows);
+    if (end > at && last < all && last == read + kSegmentRows) {  // more reads than a segment takes: stop where they stop
+      end = std::max(at, static_cast<std::size_t>(reads->positions[last] - base));
+    }
+    const std::vector<LocatedReads>* located = nullptr;
+    if (last > read) located = &replayer->locate(read, last, operations_.empty() ? 1 : operations_.front().size());
+    run_segment(records, at, end, located, reads, read, last, replayer == nullptr ? nullptr : &replayer->sink());
+    if (last > read) replayer->finish(read, last);
+    read = last;
+    at = end;
+    lsn_ = base + static_cast<std::int64_t>(at);
+    const bool more_reads_here = read < all && reads->positions[read] <= lsn_;
+    while (!more_reads_here && at < records.count && is_table(at)) {
+      replace_attributes(records, at);
+      lsn_ = base + static_cast<std::int64_t>(++at);
+      if (read < all && reads->positions[read] <= lsn_) break;
+    }
+  }
+  lsn_ = base + static_cast<std::int64_t>(records.count);
+  control_->published.store(lsn_, std::memory_order_release);
+}
+
+void State::run_segment(const Records& records, std::size_t begin, std::size_t end, const std::vector<LocatedReads>* located,
+                        const Reads* reads, std::size_t first_read, std::size_t last_read, ReadSink* sink) {
+  segment_begin_ = begin;
+  prepare_rows(records, begin, end);
+  collect(records, begin, end, located, reads, first_read, last_read);
+  const std::size_t groups = operations_.empty() ? 0 : operations_.front().size();
+  workers_->run(families_.size() * groups, [&](std::size_t, std::size_t number) {
+    const std::size_t family = number % families_.size();
+    const std::size_t group = number / families_.size();
+    run_family(family, operations_[family][group], group, records, sink);
+  });
+}
+
+void State::prepare_rows(const Records& records, std::size_t begin, std::size_t end) {
+  for (TypeRows& rows : rows_) rows.rows.clear();
+  row_of_.resize(end - begin);
+  for (std::size_t at = begin; at < end; ++at) {
+    const std::int32_t type = records.types[at];
+    if (type < 0) continue;
+    auto& rows = rows_[static_cast<std::size_t>(type & ~kRetraction)].rows;
+    row_of_[at - begin] = static_cast<std::uint32_t>(rows.size());
+    rows.push_back(static_cast<std::uint32_t>(at));
+  }
+  workers_->run(types_.size(), [&](std::size_t, std::size_t type) {
+    if (!rows_[type].rows.empty() && !types_[type].families.empty()) prepare_type(type, records);
+  });
+}
+
+bool State::passes(const Condition& condition, const TypeRows& rows, std::size_t at) const {
+  const std::size_t count = rows.rows.size();
+  for (const Test_& test : condition.tests) {
+    if (!passes_test(*test.test, rows.space.values[static_cast<std::size_t>(test.value) * count + at])) return false;
+  }
+  if (condition.value < 0) return true;
+  return !std::isnan(std::bit_cast<double>(rows.space.values[static_cast<std::size_t>(condition.value) * count + at]));
+}
+
+void State::prepare_type(std::size_t index, const Records& records) {
+  const TypePlan& type = types_[index];
+  TypeRows& rows = rows_[index];
+  const std::size_t count = rows.rows.size();
+  type.paths.evaluate({records.slots, records.count, rows.rows.data(), 0, count}, kIdle, rows.space);
+  rows.passes.resize(type.conditions.size() * count);
+  for (std::size_t i = 0; i < type.conditions.size(); ++i) {
+    for (std::size_t at = 0; at < count; ++at) rows.passes[i * count + at] = passes(type.conditions[i], rows, at) ? 1 : 0;
+  }
+  rows.amounts.resize(type.amounts.size() * count);
+  for (std::size_t i = 0; i < type.amounts.size(); ++i) {
+    const Amount& amount = type.amounts[i];
+    const std::uint64_t* values = &rows.space.values[static_cast<std::size_t>(amount.value) * count];
+    for (std::size_t at = 0; at < count; ++at) {
+      const double value = std::bit_cast<double>(values[at]);
+      std::int64_t fixed = std::isnan(value) ? 0 : fixed_point(value, amount.scale);
+      if (amount.limited) fixed = std::clamp(fixed, -kSquareLimit, kSquareLimit);
+      rows.amounts[i * count + at] = fixed;
+    }
+  }
+}
+
+std::uint64_t State::key_of(const FamilyFeeds& feeds, const TypeRows& rows, std::size_t at) const {
+  if (feeds.keys.empty()) return 1;
+  const std::size_t count = rows.rows.size();
+  const auto part = [&](int value) { return rows.space.values[static_cast<std::size_t>(value) * count + at]; };
+  if (feeds.keys.size() == 1) return part(feeds.keys.front());
+  std::uint64_t state = kCrossSeed;
+  for (const int value : feeds.keys) {
+    if (part(value) == kMissingKey) return kMissingKey;
+    state = cross_step(state, part(value));
+  }
+  return not_missing(state);
+}
+
+// Puts every event and read into its families' queues, in log order.
+void State::collect(const Records& records, std::size_t begin, std::size_t end, const std::vector<LocatedReads>* located,
+                    const Reads* reads, std::size_t first_read, std::size_t last_read) {
+  for (auto& groups : operations_) {
+    for (auto& operations : groups) operations.clear();
+  }
+  const std::size_t groups = operations_.empty() ? 1 : operations_.front().size();
+  const auto push = [&](std::size_t family, std::uint64_t key, std::size_t row, std::int32_t type) {
+    const std::uint64_t hash = mix(key);
+    if (!is_own_part(hash)) return;
+    operations_[family][groups == 1 ? 0 : shard_of(hash) * groups / kShards].push_back({key, hash, static_cast<std::uint32_t>(row), type});
+  };
+  const std::int64_t base = lsn_ - static_cast<std::int64_t>(begin);
+  std::size_t read = first_read;
+  for (std::size_t at = begin; at <= end; ++at) {
+    for (; read < last_read && (at == end || reads->positions[read] <= base + static_cast<std::int64_t>(at)); ++read) {
+      for (std::size_t i = 0; i < located->size(); ++i) {
+        push((*located)[i].family, (*located)[i].keys[read - first_read], read - first_read, -1 - static_cast<std::int32_t>(i));
+      }
+    }
+    if (at == end || records.types[at] < 0) continue;
+    const auto type = static_cast<std::size_t>(records.types[at] & ~kRetraction);
+    const TypeRows& rows = rows_[type];
+    const std::size_t row = row_of_[at - begin];
+    for (const FamilyFeeds& feeds : types_[type].families) {
+      const bool wanted = feeds.always || std::any_of(feeds.feeds.begin(), feeds.feeds.end(), [&](const FeedPlan& feed) {
+        return rows.passes[static_cast<std::size_t>(feed.condition) * rows.rows.size() + row] != 0;
+      });
+      if (!wanted) continue;
+      const std::uint64_t key = key_of(feeds, rows, row);
+      if (key != kMissingKey) push(feeds.family, key, row, static_cast<std::int32_t>(type));
+    }
+  }
+}
+
+void State::run_family(std::size_t index, const std::vector<KeyOperation>& operations, std::size_t lane,
+                       const Records& records, ReadSink* sink) {
+  constexpr std::size_t kNear = 12;
+  constexpr std::size_t kFar = 28;
+  Family& family = *families_[index];
+  std::vector<TileClock> clocks = family.clocks();
+  std::vector<const FamilyFeeds*> feeds(types_.size(), nullptr);
+  for (std::size_t type = 0; type < types_.size(); ++type) {
+    for (const FamilyFeeds& each : types_[type].families) {
+      if (each.family == index) feeds[type] = &each;
+    }
+  }
+  const std::size_t count = operations.size();
+  const std::size_t lines = family.lines();
+  for (std::size_t i = 0; i < std::min(kFar, count); ++i) family.shards[shard_of(operations[i].hash)].view().prefetch(operations[i].hash);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kFar < count) family.shards[shard_of(operations[i + kFar].hash)].view().prefetch(operations[i + kFar].hash);
+    if (i + kNear < count) {
+      const KeyOperation& next = operations[i + kNear];
+      if (const Entry* entry = family.shards[shard_of(next.hash)].view().find(next.key, next.hash)) {
+        const std::byte* block = arena_->at(entry->block.load(std::memory_order_relaxed));
+        for (std::size_t line = 0; line < lines; ++line) __builtin_prefetch(block + 64 * line);
+      }
+    }
+    const KeyOperation& operation = operations[i];
+    if (operation.type >= 0) {
+      apply_event(family, operation, *feeds[static_cast<std::size_t>(operation.type)], clocks, records);
+      continue;
+    }
+    const std::byte* block = nullptr;
+    if (operation.key != kMissingKey) {
+      if (const Entry* entry = family.shards[shard_of(operation.hash)].view().find(operation.key, operation.hash)) {
+        block = family.keys.resolve(entry->block.load(std::memory_order_relaxed), kIdle);
+      }
+    }
+    sink->read(lane, static_cast<std::size_t>(-1 - operation.type), operation.row, block);
+  }
+}
+
+void State::apply_event(Family& family, const KeyOperation& operation, const FamilyFeeds& feeds, std::vector<TileClock>& clocks,
+                        const Records& records) {
+  const auto type = static_cast<std::size_t>(operation.type);
+  const TypeRows& rows = rows_[type];
+  const std::size_t count = rows.rows.size();
+  const std::uint32_t at = rows.rows[operation.row];
+  Shard& shard = family.shards[shard_of(operation.hash)];
+  if (shard.from_lsn > lsn_ + (static_cast<std::int64_t>(at) - static_cast<std::int64_t>(segment_begin_))) return;
+  Entry* entry = nullptr;
+  std::byte* block = family.writable(shard, operation.key, operation.hash, version_, &entry);
+  if (block == nullptr) {
+    refuse(family, shard);
+    block = options_.full == Full::kExpire ? family.writable(shard, operation.key, operation.hash, version_, &entry) : nullptr;
+    if (block == nullptr) {
+      ++refused_;
+      return;
+    }
+  }
+  Update update{records.times[at], 0, (records.types[at] & kRetraction) != 0 ? -1 : 1, nullptr};
+  for (TileClock& clock : clocks) clock.move_to(update.time);
+  std::uint64_t fields[64];
+  for (const FeedPlan& feed : feeds.feeds) {
+    if (feed.condition >= 0 && rows.passes[static_cast<std::size_t>(feed.condition) * count + operation.row] == 0) continue;
+    update.amount = feed.amount < 0 ? 0 : rows.amounts[static_cast<std::size_t>(feed.amount) * count + operation.row];
+    for (std::size_t i = 0; i < feed.fields.size(); ++i) {
+      fields[i] = rows.space.values[static_cast<std::size_t>(feed.fields[i]) * count + operation.row];
+    }
+    update.fields = fields;
+    if (!family.update(shard, *entry, block, feed.place, update, clocks[feed.clock].index, version_)) {
+      refuse(family, shard);
+      ++refused_;
+      return;
+    }
+  }
+}
+
+void State::refuse(Family& family, Shard& shard) {
+  if (options_.full == Full::kFail) {
+    throw std::runtime_error("feature state needs more than its " + std::to_string(arena_->capacity()) + " bytes");
+  }
+  if (options_.full == Full::kExpire) expired_ += family.expire_share(shard, kExpiredShare, version_);
+}
+
+void State::replace_attributes(const Records& records, std::size_t at) {
+  const auto type = static_cast<std::size_t>(records.types[at] & ~kRetraction);
+  const TableColumns& columns = table_columns_[type];
+  if (columns.entity < 0 || (records.types[at] & kRetraction) != 0 || lsn_ < table_lsn_) return;
+  const auto slot = [&](int index) { return records.slots[static_cast<std::size_t>(index) * records.count + at]; };
+  const std::uint64_t key = slot(columns.entity);
+  if (key == kMissingKey || (columns.words.empty() && columns.vectors.empty())) return;
+  const std::uint64_t hash = mix(key);
+  Shard& shard = table_shards_[type][shard_of(hash)];
+  Entry* entry = shard.find_or_insert(key, hash, version_);
+  auto units = static_cast<std::uint32_t>(units_for(tables_[type].bytes));
+  const std::uint32_t before = entry == nullptr ? 0 : entry->block.load(std::memory_order_relaxed);
+  std::uint32_t block = before;
+  if (entry != nullptr && (before == 0 || !shard.is_own(*shard.blocks().header(before), version_))) {
+    block = shard.blocks().take(units);
+  }
+  if (block == 0) {
+    if (options_.full == Full::kFail) throw std::runtime_error("feature state needs more than its memory for attributes");
+    ++refused_;
+    return;
+  }
+  std::byte* bytes = arena_->at(block);
+  for (const auto& [word, offset] : columns.words) store(bytes + offset, slot(word));
+  for (const auto& [vector, offset] : columns.vectors) {
+    const std::uint32_t width = plan_.slots[static_cast<std::size_t>(vector)].width;
+    std::fill_n(reinterpret_cast<float*>(bytes + offset), width, std::numeric_limits<float>::quiet_NaN());
+    for (const VectorColumn& column : records.vectors) {
+      if (column.slot != vector) continue;
+      const auto* found = std::lower_bound(column.rows, column.rows + column.count, static_cast<std::int64_t>(at));
+      if (found == column.rows + column.count || *found != static_cast<std::int64_t>(at)) continue;
+      std::memcpy(bytes + offset, column.values + static_cast<std::size_t>(found - column.rows) * width, width * sizeof(float));
+    }
+  }
+  if (block == before) return;
+  BlockHeader* header = shard.blocks().header(block);
+  header->version = version_;
+  header->previous = before;
+  header->units = units;
+  header->latest = records.times[at];
+  shard.put(*entry, block, version_);
+}
+
+std::size_t State::expire(std::int64_t time) {
+  std::unique_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
+  if (!options_.versioned) lock.lock();
+  refresh_floor();
+  std::size_t gone = 0;
+  for (const auto& family : families_) {
+    const std::int64_t horizon = family->layout().horizon();
+    if (horizon == 0) continue;
+    for (Shard& shard : family->shards) gone += family->expire(shard, time - horizon, lsn_ + 1);
+  }
+  return gone;
+}
+
+// ---- sizes -------------------------------------------------------------------------------------
+
+Usage State::usage() const {
+  std::shared_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
+  if (!options_.versioned) lock.lock();
+  Usage usage;
+  const auto sum = [&usage](const std::vector<Shard>& shards, std::size_t& keys, std::size_t& bytes) {
+    for (const Shard& shard : shards) {
+      keys += shard.size();
+      bytes += shard.blocks().bytes();
+      usage.retired_blocks += shard.blocks().retired_count();
+    }
+  };
+  for (const auto& family : families_) {
+    sum(family->shards, usage.family_keys.emplace_back(0), usage.family_bytes.emplace_back(0));
+  }
+  for (const auto& shards : table_shards_) sum(shards, usage.table_keys.emplace_back(0), usage.table_bytes.emplace_back(0));
+  usage.arena_bytes = arena_->used();
+  usage.refused = refused_;
+  usage.expired = expired_;
+  return usage;
+}
+
+std::vector<std::size_t> State::aggregate_bytes() const {
+  std::shared_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
+  if (!options_.versioned) lock.lock();
+  std::vector<std::vector<std::size_t>> by_family;
+  for (const auto& family : families_) {
+    std::vector<std::size_t>& bytes = by_family.emplace_back(family->layout().places().size(), 0);
+    for (std::size_t shard = 0; shard < kShards; ++shard) {
+      const ReadGuard guard(*control_);
+      const TableView table = family->keys.view(shard);
+      for (std::uint64_t at = 0; !table.empty() && at <= table.mask(); ++at) {
+        if (table.entries()[at].key.load(std::memory_order_acquire) == kMissingKey) continue;
+        const std::byte* block = family->keys.resolve(table.entries()[at].block.load(std::memory_order_acquire), guard.lsn());
+        if (block != nullptr) family->layout().add_bytes(block, bytes);
+      }
+    }
+  }
+  std::vector<std::size_t> bytes;
+  for (const auto& [family, place] : places_) bytes.push_back(by_family[family][place]);
+  return bytes;
+}
+
+}  // namespace bowerbird

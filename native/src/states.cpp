@@ -1,0 +1,356 @@
+#include "states.hpp"
+
+namespace bowerbird {
+
+double moments_value(const Moments& moments, What what, std::int64_t scale) {
+  const auto count = static_cast<double>(moments.count);
+  const auto unit = static_cast<double>(scale);
+  switch (what) {
+    case What::kCount: return count;
+    case What::kSum: return static_cast<double>(moments.sum) / unit;
+    case What::kMean: return moments.count > 0 ? static_cast<double>(moments.sum) / unit / count : kNaN;
+    case What::kMinimum: return moments.low == 0 ? kNaN : static_cast<double>(kExtreme - moments.low) / unit;
+    case What::kMaximum: return moments.high == 0 ? kNaN : static_cast<double>(moments.high - kExtreme) / unit;
+    case What::kDeviation: {
+      if (moments.count <= 0) return kNaN;
+      // Squares around a whole number near the mean: exact, so that nothing cancels.
+      const std::int64_t middle = floor_divide(moments.sum, moments.count);
+      const Int128 squares = moments.squares - 2 * Int128{middle} * moments.sum + Int128{moments.count} * middle * middle;
+      const double rest = static_cast<double>(moments.sum - middle * moments.count) / count;
+      return std::sqrt(std::max(static_cast<double>(squares) / count - rest * rest, 0.0)) / unit;
+    }
+    default: return kNaN;
+  }
+}
+
+// ---- tiles -------------------------------------------------------------------------------------
+
+void Tiles::add_at(std::byte* array, const Aggregate& aggregate, const Head& head, std::size_t at, const Update& update) {
+  add_to<std::int32_t>(array + 4 * at, static_cast<std::int32_t>(update.sign));
+  const Columns columns(aggregate, head.capacity);
+  if (aggregate.has_sum) add_to<std::int64_t>(array + columns.sum + 8 * at, update.sign * update.amount);
+  if (aggregate.has_squares) {
+    add_to<Int128>(array + columns.squares + 16 * at, Int128{update.sign * update.amount} * update.amount);
+  }
+  if (update.sign < 0) return;
+  if (aggregate.has_minimum) raise_to(array + columns.low + 8 * at, kExtreme - update.amount);
+  if (aggregate.has_maximum) raise_to(array + columns.high + 8 * at, kExtreme + update.amount);
+}
+
+void Tiles::move(std::byte* array, const Aggregate& aggregate, std::size_t capacity, std::size_t from, std::size_t to, std::size_t count) {
+  if (count == 0) return;
+  const Columns columns(aggregate, capacity);
+  const auto shift = [&](std::size_t column, std::size_t width) {
+    std::memmove(array + column + width * to, array + column + width * from, width * count);
+  };
+  shift(0, 4);
+  if (aggregate.has_sum) shift(columns.sum, 8);
+  if (aggregate.has_squares) shift(columns.squares, 16);
+  if (aggregate.has_minimum) shift(columns.low, 8);
+  if (aggregate.has_maximum) shift(columns.high, 8);
+}
+
+void Tiles::clear(std::byte* array, const Aggregate& aggregate, std::size_t capacity, std::size_t at) {
+  const Columns columns(aggregate, capacity);
+  store<std::int32_t>(array + 4 * at, 0);
+  if (aggregate.has_sum) store<std::int64_t>(array + columns.sum + 8 * at, 0);
+  if (aggregate.has_squares) store<Int128>(array + columns.squares + 16 * at, 0);
+  if (aggregate.has_minimum) store<std::int64_t>(array + columns.low + 8 * at, 0);
+  if (aggregate.has_maximum) store<std::int64_t>(array + columns.high + 8 * at, 0);
+}
+
+void Tiles::drop_oldest(std::byte* array, const Aggregate& aggregate, Head& head, std::size_t count) {
+  const Columns columns(aggregate, head.capacity);
+  for (std::size_t i = 0; i < count; ++i) {
+    head.count -= load<std::int32_t>(array + 4 * i);
+    if (aggregate.has_sum) head.sum -= load<std::int64_t>(array + columns.sum + 8 * i);
+  }
+  head.size = static_cast<std::uint16_t>(head.size - count);
+  move(array, aggregate, head.capacity, count, 0, head.size);
+}
+
+bool Tiles::add(std::byte* block, std::byte* state, const Aggregate& aggregate, std::int32_t index, const Update& update) {
+  const std::size_t head_size = head_bytes(aggregate);
+  Head head{};
+  std::memcpy(&head, state, head_size);
+  std::byte* array = block + head.array;
+  std::size_t at = 0;
+  const std::int64_t step = static_cast<std::int64_t>(index) - head.newest;
+  if (head.bitmap == 0) {
+    if (head.capacity == 0) return false;
+    head.newest = index;
+    head.bitmap = 1;
+    head.size = 1;
+    head.count = head.sum = 0;
+    clear(array, aggregate, head.capacity, 0);
+  } else if (step > 0) {
+    const std::uint64_t reached = (std::uint64_t{1} << aggregate.reach) - 1;
+    const std::uint64_t kept = step >= kMostTiles ? 0 : (std::uint64_t{head.bitmap} << step) & reached;
+    const auto kept_size = static_cast<std::size_t>(std::popcount(kept));
+    if (kept_size + 1 > head.capacity) return false;
+    if (kept_size < head.size) drop_oldest(array, aggregate, head, head.size - kept_size);
+    head.newest = index;
+    head.bitmap = static_cast<std::uint32_t>(kept) | 1;
+    at = head.size++;
+    clear(array, aggregate, head.capacity, at);
+  } else {
+    if (-step >= aggregate.reach) return true;
+    const std::uint32_t bit = std::uint32_t{1} << -step;
+    const auto newer = static_cast<std::size_t>(std::popcount(head.bitmap & (bit - 1)));
+    if ((head.bitmap & bit) != 0) {
+      at = head.size - 1 - newer;
+    } else {
+      if (head.size == head.capacity) return false;
+      at = head.size - newer;
+      move(array, aggregate, head.capacity, at, at + 1, newer);
+      ++head.size;
+      head.bitmap |= bit;
+      clear(array, aggregate, head.capacity, at);
+    }
+  }
+  add_at(array, aggregate, head, at, update);
+  head.count += update.sign;
+  head.sum += update.sign * update.amount;
+  std::memcpy(state, &head, head_size);
+  return true;
+}
+
+Moments Tiles::read(const std::byte* block, const std::byte* state, const Aggregate& aggregate, std::int32_t last) {
+  Head head{};
+  std::memcpy(&head, state, head_bytes(aggregate));
+  Moments moments;
+  if (head.bitmap == 0) return moments;
+  const std::int64_t shift = static_cast<std::int64_t>(last) - head.newest;
+  if (shift >= aggregate.reach || shift <= -kMostTiles) return moments;
+  std::size_t first = 0;
+  std::size_t end = head.size;
+  if (shift >= 0) {
+    const std::uint64_t valid = head.bitmap & ((std::uint64_t{1} << (aggregate.reach - shift)) - 1);
+    first = end - static_cast<std::size_t>(std::popcount(valid));
+  } else {
+    end -= static_cast<std::size_t>(std::popcount(head.bitmap & ((std::uint32_t{1} << -shift) - 1)));
+  }
+  const bool whole = first == 0 && end == head.size;
+  if (whole && !aggregate.has_squares && !aggregate.has_minimum && !aggregate.has_maximum) {
+    moments.count = head.count;
+    moments.sum = head.sum;
+    return moments;
+  }
+  const std::byte* array = block + head.array;
+  const Columns columns(aggregate, head.capacity);
+  for (std::size_t i = first; i < end; ++i) {
+    moments.count += load<std::int32_t>(array + 4 * i);
+    if (aggregate.has_sum) moments.sum += load<std::int64_t>(array + columns.sum + 8 * i);
+    if (aggregate.has_squares) moments.squares += load<Int128>(array + columns.squares + 16 * i);
+    if (aggregate.has_minimum) moments.low = std::max(moments.low, load<std::int64_t>(array + columns.low + 8 * i));
+    if (aggregate.has_maximum) moments.high = std::max(moments.high, load<std::int64_t>(array + columns.high + 8 * i));
+  }
+  return moments;
+}
+
+void Tiles::copy_array(const std::byte* from, std::byte* to, const Aggregate& aggregate, const Head& head, std::size_t capacity) {
+  const Columns old(aggregate, head.capacity);
+  const Columns columns(aggregate, capacity);
+  std::memcpy(to, from, 4 * std::size_t{head.size});
+  if (aggregate.has_sum) std::memcpy(to + columns.sum, from + old.sum, 8 * std::size_t{head.size});
+  if (aggregate.has_squares) std::memcpy(to + columns.squares, from + old.squares, 16 * std::size_t{head.size});
+  if (aggregate.has_minimum) std::memcpy(to + columns.low, from + old.low, 8 * std::size_t{head.size});
+  if (aggregate.has_maximum) std::memcpy(to + columns.high, from + old.high, 8 * std::size_t{head.size});
+}
+
+// ---- decayed -----------------------------------------------------------------------------------
+
+void Decayed::add(std::byte* state, const Aggregate& aggregate, const Update& update) {
+  Head head = load<Head>(state);
+  const std::int64_t length = kHalfLives * aggregate.half_life;
+  const std::int64_t epoch = floor_divide(update.time, length);
+  const std::int64_t biased = epoch + kBias;
+  if (head.newest != 0 && biased <= head.newest - kEpochs) return;
+  std::byte* sums = state + sizeof(Head);
+  if (biased > head.newest) {
+    const std::int64_t first = head.newest == 0 ? biased - kEpochs + 1 : std::max(head.newest + 1, biased - kEpochs + 1);
+    for (std::int64_t fresh = first; fresh <= biased; ++fresh) {
+      head.count[fresh % kEpochs] = 0;
+      if (aggregate.has_sum) store<Int128>(sums + sizeof(Int128) * static_cast<std::size_t>(fresh % kEpochs), 0);
+    }
+    head.newest = biased;
+  }
+  if (update.sign > 0) head.latest = std::max(head.latest, update.time);
+  const double phase = static_cast<double>(update.time - epoch * length) / static_cast<double>(aggregate.half_life);
+  const std::int64_t weight = std::llrint(std::ldexp(exp2_exact(phase), kScaleBits));
+  head.count[biased % kEpochs] += update.sign * weight;
+  if (aggregate.has_sum) {
+    add_to<Int128>(sums + sizeof(Int128) * static_cast<std::size_t>(biased % kEpochs), Int128{update.sign * weight} * update.amount);
+  }
+  store(state, head);
+}
+
+double Decayed::read(const std::byte* state, const Aggregate& aggregate, What what, std::int64_t time) {
+  const Head head = load<Head>(state);
+  if (head.newest == 0) return what == What::kMean ? kNaN : 0.0;
+  const std::byte* sums = state + sizeof(Head);
+  const std::int64_t start = (head.newest - kBias) * kHalfLives * aggregate.half_life;
+  const double factor = exp2_exact(-(static_cast<double>(std::max(time, head.latest) - start) / static_cast<double>(aggregate.half_life)));
+  double count = 0.0;
+  double sum = 0.0;
+  for (int back = kEpochs - 1; back >= 0; --back) {
+    const auto place = static_cast<std::size_t>((head.newest - back) % kEpochs);
+    const int exponent = -static_cast<int>(kHalfLives) * back - kScaleBits;
+    count = count + std::ldexp(static_cast<double>(head.count[place]), exponent);
+    if (what == What::kCount) continue;
+    sum = sum + std::ldexp(static_cast<double>(load<Int128>(sums + sizeof(Int128) * place)), exponent);
+  }
+  count = count * factor;
+  if (what == What::kCount) return count;
+  sum = sum * factor / static_cast<double>(aggregate.scale);
+  if (what == What::kSum) return sum;
+  return count > 0 ? sum / count : kNaN;
+}
+
+// ---- sequences ---------------------------------------------------------------------------------
+
+namespace {
+
+// One sequence as it stands in a block.
+struct Ring {
+  Sequence::Head head;
+  std::uint64_t* words;
+  std::uint32_t fields;
+
+  std::uint64_t& word(std::size_t column, std::size_t rank) { return words[column * head.capacity + Sequence::at(head, rank)]; }
+  std::int64_t time(std::size_t rank) { return static_cast<std::int64_t>(word(0, rank)); }
+
+  // Negative, zero or positive as the entry comes before, equals or comes after an event.
+  int compare(std::size_t rank, const Update& update) {
+    if (time(rank) != update.time) return time(rank) < update.time ? -1 : 1;
+    for (std::uint32_t i = 0; i < fields; ++i) {
+      if (word(1 + i, rank) != update.fields[i]) return word(1 + i, rank) < update.fields[i] ? -1 : 1;
+    }
+    return 0;
+  }
+
+  void write(std::size_t rank, const Update& update) {
+    word(0, rank) = static_cast<std::uint64_t>(update.time);
+    for (std::uint32_t i = 0; i < fields; ++i) word(1 + i, rank) = update.fields[i];
+  }
+
+  void copy(std::size_t from, std::size_t to) {
+    for (std::uint32_t column = 0; column <= fields; ++column) word(column, to) = word(column, from);
+  }
+
+  // Makes the entries stand from 0 on.
+  void straighten() {
+    if (head.oldest == 0) return;
+    for (std::uint32_t column = 0; column <= fields; ++column) {
+      std::uint64_t* start = words + std::size_t{column} * head.capacity;
+      std::rotate(start, start + head.oldest, start + head.capacity);
+    }
+    head.oldest = 0;
+  }
+
+  void remove(std::size_t rank) {
+    straighten();
+    for (std::size_t i = rank; i + 1 < head.size; ++i) copy(i + 1, i);
+    --head.size;
+  }
+
+  // Moves the entries from `rank` on up by one, over the last place, and writes the event.
+  void open(std::size_t rank, std::size_t last, const Update& update) {
+    for (std::size_t i = last; i > rank; --i) copy(i - 1, i);
+    write(rank, update);
+  }
+};
+
+std::size_t rank_of(Ring& ring, const Update& update) {
+  std::size_t rank = ring.head.size;
+  while (rank > 0 && ring.compare(rank - 1, update) > 0) --rank;
+  return rank;
+}
+
+void take_back(Ring& ring, const Update& update) {
+  const std::size_t rank = rank_of(ring, update);
+  if (rank > 0 && ring.compare(rank - 1, update) == 0) ring.remove(rank - 1);
+}
+
+// True where an entry of the same first field is at least as late; an earlier one is removed.
+bool is_superseded(Ring& ring, const Update& update) {
+  for (std::size_t rank = 0; rank < ring.head.size; ++rank) {
+    if (ring.word(1, rank) != update.fields[0]) continue;
+    if (ring.compare(rank, update) >= 0) return true;
+    ring.remove(rank);
+    return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool Sequence::add(std::byte* block, std::byte* state, const Aggregate& aggregate, const Update& update) {
+  Ring ring{load<Head>(state), nullptr, aggregate.fields};
+  ring.words = reinterpret_cast<std::uint64_t*>(block + ring.head.array);
+  Head& head = ring.head;
+  if (update.sign < 0) {
+    take_back(ring, update);
+  } else {
+    if (head.size == head.capacity && head.capacity < aggregate.length) return false;
+    if (aggregate.distinct && is_superseded(ring, update)) return true;
+    const std::size_t rank = rank_of(ring, update);
+    if (head.size < aggregate.length) {
+      ring.straighten();
+      ++head.size;
+      ring.open(rank, head.size - 1, update);
+    } else if (rank == head.size) {
+      head.oldest = static_cast<std::uint32_t>(at(head, 1) % head.capacity);
+      ring.write(head.size - 1, update);
+    } else if (rank > 0) {  // the oldest makes room, what stands between moves down
+      for (std::size_t i = 0; i + 1 < rank; ++i) ring.copy(i + 1, i);
+      ring.write(rank - 1, update);
+    }
+  }
+  store(state, head);
+  return true;
+}
+
+void Sequence::copy_array(const std::byte* block, std::byte* to, const Aggregate& aggregate, Head& head, std::size_t capacity) {
+  auto* words = reinterpret_cast<std::uint64_t*>(to);
+  for (std::size_t field = 0; field <= aggregate.fields; ++field) {
+    const std::uint64_t* from = column(block, head, field);
+    for (std::size_t rank = 0; rank < head.size; ++rank) words[field * capacity + rank] = from[at(head, rank)];
+  }
+  head.oldest = 0;
+}
+
+// ---- tops --------------------------------------------------------------------------------------
+
+bool Top::add(std::byte* block, std::byte* state, const Aggregate& aggregate, const Update& update) {
+  Head head = load<Head>(state);
+  const std::uint64_t key = update.fields[0];
+  if (key == 0) return true;
+  Entry* all = entries(block, head);
+  Entry* end = all + head.size;
+  Entry* entry = std::find_if(all, end, [key](const Entry& each) { return each.key == key; });
+  if (entry == end) {
+    if (update.sign < 0) return true;
+    if (head.size < head.capacity) {
+      ++head.size;
+    } else if (head.capacity < aggregate.length) {
+      return false;
+    } else {
+      entry = std::min_element(all, end, [](const Entry& a, const Entry& b) {
+        if (a.count != b.count) return a.count < b.count;
+        return a.latest != b.latest ? a.latest < b.latest : a.key < b.key;
+      });
+    }
+    *entry = {key, 0, update.time};
+  }
+  entry->count += update.sign;
+  if (update.sign > 0) entry->latest = std::max(entry->latest, update.time);
+  if (entry->count <= 0) {
+    *entry = all[head.size - 1];
+    --head.size;
+  }
+  store(state, head);
+  return true;
+}
+
+}  // namespace bowerbird
