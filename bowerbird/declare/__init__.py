@@ -10,7 +10,6 @@ from bowerbird.declare.columns import (
     ColumnType,
     Condition,
     Entity,
-    VectorType,
 )
 from bowerbird.declare.features import (
     Decay,
@@ -65,7 +64,6 @@ __all__ = [
     "Source",
     "Table",
     "Timestamp",
-    "VectorType",
     "age",
     "bias",
     "category",

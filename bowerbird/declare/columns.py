@@ -34,7 +34,7 @@ NUMBER = ColumnType.NUMBER
 
 @dataclass(frozen=True)
 class VectorType:
-    """A column of ``width`` numbers, float32 (an embedding made elsewhere); only tables have such columns."""
+    """A column of ``width`` numbers, float32 (an embedding made elsewhere), written ``VECTOR(64)``; only in tables."""
 
     width: int
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from bowerbird.plan.batch import ReadBatch, RecordBatch
 from bowerbird.plan.block import FeatureBlock
@@ -13,22 +16,29 @@ MINUTE = 60_000_000
 
 
 def assert_equal(left: FeatureBlock, right: FeatureBlock) -> None:
-    """Every value of two blocks is the same, bit for bit."""
+    """Every value of two blocks is the same: the sign of a zero too, and any NaN is one."""
     assert left.lsn == right.lsn
     for kind in ("categories", "numbers", "vectors"):
         ours, twin = getattr(left, kind), getattr(right, kind)
         assert ours.keys() == twin.keys()
         for name in ours:
-            assert ours[name].dtype == twin[name].dtype, name
-            np.testing.assert_array_equal(ours[name], twin[name], err_msg=name)
+            _assert_same(ours[name], twin[name], name)
     assert left.sequences.keys() == right.sequences.keys()
     for name, ours in left.sequences.items():
         twin = right.sequences[name]
-        np.testing.assert_array_equal(ours.offsets, twin.offsets, err_msg=name)
-        np.testing.assert_array_equal(ours.age, twin.age, err_msg=name)
+        _assert_same(ours.offsets, twin.offsets, name)
+        _assert_same(ours.age, twin.age, f"{name}.age")
+        assert ours.fields.keys() == twin.fields.keys()
         for field in twin.fields:
-            assert ours.fields[field].dtype == twin.fields[field].dtype
-            np.testing.assert_array_equal(ours.fields[field], twin.fields[field], err_msg=f"{name}.{field}")
+            _assert_same(ours.fields[field], twin.fields[field], f"{name}.{field}")
+
+
+def _assert_same(ours: npt.NDArray[Any], twin: npt.NDArray[Any], name: str) -> None:
+    assert ours.dtype == twin.dtype, name
+    np.testing.assert_array_equal(ours, twin, err_msg=name)
+    if ours.dtype.kind == "f":
+        known = ~np.isnan(ours)
+        np.testing.assert_array_equal(np.signbit(ours[known]), np.signbit(twin[known]), err_msg=f"{name}: sign")
 
 
 def reads_of(batch: RecordBatch, plan: Plan) -> ReadBatch:

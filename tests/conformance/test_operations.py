@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bowerbird import _native
 from bowerbird.plan.batch import ReadBatch
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
@@ -15,9 +14,8 @@ from bowerbird.plan.engine import NativeEngine
 from bowerbird.plan.reference import ReferenceEngine
 from tests.conformance.compare import MINUTE, START, assert_equal, part, reads_of
 from tests.conformance.logs import Record, records
+from tests.conformance.long_logs import long_log
 from tests.shop_more import project
-
-pytestmark = pytest.mark.skipif(not hasattr(_native, "State"), reason="the native engine lacks these operations")
 
 PLAN = compile_plan(project)
 ENCODER = Encoder(PLAN)
@@ -69,3 +67,15 @@ def test_live_read_equals_replayed_read(log: list[Record], cut: int) -> None:
     for kind in ("numbers", "categories", "vectors"):
         for name, column in getattr(replayed, kind).items():
             np.testing.assert_array_equal(column, getattr(served, kind)[name], err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_logs_read_the_same(seed: int) -> None:
+    batch = ENCODER.encode_events(long_log(seed, 300))
+    reads = reads_of(batch, PLAN)
+    native, twin = NativeEngine(PLAN), ReferenceEngine(PLAN)
+    assert_equal(native.replay(batch, reads), twin.replay(batch, reads))
+    request, candidates = ENCODER.encode_request(1, {}), ENCODER.encode_items(["a", "b", "c", "never"])
+    for minutes in (-100_000, -60, 0, 1, 40, 4000):
+        time = int(batch.times.max()) + minutes * MINUTE
+        assert_equal(native.read(time, request, candidates), twin.read(time, request, candidates))

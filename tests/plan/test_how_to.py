@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bowerbird import declare as bb
-from bowerbird.declare.columns import Location
+from bowerbird.declare.columns import Location, VectorType
 from bowerbird.plan.check import check
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "features.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_an_example_compiles(example: str, tmp_path: Path) -> None:
     (tmp_path / "scores.py").write_text("def distance(left, right):\n    return left - right\n")
     names = declared()
     feature = eval(example, names)
-    if isinstance(feature, bb.VectorType | bb.Decay):
+    if isinstance(feature, VectorType | bb.Decay):
         return
     project = bb.Project(
         name="how_to",
