@@ -17,6 +17,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("log:dead_letters_command", "List rejected records."),
     "explain": ("features:explain_command", "Show the events behind a feature's value."),
     "features": ("features:features_command", "The catalogue of features: values, state, cost, users."),
+    "forget": ("forget:forget_command", "Erase one user from everything that is stored."),
     "ingest": ("log:ingest_command", "Read raw files into the event log."),
     "init": ("log:init_command", "Make a new project."),
     "keys": ("serve:keys", "API keys: who may read, write and administer."),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
-from bowerbird.log.files import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder
+from bowerbird.log.files import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder, write_atomically
 
 DAMAGED = "damaged dead letter"
 """Reason given to a stored line that a crash cut off."""
@@ -90,6 +90,20 @@ def read_dead_letters(folder: Path, source: str | None = None, reason: str | Non
 def count_dead_letters(folder: Path) -> Counter[tuple[str, str]]:
     """Return how many dead letters there are by (source, reason)."""
     return Counter((letter.source, letter.reason) for letter in read_dead_letters(folder))
+
+
+def remove_dead_letters(folder: Path, unwanted: Callable[[DeadLetter], bool]) -> int:
+    """Delete the dead letters for which ``unwanted`` holds, a file at a time, and return how many went."""
+    removed = 0
+    for path in sorted(folder.glob(f"*/*{_ENDING}")):
+        letters = list(_read(path))
+        kept = [letter for letter in letters if not unwanted(letter)]
+        if not kept:
+            path.unlink()
+        elif len(kept) < len(letters):
+            write_atomically(path, b"".join(msgspec.json.encode(letter) + b"\n" for letter in kept))
+        removed += len(letters) - len(kept)
+    return removed
 
 
 def _read(path: Path) -> Iterator[DeadLetter]:

@@ -19,6 +19,7 @@ from bowerbird.errors import InputError, NotFoundError
 from bowerbird.log.dead_letters import DeadLetterFile
 from bowerbird.log.deduplicate import split_by_id, split_orphans, without_duplicates, without_stored
 from bowerbird.log.faults import NOTHING_TO_RETRACT
+from bowerbird.log.forgotten import Forgotten
 from bowerbird.log.formats import open_reader
 from bowerbird.log.layout import Layout
 from bowerbird.log.live_import import Destination, open_destination
@@ -86,7 +87,8 @@ def _source_named(project: Project, name: str) -> Source:
 def _file_jobs(workspace: Workspace, sources: Iterable[Source]) -> Iterator[_Job]:
     for source in sources:
         for path in source_files(workspace.raw_folder, source.files, source.name):
-            yield _Job(source, _shown(path, workspace.raw_folder), path.stat().st_size, partial(open_reader, path))
+            opener = partial(open_reader, path, Layout(source).vector_columns())
+            yield _Job(source, _shown(path, workspace.raw_folder), path.stat().st_size, opener)
 
 
 def _shown(path: Path, raw_folder: Path) -> str:
@@ -104,6 +106,7 @@ class _Ingest:
         self._report = IngestReport()
         self._letters: list[DeadLetterFile] = []
         self._heaps: dict[str, Spill] = {}
+        self._forgotten = Forgotten(workspace)
 
     def run(self, jobs: list[_Job], progress: bool) -> IngestReport:
         started = clock.monotonic()
@@ -143,12 +146,17 @@ class _Ingest:
         mapped = mapper.map(batch.rows)
         self._report.rows += batch.rows.num_rows
         self._report.late.update(mapped.late)
-        for name, table in mapped.tables:
+        for name, every in mapped.tables:
+            table = self._forgotten.without(name, every)
+            self._report.forgotten += every.num_rows - table.num_rows
             if name not in self._heaps:
                 self._heaps[name] = Spill(destination.staging_folder / name, split_by_id)
             self._heaps[name].add(table)
         for row in mapped.faults.rejected:
             raw = raw_row(batch, int(row))
+            if self._forgotten.named_in(raw):
+                self._report.forgotten += 1
+                continue
             reason, detail = mapped.faults.describe(row, raw)
             letters.add(reason, detail, int(batch.lines[row]), raw)
             self._report.rejected[reason] += 1

@@ -20,7 +20,8 @@ class TypeCount:
 class IngestReport:
     """Counts by record type, rejected rows by reason, raw rows read and seconds.
 
-    ``late`` counts the accepted events by type that came later than declared (whether new or not). ``live`` is true
+    ``late`` counts the accepted events by type that came later than declared (whether new or not), and
+    ``forgotten`` the records that were left out because `bowerbird forget` had erased their users. ``live`` is true
     where the records were appended to the write-ahead log.
     """
 
@@ -30,6 +31,7 @@ class IngestReport:
     rows: int = 0
     seconds: float = 0.0
     live: bool = False
+    forgotten: int = 0
 
     def of_type(self, name: str) -> TypeCount:
         """Return a type's counts, made on first use."""
@@ -53,6 +55,8 @@ class IngestReport:
         for name, count in sorted(self.types.items()):
             lines.append(f"  {name:<{width}}  {count.new:>12,} new  {count.duplicates:>12,} already there")
         lines.extend(f"  late: {name}  {count:,} past their lateness, applied" for name, count in self.late.items())
+        if self.forgotten:
+            lines.append(f"  left out: {self.forgotten:,} records of users who were forgotten")
         if self.live:
             lines.append("  The platform is live: new records follow what it has already seen.")
         lines.extend(f"  rejected: {reason}  {count:,}" for reason, count in self.rejected.most_common())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,22 @@ class Segment:
             self.end = start + length
             self.next_lsn = lsn + 1
             yield lsn, data[start : self.end]
+
+    def rewritten(self, change: Callable[[bytes], bytes | None]) -> bytes | None:
+        """Return the segment's bytes with other payloads under the same LSNs and marks; None where nothing changes.
+
+        ``change`` returns a record's new payload, or None to keep it. Raises CorruptionError at a fault.
+        """
+        parts, start, changed = [self._data[:HEADER_BYTES]], HEADER_BYTES, False
+        for lsn, payload in self.records():
+            new = change(payload)
+            before = self.end - _RECORD.size - len(payload)
+            parts.append(self._data[start:before])  # marks
+            parts.append(self._data[before : self.end] if new is None else encode_record(lsn, new))
+            start, changed = self.end, changed or new is not None
+        if self.fault is not None:
+            raise self.corruption()
+        return b"".join([*parts, self._data[start:]]) if changed else None
 
     def _fault_at(self, offset: int, size: int) -> str | None:
         if offset + _RECORD.size > size:

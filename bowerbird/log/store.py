@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,13 @@ class LogStore:
             self.manifest = self.manifest.extended(self._parts)
             write_manifest(self.folder, self.manifest)
             self._parts = []
+
+    def replace(self, parts: Mapping[Part, Part]) -> None:
+        """Put parts in the place of others, all at once; the old files go when the store is closed."""
+        if parts:
+            kept = [parts.get(part, part) for part in self.manifest.parts]
+            self.manifest = Manifest(self.manifest.generation + 1, sorted(kept))
+            write_manifest(self.folder, self.manifest)
 
     def close(self) -> None:
         """Remove what was not committed and let the next writer in."""

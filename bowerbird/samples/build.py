@@ -136,13 +136,13 @@ def _write(
         labels=[_summary(workspace, label, outcome) for label, outcome in labels.items()],
         days=writer.days,
         features=[feature.name for feature in plan.features],
-        files=_hashes(temporary),
+        files=file_hashes(temporary),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         replay_seconds=time.perf_counter() - started,
         replay_records=engine.lsn,
     )
     write_manifest(temporary, plan, manifest)
-    _replace(temporary, workspace.samples_folder / name)
+    replace_folder(temporary, workspace.samples_folder / name)
     return manifest
 
 
@@ -175,12 +175,13 @@ def _summary(workspace: Workspace, name: str, outcome: Outcome) -> LabelSummary:
     return LabelSummary(name, len(outcome) - immature, int((outcome == 1).sum()), immature, given)
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of a dataset's Parquet files by relative path."""
     files = sorted(folder.rglob("*.parquet"))
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _replace(temporary: Path, target: Path) -> None:
+def replace_folder(temporary: Path, target: Path) -> None:
     """Put a finished folder in place of an older one."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)

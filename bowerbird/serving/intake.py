@@ -8,6 +8,7 @@ from typing import Any
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
+from bowerbird.log.forgotten import Forgotten
 from bowerbird.log.lateness import TooLateError, lateness_by_type
 from bowerbird.log.validate import EventValidator
 from bowerbird.serving.dead_letters import LiveDeadLetters
@@ -21,12 +22,15 @@ class LiveIntake:
         self._validator = EventValidator(workspace.project)
         self._letters = LiveDeadLetters(workspace.dead_letter_folder)
         self._lateness = lateness_by_type(workspace.project)
+        self._forgotten = Forgotten(workspace)
 
     def validate(self, raw: Mapping[str, Any], now: int) -> LogEvent:
         """Return the event, normalised; InputError where it is not acceptable at ``now``, or TooLateError."""
         if not isinstance(raw.get("type"), str):
             raise InputError(f"The event's type is {raw.get('type')!r}.", "Name a declared event, exposure or table.")
         event = self._validator.validate(raw, now)
+        if self._forgotten.covers(event):
+            raise InputError("The event is from before its user was forgotten.", "Do not send it again.")
         allowed = self._lateness.get(event["_type"])
         if allowed is not None and allowed.rejects and allowed.exceeded(event, now):
             raise TooLateError(_late(event, now, allowed.text), "Send events sooner, or declare a longer lateness.")
@@ -40,8 +44,9 @@ class LiveIntake:
         return _late(event, now, allowed.text) + " It is applied."
 
     def reject(self, raw: Mapping[str, Any], reason: str, detail: str, now: int) -> None:
-        """Keep a refused event; raises StorageError."""
-        self._letters.add(raw, reason, detail, now)
+        """Keep a refused event, unless it names a forgotten user; raises StorageError."""
+        if not self._forgotten.named_in(raw):
+            self._letters.add(raw, reason, detail, now)
 
 
 def _late(event: LogEvent, now: int, allowed: str) -> str:

@@ -7,10 +7,11 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bowerbird.errors import CorruptionError
+from bowerbird.log.files import write_atomically
 from bowerbird.serving.slate import Slate, decode_slate, encode_slate
 
 _LOG = logging.getLogger("bowerbird.serving")
@@ -37,9 +38,8 @@ class SlateLog:
     def append(self, slate: Slate) -> None:
         """Write one slate."""
         payload = b"".join(encode_slate(slate))
-        data = len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
         with self._lock:
-            self._write(data)
+            self._write(_framed(payload))
 
     def close(self) -> None:
         """Flush to the disk and end the segment."""
@@ -89,6 +89,25 @@ def iterate_slates(folder: Path) -> Iterator[Slate]:
     """
     for file in sorted(folder.glob(f"*{_SUFFIX}")):
         yield from map(decode_slate, _payloads(file))
+
+
+def remove_slates(folder: Path, unwanted: Callable[[Slate], bool]) -> int:
+    """Delete the slates for which ``unwanted`` holds, a segment at a time, and return how many went.
+
+    No server may write the folder meanwhile. Raises CorruptionError as ``iterate_slates`` does, StorageError.
+    """
+    removed = 0
+    for file in sorted(folder.glob(f"*{_SUFFIX}")):
+        payloads = list(_payloads(file))
+        kept = [payload for payload in payloads if not unwanted(decode_slate(payload))]
+        if len(kept) < len(payloads):
+            write_atomically(file, b"".join(map(_framed, kept)))
+            removed += len(payloads) - len(kept)
+    return removed
+
+
+def _framed(payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
 
 
 def _payloads(file: Path) -> Iterator[bytes]:
