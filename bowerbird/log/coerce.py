@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bowerbird.declare.columns import ColumnType
+from bowerbird.declare.columns import ColumnType, PlainType, VectorType
 from bowerbird.log.faults import NOT_FINITE, WRONG_TYPE, Mask
+from bowerbird.log.vectors import read_vectors, vector_type
 
 _INTEGER = r"^-?[0-9]{1,19}$"
 _DECIMAL = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
@@ -27,13 +28,18 @@ class Coerced:
     faults: dict[str, Mask] = field(default_factory=dict)
 
 
-def coerce(raw: pa.Array, target: ColumnType) -> Coerced:
+def coerce(raw: pa.Array, target: PlainType) -> Coerced:
     """Return a raw column as ``target``.
 
     The only changes of type: integers and texts of digits into each other; 0, 1, true, false into FLAG; whole
-    floats into INTEGER; numbers and texts of them into NUMBER. Empty text, null and NaN are missing.
+    floats into INTEGER; numbers and texts of them into NUMBER; lists of numbers and JSON texts of them into vectors.
+    Empty text, null and NaN are missing, but not within a vector.
     """
     plain = _plain(raw)
+    if isinstance(target, VectorType):
+        if pa.types.is_null(plain.type):
+            return Coerced(pa.nulls(len(plain), vector_type(target.width)))
+        return Coerced(*read_vectors(plain, target.width))
     if pa.types.is_null(plain.type):
         return Coerced(pa.nulls(len(plain), _TYPES[target]))
     return _COERCIONS[target](plain)

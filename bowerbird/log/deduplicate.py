@@ -13,6 +13,7 @@ from bowerbird.kernels.keys import keys_of_texts
 from bowerbird.log.coerce import to_mask
 from bowerbird.log.retractions import mark, original_ids
 from bowerbird.log.schema import ID, RETRACTS
+from bowerbird.log.vectors import as_bytes
 
 _SHARES = 32
 
@@ -56,12 +57,20 @@ def without_duplicates(table: pa.Table) -> pa.Table:
     if not repeated.any():
         return table
     contested = table.filter(pa.array(repeated))
-    order = pc.sort_indices(contested, [(name, "ascending") for name in table.column_names])
+    order = pc.sort_indices(_sortable(contested), [(name, "ascending") for name in table.column_names])
     contested = contested.take(order)
     ids = contested.column(ID).combine_chunks()
     first = np.ones(len(ids), dtype=np.bool_)
     first[1:] = to_mask(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
     return pa.concat_tables([table.filter(pa.array(~repeated)), contested.filter(pa.array(first))])
+
+
+def _sortable(table: pa.Table) -> pa.Table:
+    """Return a table with its vectors as bytes."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_fixed_size_list(field.type):
+            table = table.set_column(place, field.name, as_bytes(table.column(place)))
+    return table
 
 
 def without_stored(table: pa.Table, stored: Iterable[pa.ChunkedArray]) -> pa.Table:

@@ -12,6 +12,7 @@ Mask = npt.NDArray[np.bool_]
 MISSING_KEY = "missing key"
 WRONG_TYPE = "wrong type"
 NOT_FINITE = "not finite"
+WRONG_WIDTH = "wrong width"
 BAD_TIME = "bad time"
 TOO_OLD = "time before 1990"
 FUTURE = "event from the future"

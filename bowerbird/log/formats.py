@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from bowerbird.errors import InputError
@@ -16,8 +17,11 @@ JSON_LINES = (".jsonl", ".ndjson", ".json")
 COMPRESSED = (".gz", ".zst")
 
 
-def open_reader(path: Path) -> RawReader:
-    """Return the reader for a file by its name's ending; raises InputError on an unknown one."""
+def open_reader(path: Path, arrays: Collection[str] = ()) -> RawReader:
+    """Return the reader for a file by its name's ending; raises InputError on an unknown one.
+
+    ``arrays`` are the columns that may hold arrays, in formats where the file does not say it.
+    """
     ending = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
     if ending not in (*PARQUET, *DELIMITED, *JSON_LINES) or (ending in PARQUET and path.suffix in COMPRESSED):
         raise InputError(
@@ -29,4 +33,4 @@ def open_reader(path: Path) -> RawReader:
             return EmptyReader()
         if ending in PARQUET:
             return ParquetReader(path)
-        return JsonReader(path) if ending in JSON_LINES else CsvReader(path)
+        return JsonReader(path, arrays) if ending in JSON_LINES else CsvReader(path)

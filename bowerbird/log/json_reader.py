@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ _decoder = msgspec.json.Decoder()
 
 
 class JsonReader:
-    """A file of JSON objects, one a line; its columns are the names in its first block of lines."""
+    """A file of JSON objects, one a line; its columns are the names in its first block of lines.
 
-    def __init__(self, path: Path) -> None:
+    The columns in ``arrays`` may hold arrays; another with an array or object makes its line no row.
+    """
+
+    def __init__(self, path: Path, arrays: Collection[str] = ()) -> None:
+        self._arrays = arrays
         self._stream = LineStream(path)
         self._block = self._stream.read_lines(_BLOCK)
         self._line = 1
@@ -57,7 +62,7 @@ class JsonReader:
         numbers: list[int] = []
         for number, line in enumerate(lines, start=self._line):
             row = _parse(line)
-            fault = _fault(row, columns)
+            fault = _fault(row, columns, self._arrays)
             if fault is not None:
                 yield Unreadable(number, *fault, line.decode("utf-8", "replace"))
             elif row is not None:
@@ -66,7 +71,7 @@ class JsonReader:
         self._line += len(lines) - (lines[-1] == b"")
         if not rows:
             return
-        arrays = [_column([row.get(name) for row in rows]) for name in columns]
+        arrays = [_column([row.get(name) for row in rows], name in self._arrays) for name in columns]
         yield RawBatch(pa.RecordBatch.from_arrays(arrays, names=list(columns)), np.array(numbers, dtype=np.int64))
 
 
@@ -80,22 +85,23 @@ def _parse(line: bytes) -> Any:
         return error
 
 
-def _fault(row: Any, columns: Sequence[str]) -> tuple[str, str] | None:
+def _fault(row: Any, columns: Sequence[str], arrays: Collection[str]) -> tuple[str, str] | None:
     if row is None:
         return None
     if isinstance(row, Exception):
         return UNREADABLE_LINE, str(row)
     if not isinstance(row, dict):
         return UNREADABLE_LINE, f"expected a JSON object, found {type(row).__name__}"
-    nested = [name for name in columns if isinstance(row.get(name), dict | list)]
+    nested = [name for name in columns if isinstance(row.get(name), dict if name in arrays else dict | list)]
     return (WRONG_TYPE, f"{nested[0]} holds an array or object: expected a text, number or boolean") if nested else None
 
 
-def _column(values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([_text(value) for value in values], pa.string())
+def _column(values: list[Any], as_text: bool) -> pa.Array:
+    """Return a column of the type that all values have, or of texts; arrays always as texts, which hides no type."""
+    with suppress(pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        if not as_text:
+            return pa.array(values)
+    return pa.array([_text(value) for value in values], pa.string())
 
 
 def _text(value: Any) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bowerbird.declare.columns import VectorType
 from bowerbird.declare.records import Action, Event, FieldCondition, Source, Table
 from bowerbird.errors import InputError
 from bowerbird.log.schema import key_types
@@ -28,6 +29,11 @@ class Layout:
     def record_columns(self) -> dict[str, str]:
         """Return declared name to raw column for the source's own record."""
         return _declared_columns(self._source.record, self._source.columns)
+
+    def vector_columns(self) -> set[str]:
+        """Return the raw columns that hold vectors."""
+        types = self._source.record.columns
+        return {raw for name, raw in self.record_columns().items() if isinstance(types.get(name), VectorType)}
 
     def action_columns(self, action: Action) -> dict[str, str]:
         """Return declared name to raw column for an action; its own mapping comes before the source's."""

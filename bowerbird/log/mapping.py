@@ -21,7 +21,7 @@ from bowerbird.log.identity import action_id, join_key, times_as_key
 from bowerbird.log.lateness import allowed_lateness
 from bowerbird.log.layout import Layout, condition_column
 from bowerbird.log.retractions import retraction_ids
-from bowerbird.log.schema import AVAILABLE, ID, RETRACTS, TIME, key_types, record_schema, value_types
+from bowerbird.log.schema import AVAILABLE, ID, RETRACTS, TIME, expected, key_types, record_schema, value_types
 from bowerbird.log.timestamps import UNITS, parse_times
 
 Times = npt.NDArray[np.int64]
@@ -191,7 +191,7 @@ def _read_columns(
     for name, raw in mapping.items():
         coerced = coerce(batch[raw], types[name])
         for reason, bad in coerced.faults.items():
-            faults.add(bad & rows, reason, raw, f"expected {types[name].value} for {name!r}")
+            faults.add(bad & rows, reason, raw, f"expected {expected(types[name])} for {name!r}")
         if name in keys:
             missing = to_mask(coerced.values.is_null()) & rows
             faults.add(missing, MISSING_KEY, raw, f"{name!r} must be given")

@@ -175,6 +175,7 @@ class _Filling:
         self.types = np.full(rows, -1, dtype=np.int32)
         self.times = np.zeros(rows, dtype=np.int64)
         self.slots: Slots = np.repeat(_missing(plan)[:, None], rows, axis=1)
+        self._vectors: dict[int, list[tuple[Integers, npt.NDArray[np.float32]]]] = {}
 
     def has(self, name: str) -> bool:
         """Return whether the plan has a record type."""
@@ -185,10 +186,21 @@ class _Filling:
         kinds = self._indices[name] + RETRACTION * mark(table, RETRACTS)
         self.types[places] = np.where(mark(table, FORGOTTEN), -1, kinds)
         self.slots[:, places] = encoder.encode_table(name, table)
+        for slot, vectors in encoder.encode_vectors(name, table).items():
+            known = ~np.isnan(vectors).any(axis=1)
+            self._vectors.setdefault(slot, []).append((places[known], vectors[known]))
 
     def result(self) -> RecordBatch:
         """Return the filled batch."""
-        return RecordBatch(self.types, self.times, self.slots)
+        vectors = {slot: _in_order(parts) for slot, parts in self._vectors.items()}
+        return RecordBatch(self.types, self.times, self.slots, vectors)
+
+
+def _in_order(parts: list[tuple[Integers, npt.NDArray[np.float32]]]) -> tuple[Integers, npt.NDArray[np.float32]]:
+    """Return vectors of several types' rows by ascending row."""
+    rows = np.concatenate([places for places, _ in parts]).astype(np.int64)
+    order = np.argsort(rows)
+    return rows[order], np.concatenate([vectors for _, vectors in parts])[order]
 
 
 def _missing(plan: Plan) -> Slots:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from bowerbird.declare.columns import ColumnType
+from bowerbird.declare.columns import ColumnType, PlainType, VectorType
 from bowerbird.declare.project import Project
 from bowerbird.declare.records import Event, Exposure, Table
 from bowerbird.errors import NotFoundError
+from bowerbird.log.vectors import vector_type
 from bowerbird.plan.catalog import plain_type
 from bowerbird.plan.mistake import nearest
 
@@ -35,12 +36,12 @@ def key_types(record: Event | Table) -> dict[str, ColumnType]:
     return {entity.name: entity.id for entity in entities}
 
 
-def value_types(record: Event | Table) -> dict[str, ColumnType]:
+def value_types(record: Event | Table) -> dict[str, PlainType]:
     """Return the record's other columns, which may be missing, with their plain types.
 
     Events also carry ``slate_id``, and exposures ``position``, unless they declare such a column themselves.
     """
-    types = {name: plain_type(column) for name, column in record.columns.items()}
+    types: dict[str, PlainType] = {name: plain_type(column) for name, column in record.columns.items()}
     for name, column_type in _service_columns(record).items():
         types.setdefault(name, column_type)
     return types
@@ -56,11 +57,22 @@ def record_schema(record: Event | Table) -> pa.Schema:
     """Return ``_id`` string, ``_time`` and ``_available`` int64 (microseconds), the marks, then the declared names.
 
     The marks are bool: ``_retracts`` (the record takes back an earlier one), ``_forgotten`` (only its place is left).
-    TEXT is string, INTEGER int64, FLAG bool, NUMBER float64 (a missing value is null).
+    TEXT is string, INTEGER int64, FLAG bool, NUMBER float64, a vector fixed_size_list<float32> (a missing value is
+    null).
     """
     fields = [(ID, pa.string()), (TIME, pa.int64()), (AVAILABLE, pa.int64()), *((mark, pa.bool_()) for mark in MARKS)]
     columns = key_types(record) | value_types(record)
-    return pa.schema([*fields, *((name, _ARROW_TYPES[kind]) for name, kind in columns.items())])
+    return pa.schema([*fields, *((name, arrow_type(kind)) for name, kind in columns.items())])
+
+
+def arrow_type(kind: PlainType) -> pa.DataType:
+    """Return the Arrow type of a column of a declared plain type."""
+    return vector_type(kind.width) if isinstance(kind, VectorType) else _ARROW_TYPES[kind]
+
+
+def expected(kind: PlainType) -> str:
+    """Return a plain type in words, as messages name it."""
+    return f"a list of {kind.width} finite numbers" if isinstance(kind, VectorType) else kind.value
 
 
 def empty_table(record: Event | Table) -> pa.Table:

@@ -11,9 +11,10 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from bowerbird.declare.columns import ColumnType
+from bowerbird.declare.columns import ColumnType, PlainType, VectorType
 from bowerbird.declare.durations import microseconds
 from bowerbird.declare.project import Project
 from bowerbird.declare.records import Event, Table
@@ -21,12 +22,13 @@ from bowerbird.errors import InputError
 from bowerbird.log.faults import EARLIEST
 from bowerbird.log.identity import join_key_values
 from bowerbird.log.retractions import retraction_id
-from bowerbird.log.schema import ID, RETRACTS, SLATE, TIME, key_types, value_types
+from bowerbird.log.schema import ID, RETRACTS, SLATE, TIME, expected, key_types, value_types
 from bowerbird.log.slate_id import read_slate_id
 from bowerbird.log.timestamps import instant
+from bowerbird.log.vectors import live_vector
 from bowerbird.plan.mistake import nearest
 
-Value = str | int | float | bool
+Value = str | int | float | bool | list[float]
 _Coercion = Callable[[Any], Value | None]
 
 _RESERVED = ("type", "id", "time", "retracts")
@@ -83,7 +85,7 @@ class _Form:
         self._is_event = isinstance(record, Event)
         self._keys = key_types(record)
         types = self._keys | value_types(record)
-        self._fields = {name: (_COERCIONS[kind], kind.value) for name, kind in types.items()}
+        self._fields = {name: (_coercion(kind), expected(kind)) for name, kind in types.items()}
         self._echoes_slate = isinstance(record, Event) and SLATE not in record.columns
         self._ambiguous = [name for name in _RESERVED if name in types]
 
@@ -208,6 +210,10 @@ def _to_number(value: Any) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+def _coercion(kind: PlainType) -> _Coercion:
+    return partial(live_vector, width=kind.width) if isinstance(kind, VectorType) else _COERCIONS[kind]
 
 
 _COERCIONS: dict[ColumnType, _Coercion] = {
