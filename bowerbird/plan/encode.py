@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from bowerbird.plan.batch import RETRACTION, RecordBatch, Slots, Vectors
 from bowerbird.plan.spec import MISSING_KEY, Plan, RecordType
 
 _NAN_BITS = int(np.array([np.nan]).view(np.uint64)[0])
+_text_key = lru_cache(maxsize=1 << 16)(key_text)
+_integer_key = lru_cache(maxsize=1 << 16)(key_integer)
 _DOUBLE = struct.Struct("<d")
 _WORD = struct.Struct("<Q")
 
@@ -40,9 +43,9 @@ def encode_value(value: Any, slot_type: str) -> int:
     if slot_type == "number" and isinstance(value, int | float):
         return number_bits(float(value))
     if slot_type == "text" and isinstance(value, str):
-        return key_text(value)
+        return _text_key(value)
     if slot_type in ("integer", "flag") and isinstance(value, int):
-        return key_integer(int(value))
+        return _integer_key(value)
     raise InputError(f"{value!r} is not of type {slot_type}.", "Send a value of the declared type.")
 
 
@@ -172,32 +175,31 @@ class Encoder:
             for name, slot, width in self._vectors[type_name]
         }
 
-    def encode_event(self, type_name: str, values: Mapping[str, Any]) -> Slots:
-        """Return uint64 [slots] of one validated record."""
-        row = self._missing.copy()
-        for name, slot, slot_type in self._columns[type_name]:
-            row[slot] = encode_value(values.get(name), slot_type)
-        return row
-
     def encode_events(self, events: Sequence[Mapping[str, Any]]) -> RecordBatch:
         """Return validated records (with ``_type`` and ``_time``) as a batch; unknown types get index -1.
 
         The index of a retraction (``_retracts``) carries ``RETRACTION``.
         """
-        slots = np.repeat(self._missing[:, None], len(events), axis=1)
-        types = np.full(len(events), -1, dtype=np.int32)
-        times = np.empty(len(events), dtype=np.int64)
-        for at, event in enumerate(events):
-            times[at] = event["_time"]
-            if event["_type"] not in self._columns:
-                continue
-            types[at] = self._type_index[event["_type"]] + (RETRACTION if event.get("_retracts") else 0)
-            for name, slot, slot_type in self._columns[event["_type"]]:
-                slots[slot, at] = encode_value(event.get(name), slot_type)
-        return RecordBatch(types, times, slots, self._vectors_in(events))
+        missing: list[int] = self._missing.tolist()
+        types: list[int] = []
+        rows: list[list[int]] = []
+        for event in events:
+            row, name = missing.copy(), event["_type"]
+            index = self._type_index.get(name, -1)
+            types.append(index + RETRACTION if index >= 0 and "_retracts" in event else index)
+            for column, slot, slot_type in self._columns.get(name, ()):
+                value = event.get(column)
+                if value is not None:
+                    row[slot] = encode_value(value, slot_type)
+            rows.append(row)
+        times = np.array([event["_time"] for event in events], dtype=np.int64)
+        slots = np.ascontiguousarray(np.array(rows, dtype=np.uint64).reshape(len(rows), len(missing)).T)
+        return RecordBatch(np.array(types, dtype=np.int32), times, slots, self._vectors_in(events))
 
     def _vectors_in(self, events: Sequence[Mapping[str, Any]]) -> Vectors:
         found: dict[int, tuple[list[int], list[npt.NDArray[np.float32]]]] = {}
+        if not any(self._vectors.values()):
+            return {}
         for at, event in enumerate(events):
             for name, slot, width in self._vectors.get(event["_type"], ()):
                 vector = encode_vector(event.get(name), width)
