@@ -9,9 +9,7 @@ item = bb.Entity("item", bb.TEXT)
 brand = bb.Entity("brand", bb.TEXT)
 
 users = bb.Table("users", user, {"city": bb.TEXT, "taste": bb.VECTOR(2)})
-items = bb.Table(
-    "items", item, {"brand": brand, "colour": bb.TEXT, "price": bb.NUMBER, "embedding": bb.VECTOR(3)}
-)
+items = bb.Table("items", item, {"brand": brand, "colour": bb.TEXT, "price": bb.NUMBER, "embedding": bb.VECTOR(3)})
 brands = bb.Table("brands", brand, {"country": bb.TEXT, "look": bb.VECTOR(2)})
 
 exposure = bb.Exposure("exposure", [user, item], {"page": bb.INTEGER, "position": bb.NUMBER})

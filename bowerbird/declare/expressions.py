@@ -256,9 +256,7 @@ class FunctionOf:
 
 
 CategoryExpression = Category | Cross | Hour | Weekday | Bucketise | Latest | Bias
-NumberExpression = (
-    Number | Aggregate | Rate | Since | Age | Latest | Bias | Match | Transform | Standardise | Combine
-)
+NumberExpression = Number | Aggregate | Rate | Since | Age | Latest | Bias | Match | Transform | Standardise | Combine
 FeatureExpression = CategoryExpression | NumberExpression | SequenceOf | TopOf | Vector | FunctionOf
 
 Events = EventFilter | Sequence[EventFilter]

@@ -229,9 +229,7 @@ def sequence(
     return SequenceOf(_events(events), _keys(by), length, tuple(fields), distinct, ttl)
 
 
-def top(
-    events: Events, field: KeyPart, by: Keys, k: int, capacity: int | None = None, ttl: str | None = None
-) -> TopOf:
+def top(events: Events, field: KeyPart, by: Keys, k: int, capacity: int | None = None, ttl: str | None = None) -> TopOf:
     """Return the ``k`` values of a category that the key's events had most, best last, with ``count`` and age.
 
     A key counts at most ``capacity`` values (default: 4 ``k``, and 32 at least); where a new one finds no room, the
@@ -240,9 +238,7 @@ def top(
     return TopOf(_events(events), field, _keys(by), k, max(32, 4 * k) if capacity is None else capacity, ttl)
 
 
-def match(
-    source: SequenceOf | TopOf, field: KeyPart, candidate: KeyPart | None = None, what: str = "count"
-) -> Match:
+def match(source: SequenceOf | TopOf, field: KeyPart, candidate: KeyPart | None = None, what: str = "count") -> Match:
     """Return how often, or how long ago, the candidate's value stands in a sequence's field or a top's values.
 
     ``what`` is ``"count"``, ``"fraction"`` (of all events kept; NaN where there are none) or ``"since"`` (seconds since

@@ -128,13 +128,10 @@ class AggregateBuilder:
         fields: tuple[KeyPart, ...] = (),
     ) -> list[Feed]:
         return [
-            self._feeds.feed(event, expression.by, value, fields, expression.location)
-            for event in expression.events
+            self._feeds.feed(event, expression.by, value, fields, expression.location) for event in expression.events
         ]
 
-    def _add(
-        self, kind: Any, by: tuple[KeyPart, ...], feeds: list[Feed], location: Location, **parameters: Any
-    ) -> int:
+    def _add(self, kind: Any, by: tuple[KeyPart, ...], feeds: list[Feed], location: Location, **parameters: Any) -> int:
         if not feeds:
             raise Mistake(location, "No events are given.", "Name at least one event.")
         family = self._family(by)
@@ -204,9 +201,7 @@ def _ttl(text: str | None, location: Location) -> int:
     return 0 if text is None else _duration(text, location, 'ttl is a duration such as "30d".')
 
 
-def _duration(
-    text: str, location: Location, remedy: str = 'Windows are "1h", "7d", "all" or Decay("6h").'
-) -> int:
+def _duration(text: str, location: Location, remedy: str = 'Windows are "1h", "7d", "all" or Decay("6h").') -> int:
     try:
         length = microseconds(text)
     except ValueError as error:

@@ -49,16 +49,12 @@ class FeedBuilder:
         location: Location,
     ) -> Feed:
         """Return the feed of one event; raises Mistake where a key, value or field is not to be had from it."""
-        event, conditions = (
-            (events.event, events.conditions) if isinstance(events, FilteredEvent) else (events, ())
-        )
+        event, conditions = (events.event, events.conditions) if isinstance(events, FilteredEvent) else (events, ())
         if not isinstance(event, Event):
             raise Mistake(location, f"{event!r} is not an event.", "Give an event, or a list of events.")
         if event.name not in self.catalog.records:
             remedy = nearest(event.name, self.catalog.records)
-            raise Mistake(
-                location, f"Event {event.name!r} is not part of the project.", f"Add it to events. {remedy}"
-            )
+            raise Mistake(location, f"Event {event.name!r} is not part of the project.", f"Add it to events. {remedy}")
         return Feed(
             type=self.catalog.type_index[event.name],
             keys=[self.catalog.path(part, event, location) for part in by],
@@ -100,9 +96,7 @@ class FeedBuilder:
 
     def _test(self, condition: Condition, event: Event) -> Test:
         if not isinstance(condition, Condition):
-            raise Mistake(
-                event.location, f"{condition!r} is not a condition.", 'Write `event["column"] >= 3`.'
-            )
+            raise Mistake(event.location, f"{condition!r} is not a condition.", 'Write `event["column"] >= 3`.')
         column_type = self.catalog.column_type(condition.column)
         path = self.catalog.path(condition.column, event, condition.location)
         values = condition.value if condition.comparison == "in" else (condition.value,)
@@ -111,9 +105,7 @@ class FeedBuilder:
             return Test(path, condition.comparison, numbers=numbers)  # type: ignore[arg-type]
         if condition.comparison not in ("==", "!=", "in"):
             remedy = "Use ==, != or is_in, or declare the column NUMBER."
-            raise Mistake(
-                condition.location, f"{column_type.value} has no order for {condition.comparison}.", remedy
-            )
+            raise Mistake(condition.location, f"{column_type.value} has no order for {condition.comparison}.", remedy)
         keys = [value_key(value, column_type, condition.location) for value in values]
         return Test(path, condition.comparison, keys=keys)  # type: ignore[arg-type]
 

@@ -98,9 +98,7 @@ class Operations:
             instants, offsets = transitions(expression.timezone)
         except (ZoneInfoNotFoundError, ValueError) as error:
             remedy = "Use an IANA name such as Asia/Shanghai."
-            raise Mistake(
-                expression.location, f"{expression.timezone!r} is not a time zone.", remedy
-            ) from error
+            raise Mistake(expression.location, f"{expression.timezone!r} is not a time zone.", remedy) from error
         return self.nodes.add(op, "request", True, instants=list(instants), offsets=list(offsets))
 
     def _vector(self, expression: f.Vector) -> int:
@@ -131,9 +129,7 @@ class Operations:
 
     # ---- state -------------------------------------------------------------------------------
 
-    def _read(
-        self, op: str, aggregate: int, by: tuple[KeyPart, ...], location: Location, **parts: Any
-    ) -> int:
+    def _read(self, op: str, aggregate: int, by: tuple[KeyPart, ...], location: Location, **parts: Any) -> int:
         inputs = []
         for part in by:
             kind = self._catalog.part_type(part)
@@ -142,9 +138,7 @@ class Operations:
                 raise Mistake(location, what, "Key by a category.")
             inputs.append(self._part(part, location))
         is_category = parts.pop("is_category", False)
-        return self.nodes.add(
-            op, self.nodes.stage(inputs), is_category, inputs=inputs, aggregate=aggregate, **parts
-        )
+        return self.nodes.add(op, self.nodes.stage(inputs), is_category, inputs=inputs, aggregate=aggregate, **parts)
 
     def _aggregate(self, expression: f.Aggregate) -> int:
         aggregate = self.aggregates.windowed(expression)
@@ -152,9 +146,7 @@ class Operations:
 
     def _rate(self, expression: f.Rate) -> int:
         if expression.strength < 0:
-            raise Mistake(
-                expression.location, f"strength {expression.strength} is negative.", "Give 0 or more."
-            )
+            raise Mistake(expression.location, f"strength {expression.strength} is negative.", "Give 0 or more.")
         inputs = [self._aggregate(expression.numerator), self._aggregate(expression.denominator)]
         numbers = [float(expression.prior), float(expression.strength)]
         return self.nodes.add("rate", self.nodes.stage(inputs), False, inputs=inputs, numbers=numbers)
@@ -166,9 +158,7 @@ class Operations:
     def _latest(self, expression: f.Latest) -> int:
         aggregate = self.aggregates.latest(expression)
         is_category = self._catalog.part_type(expression.value).is_category
-        return self._read(
-            "latest", aggregate, expression.by, expression.location, field=0, is_category=is_category
-        )
+        return self._read("latest", aggregate, expression.by, expression.location, field=0, is_category=is_category)
 
     def _sequence(self, expression: f.SequenceOf) -> int:
         aggregate = self.aggregates.sequence(expression)
@@ -215,12 +205,8 @@ class Operations:
 
     def _cross(self, expression: f.Cross) -> int:
         inputs = [self.compile(part) for part in expression.inputs]
-        if len(inputs) < 2 or not all(
-            self.nodes[at].is_category and self.nodes[at].op != "function" for at in inputs
-        ):
-            raise Mistake(
-                expression.location, "cross takes two or more categories.", "Bucketise numbers first."
-            )
+        if len(inputs) < 2 or not all(self.nodes[at].is_category and self.nodes[at].op != "function" for at in inputs):
+            raise Mistake(expression.location, "cross takes two or more categories.", "Bucketise numbers first.")
         return self.nodes.add("cross", self.nodes.stage(inputs), True, inputs=inputs)
 
     def _transform(self, expression: f.Transform) -> int:
@@ -262,9 +248,7 @@ class Operations:
             raise Mistake(location, f"{expression.path!r} cannot take one of its inputs.", remedy)
         function = self._loaded(expression.path, location)
         is_category = expression.output == "category"
-        return self.nodes.add(
-            "function", self.nodes.stage(inputs), is_category, inputs=inputs, function=function
-        )
+        return self.nodes.add("function", self.nodes.stage(inputs), is_category, inputs=inputs, function=function)
 
     def _loaded(self, path: str, location: Location) -> Function:
         folder = File(self._project.location.file).parent

@@ -76,9 +76,9 @@ class Aggregate(msgspec.Struct, frozen=True):
     """State of one key, which does not depend on the order in which events came (docs/design.md says how).
 
     ``tiles`` (windowed) and ``total`` count events and keep the ``parts`` of their values: ``sum``, ``squares``,
-    ``minimum``, ``maximum``. ``decayed`` keeps a decaying count and, with the part ``sum``, a decaying sum. ``last`` and
-    ``first`` keep a time. ``sequence`` keeps the ``length`` latest events, and with ``distinct`` only the latest for each
-    value of the first field. ``top`` counts the values of its one field, at most ``length`` of them.
+    ``minimum``, ``maximum``. ``decayed`` keeps a decaying count and, with the part ``sum``, a decaying sum. ``last``
+    and ``first`` keep a time. ``sequence`` keeps the ``length`` latest events, and with ``distinct`` only the latest
+    for each value of the first field. ``top`` counts the values of its one field, at most ``length`` of them.
 
     Times are microseconds. With ``ttl``, state is forgotten once so long has passed since its latest event.
     ``fingerprint`` names the aggregate's meaning apart from any plan's indices.
@@ -120,9 +120,10 @@ class Node(msgspec.Struct, frozen=True):
     Operations: ``value`` (path), ``read`` (aggregate at the keys in ``inputs``: ``what`` is count, sum, mean,
     std, min, max, or since for the kinds last and first), ``rate``, ``ratio``, ``difference``, ``log1p``, ``clip``,
     ``affine``, ``age``, ``cross``, ``hour``, ``weekday``, ``bucketise``, ``sequence`` (aggregate, keys), ``latest``
-    (aggregate, keys: one ``field`` of a sequence's latest event), ``top`` (aggregate, keys: the ``length`` values counted
-    most), ``match`` (inputs: the sequence or top node, then the candidate's value; ``field`` is the sequence's field;
-    ``what`` is count, fraction, since), ``vector`` (path), ``function`` (the user's own, over its inputs' columns).
+    (aggregate, keys: one ``field`` of a sequence's latest event), ``top`` (aggregate, keys: the ``length`` values
+    counted most), ``match`` (inputs: the sequence or top node, then the candidate's value; ``field`` is the
+    sequence's field; ``what`` is count, fraction, since), ``vector`` (path), ``function`` (the user's own, over its
+    inputs' columns).
     ``numbers`` are the operation's constants; ``instants`` and ``offsets`` a time zone's transitions in
     microseconds.
     """

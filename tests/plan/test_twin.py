@@ -127,6 +127,12 @@ def test_events_four_epochs_before_the_newest_have_decayed() -> None:
     assert value(engine, "decayed_count", START + 4 * epoch) == 1.0
 
 
+def test_decay_does_not_grow_before_the_latest_event() -> None:
+    engine = after(order(START, 4.0), order(START + DAY, 2.0))
+    assert value(engine, "decayed_sum", START) == value(engine, "decayed_sum", START + DAY)
+    assert value(engine, "decayed_sum", START) == pytest.approx(2.0, rel=1e-5)
+
+
 def test_time_to_live_forgets_at_a_gap() -> None:
     engine = after(order(START, 4.0), order(START + HOUR, 2.0))
     assert value(engine, "mean_ttl", START + 3 * HOUR) == 3.0
