@@ -22,6 +22,9 @@ buyers = bb.top([order, click], user, by=item, k=3)
 fresh_brands = bb.top(click, items["brand"], by=user, k=2, ttl="2h")
 seen = bb.sequence(click, by=user, length=3, fields=[item, items["price"]], distinct=True)
 session = bb.sequence([click, order], by=user, length=4, fields=[item, items["colour"]], ttl="30m")
+history = bb.sequence([click, order], by=user, length=40, fields=[item, items["price"]])
+pair_items = bb.top(click, item, by=[user, items["colour"]], k=2, capacity=3)
+pair_history = bb.sequence(click, by=[user, items["brand"]], length=3, fields=[item], distinct=True, ttl="5h")
 bias = bb.bias(exposure["position"], serve=1)
 
 FEATURES: dict[str, object] = {
@@ -53,6 +56,16 @@ FEATURES: dict[str, object] = {
     "fresh_brands": fresh_brands,
     "seen": seen,
     "session": session,
+    "history": history,
+    "pair_items": pair_items,
+    "pair_history": pair_history,
+    "pair_item_count": bb.match(pair_items, item),
+    "pair_since": bb.match(pair_history, item, what="since"),
+    "pair_largest": bb.maximum(order, amount, by=[user, items["brand"]], window="1d"),
+    "pair_latest": bb.latest(order, order["coupon"], by=[user, items["colour"]]),
+    "all_latest": bb.latest(order, amount),
+    "all_colours": bb.top(click, items["colour"], by=(), k=3),
+    "all_spread": bb.deviation(order, amount, window="1d"),
     "colour_count": bb.match(colours, items["colour"]),
     "colour_share": bb.match(colours, items["colour"], what="fraction"),
     "colour_since": bb.match(colours, items["colour"], what="since"),

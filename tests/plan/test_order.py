@@ -17,11 +17,11 @@ from tests.conformance.compare import MINUTE, START, assert_equal
 from tests.conformance.logs import Record, records
 from tests.shop_more import FEATURES, FUNCTIONS, project
 
-BOUNDED = ("colours", "colour_count", "colour_share", "colour_since")
+BOUNDED = ("colours", "colour_count", "colour_share", "colour_since", "pair_items", "pair_item_count")
 """A top over its capacity forgets by order of arrival."""
 WITH_TTL = (
     *("largest_ttl", "mean_ttl", "clicks_ttl", "since_ttl", "since_first_ttl", "last_colour", "fresh_brands"),
-    *("brand_share", "session", "session_share"),
+    *("brand_share", "session", "session_share", "pair_history", "pair_since"),
 )
 ORDER_FREE = {name: feature for name, feature in (FEATURES | FUNCTIONS).items() if name not in (*BOUNDED, *WITH_TTL)}
 SUMS = ("spread_all", "spread_7d", "spread_fine", "spent", "clicks_7d")
