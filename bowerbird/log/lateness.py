@@ -9,12 +9,7 @@ from typing import Any
 from bowerbird.declare.durations import microseconds
 from bowerbird.declare.project import Project
 from bowerbird.declare.records import Event, Table
-from bowerbird.errors import InputError
 from bowerbird.log.schema import RETRACTS, TIME
-
-
-class TooLateError(InputError):
-    """An event came later than its declaration takes."""
 
 
 @dataclass(frozen=True)

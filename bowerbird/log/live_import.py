@@ -101,7 +101,12 @@ class _Live:
         self._tables.append((name, table))
 
     def commit(self) -> None:
-        """Append in order and sync; what an interruption leaves out comes with the next ingest."""
+        """Append in order and sync.
+
+        An interruption may leave a beginning of the import in the log. That is no damage: records stand for
+        themselves, those that are there are whole and in order, no server runs that would have seen half of them, and the
+        next ingest of the same files adds the rest, once.
+        """
         rows = [row for name, table in self._tables for row in self._keyed_rows(name, table)]
         rows.sort(key=lambda row: row[0])
         for start in range(0, len(rows), _APPEND_ROWS):

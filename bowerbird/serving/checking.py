@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from bowerbird.errors import InputError, StorageError
 from bowerbird.log.faults import LATE, NOTHING_TO_RETRACT
-from bowerbird.log.lateness import TooLateError
 from bowerbird.log.retractions import original_id
 from bowerbird.serving.known_ids import KnownIds
 from bowerbird.serving.state import LogEvent
@@ -29,8 +28,12 @@ class Intake(Protocol):
         """Return the event, normalised; InputError where it is not acceptable at ``now``."""
         ...
 
-    def remark(self, event: LogEvent, now: int) -> str:
-        """Return that an accepted event came later than declared; mostly nothing."""
+    def lateness(self, event: LogEvent, now: int) -> str:
+        """Return that an event came later than declared; mostly nothing."""
+        ...
+
+    def refuses_late(self, event: LogEvent) -> bool:
+        """Return whether events of its type are refused when they come later than declared."""
         ...
 
     def reject(self, raw: Raw, reason: str, detail: str, now: int) -> None:
@@ -74,8 +77,6 @@ class _Check:
     def _validate(self, raw: Raw) -> LogEvent | Outcome:
         try:
             return self._intake.validate(raw, self._now)
-        except TooLateError as error:
-            return self._reject(raw, LATE, str(error))
         except InputError as error:
             return self._reject(raw, REJECTED, str(error))
         except Exception as error:
@@ -91,11 +92,13 @@ class _Check:
                 f"The log has no {name[0]!r} with id {original_id(name[1])!r}. Send the event before its retraction."
             )
             return self._reject(raw, NOTHING_TO_RETRACT, detail)
+        late = self._intake.lateness(event, self._now)
+        if late and self._intake.refuses_late(event):
+            return self._reject(raw, LATE, late)
+        self._late += bool(late)
         self._fresh.add(name)
         self._accepted.append(event)
-        remark = self._intake.remark(event, self._now)
-        self._late += bool(remark)
-        return Outcome("accepted", name[1], remark)
+        return Outcome("accepted", name[1], late)
 
     def _is_there(self, name: Name) -> bool:
         return name in self._fresh or bool(self._known.hold([name])[0])
@@ -103,7 +106,7 @@ class _Check:
     def _reject(self, raw: Raw, reason: str, detail: str) -> Outcome:
         try:
             self._intake.reject(raw, reason, detail, self._now)
-        except StorageError as error:
+        except (StorageError, TypeError, ValueError) as error:
             _LOG.warning("a rejected event was not kept: %s", error)
         return Outcome("rejected", str(raw.get("id", "")), detail)
 

@@ -9,7 +9,7 @@ from typing import Any
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
 from bowerbird.log.forgotten import Forgotten
-from bowerbird.log.lateness import TooLateError, lateness_by_type
+from bowerbird.log.lateness import lateness_by_type
 from bowerbird.log.validate import EventValidator
 from bowerbird.serving.dead_letters import LiveDeadLetters
 from bowerbird.serving.state import LogEvent
@@ -25,30 +25,27 @@ class LiveIntake:
         self._forgotten = Forgotten(workspace)
 
     def validate(self, raw: Mapping[str, Any], now: int) -> LogEvent:
-        """Return the event, normalised; InputError where it is not acceptable at ``now``, or TooLateError."""
+        """Return the event, normalised; InputError where it is not acceptable at ``now``."""
         if not isinstance(raw.get("type"), str):
             raise InputError(f"The event's type is {raw.get('type')!r}.", "Name a declared event, exposure or table.")
         event = self._validator.validate(raw, now)
         if self._forgotten.covers(event):
             raise InputError("The event is from before its user was forgotten.", "Do not send it again.")
-        allowed = self._lateness.get(event["_type"])
-        if allowed is not None and allowed.rejects and allowed.exceeded(event, now):
-            raise TooLateError(_late(event, now, allowed.text), "Send events sooner, or declare a longer lateness.")
         return event
 
-    def remark(self, event: LogEvent, now: int) -> str:
-        """Return that an accepted event came later than declared, or nothing."""
+    def lateness(self, event: LogEvent, now: int) -> str:
+        """Return that an event came later than declared, or nothing."""
         allowed = self._lateness.get(event["_type"])
         if allowed is None or not allowed.exceeded(event, now):
             return ""
-        return _late(event, now, allowed.text) + " It is applied."
+        age = timedelta(microseconds=now - event["_time"])
+        return f"{event['_type']!r} comes {age} after its time; its declared lateness is {allowed.text}."
+
+    def refuses_late(self, event: LogEvent) -> bool:
+        """Return whether events of its type are refused when they come later than declared."""
+        return self._lateness[event["_type"]].rejects
 
     def reject(self, raw: Mapping[str, Any], reason: str, detail: str, now: int) -> None:
         """Keep a refused event, unless it names a forgotten user; raises StorageError."""
         if not self._forgotten.named_in(raw):
             self._letters.add(raw, reason, detail, now)
-
-
-def _late(event: LogEvent, now: int, allowed: str) -> str:
-    age = timedelta(microseconds=now - event["_time"])
-    return f"{event['_type']!r} comes {age} after its time; its declared lateness is {allowed}."

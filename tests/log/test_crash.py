@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,33 @@ def test_an_ingest_killed_at_a_random_time(before: Workspace, after: Workspace, 
     assert state(before) in (old, new)
     ingest(before, now=NOW)
     assert state(before) == new
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_an_interrupted_import_into_a_live_log_is_completed_by_the_next(
+    before: Workspace, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr("bowerbird.log.live_import._APPEND_ROWS", 9)
+    with WriteAheadLog(before.wal_folder, before.log_folder) as wal:
+        wal.append([{"_type": "click", "_id": "live", "_time": NOW, "user": "ann", "item": 1}], NOW)
+    shutil.copytree(before.folder, before.folder.with_name("whole"))
+    whole = make_workspace(before.folder.with_name("whole"))
+    ingest(whole, now=NOW)
+    append, calls = WriteAheadLog.append, 0
+
+    def interrupted(self: WriteAheadLog, payloads: Sequence[Mapping[str, Any]], now: int | None = None) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == chunk:
+            raise StorageError("Full.", "Free space.")
+        return append(self, payloads, now)
+
+    with monkeypatch.context() as patched, pytest.raises(StorageError):
+        patched.setattr(WriteAheadLog, "append", interrupted)
+        ingest(before, now=NOW)
+    assert LogReader(before).size < LogReader(whole).size
+    ingest(before, now=NOW)
+    assert state(before) == state(whole)
 
 
 @contextmanager

@@ -28,8 +28,11 @@ class Intake:
         event = {"_type": "click", "_id": raw["id"], "_time": now}
         return event | {"_id": retraction_id(raw["id"]), "_retracts": True} if "retracts" in raw else event
 
-    def remark(self, event: Mapping[str, Any], now: int) -> str:
+    def lateness(self, event: Mapping[str, Any], now: int) -> str:
         return "late" if event["_id"] == "late" else ""
+
+    def refuses_late(self, event: Mapping[str, Any]) -> bool:
+        return False
 
     def reject(self, raw: Mapping[str, Any], reason: str, detail: str, now: int) -> None:
         self.rejected.append((reason, detail))
