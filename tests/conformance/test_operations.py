@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bowerbird.plan.batch import ReadBatch
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
-from bowerbird.plan.engine import NativeEngine
+from bowerbird.plan.engine import NativeEngine, StateOptions
 from bowerbird.plan.reference import ReferenceEngine
 from tests.conformance.compare import MINUTE, START, assert_equal, part, reads_of
 from tests.conformance.logs import Record, records
@@ -78,4 +78,25 @@ def test_long_logs_read_the_same(seed: int) -> None:
     request, candidates = ENCODER.encode_request(1, {}), ENCODER.encode_items(["a", "b", "c", "never"])
     for minutes in (-100_000, -60, 0, 1, 40, 4000):
         time = int(batch.times.max()) + minutes * MINUTE
+        assert_equal(native.read(time, request, candidates), twin.read(time, request, candidates))
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_do_not_show(threads: int) -> None:
+    batch = ENCODER.encode_events(long_log(31, 400))
+    reads = reads_of(batch, PLAN)
+    shared = NativeEngine(PLAN, StateOptions(threads=threads))
+    assert_equal(shared.replay(batch, reads), NativeEngine(PLAN).replay(batch, reads))
+
+
+@pytest.mark.parametrize("seed", range(40, 44))
+def test_a_versioned_state_reads_the_same(seed: int) -> None:
+    batch = ENCODER.encode_events(long_log(seed, 300))
+    native, twin = NativeEngine(PLAN, StateOptions(versioned=True)), ReferenceEngine(PLAN)
+    request, candidates = ENCODER.encode_request(1, {}), ENCODER.encode_items(["a", "b", "c", "never"])
+    for first in range(0, len(batch), 37):
+        records_now = part(batch, first, min(first + 37, len(batch)))
+        native.apply(records_now)
+        twin.apply(records_now)
+        time = int(records_now.times.max())
         assert_equal(native.read(time, request, candidates), twin.read(time, request, candidates))
