@@ -9,7 +9,7 @@ import numpy as np
 
 from bowerbird.monitoring.evidence import Evidence, Mask
 from bowerbird.monitoring.records import Indices
-from bowerbird.plan.spec import Aggregate
+from bowerbird.plan.spec import MISSING_KEY, Aggregate
 
 EPOCH_HALF_LIVES = 8
 KEPT_EPOCHS = 4
@@ -17,10 +17,15 @@ KEPT_EPOCHS = 4
 
 @dataclass(frozen=True)
 class Counted:
-    """bool [n] of an aggregate's evidence: what its state holds; and how many were left out, by reason."""
+    """Of an aggregate's evidence: ``events`` bool [n] that its state holds, and how many were left out, by reason.
+
+    ``behind``, bool [n], are those that the value follows from: with a time-to-live, also those that kept the state
+    alive.
+    """
 
     events: Mask
     left_out: dict[str, int]
+    behind: Mask
 
 
 def count_events(aggregate: Aggregate, evidence: Evidence, time: int) -> Counted:
@@ -31,13 +36,17 @@ def count_events(aggregate: Aggregate, evidence: Evidence, time: int) -> Counted
         return _in_epochs(aggregate, evidence)
     remembered = _remembered(aggregate, evidence, time)
     left_out = _reasons(forgotten=~remembered)
-    if aggregate.kind in ("total", "top"):
-        return Counted(remembered, left_out)
+    if aggregate.kind == "total":
+        return Counted(remembered, left_out, remembered)
+    if aggregate.kind == "top":
+        named = evidence.fields[0] != MISSING_KEY
+        return Counted(remembered & named, left_out | _reasons(without_a_value=remembered & ~named), remembered)
     keep = _sequence if aggregate.kind == "sequence" else _extreme
     kept = keep(aggregate, evidence, remembered)
     taken_back = remembered & ~kept & evidence.retracts
     replaced = remembered & ~kept & ~evidence.retracts
-    return Counted(kept, left_out | _reasons(retractions=taken_back, superseded_by_later_events=replaced))
+    left_out |= _reasons(taken_back=taken_back, superseded_by_other_events=replaced)
+    return Counted(kept, left_out, remembered if aggregate.ttl else kept)
 
 
 def tile_numbers(aggregate: Aggregate, times: Indices) -> Indices:
@@ -60,28 +69,25 @@ def _in_window(aggregate: Aggregate, evidence: Evidence, time: int) -> Counted:
     last, reach = time // aggregate.tile, aggregate.window // aggregate.tile
     newest = int(max(tiles.max(initial=last), last))
     too_old, ahead = tiles <= newest - reach, tiles > last
-    return Counted(~too_old & ~ahead, _reasons(outside_the_window=too_old, after_the_read_time=ahead & ~too_old))
+    left_out = _reasons(outside_the_window=too_old, after_the_read_time=ahead & ~too_old)
+    return Counted(~too_old & ~ahead, left_out, ~too_old & ~ahead)
 
 
 def _in_epochs(aggregate: Aggregate, evidence: Evidence) -> Counted:
     epochs = evidence.times // (EPOCH_HALF_LIVES * aggregate.half_life)
     too_old = epochs <= epochs.max(initial=0) - KEPT_EPOCHS
-    return Counted(~too_old, _reasons(decayed_to_nothing=too_old))
+    return Counted(~too_old, _reasons(decayed_to_nothing=too_old), ~too_old)
 
 
 def _remembered(aggregate: Aggregate, evidence: Evidence, time: int) -> Mask:
     """Return bool [n]: what came after the last moment at which the time-to-live let the state be forgotten."""
     if not aggregate.ttl or not len(evidence):
         return np.ones(len(evidence), bool)
-    own = np.where(evidence.retracts, np.iinfo(np.int64).min, evidence.times)
-    latest = np.maximum.accumulate(own)
-    first = 0
-    if latest[-1] >= 0 and time - latest[-1] > aggregate.ttl:
-        first = len(evidence)
-    else:
-        before = latest[:-1]
-        gaps = (before >= 0) & (evidence.times[1:] - before > aggregate.ttl) & ~evidence.retracts[1:]
-        first = int(np.flatnonzero(gaps)[-1]) + 1 if gaps.any() else 0
+    latest = np.maximum.accumulate(np.where(evidence.retracts, 0, evidence.times))
+    if latest[-1] == 0 or time - latest[-1] > aggregate.ttl:
+        return np.zeros(len(evidence), bool)
+    gaps = (latest[:-1] != 0) & (evidence.times[1:] - latest[:-1] > aggregate.ttl)
+    first = int(np.flatnonzero(gaps)[-1]) + 1 if gaps.any() else 0
     return np.arange(len(evidence)) >= first
 
 

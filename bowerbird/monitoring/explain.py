@@ -18,7 +18,7 @@ from bowerbird.log.schema import AVAILABLE, ID, SLATE, TIME, key_types, record_n
 from bowerbird.monitoring.attributes import AttributeHistory, Words
 from bowerbird.monitoring.counting import count_events, decay_weights, tile_numbers
 from bowerbird.monitoring.describe import feature_text, node_title
-from bowerbird.monitoring.evidence import Evidence, Gatherer, KeyedRead, attribute_rows
+from bowerbird.monitoring.evidence import Evidence, Gatherer, KeyedRead, Mask, attribute_rows
 from bowerbird.monitoring.explanation import (
     EventRow,
     Explanation,
@@ -49,11 +49,12 @@ _WHOLE = ("sequence", "last", "first")
 
 @dataclass(frozen=True)
 class _State:
-    """One read of an aggregate: its evidence, and which events count."""
+    """One read of an aggregate: its evidence, which events count, and which the value follows from."""
 
     read: KeyedRead
     evidence: Evidence
-    counted: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    counted: Mask
+    behind: Mask
     left_out: dict[str, int]
 
 
@@ -79,9 +80,16 @@ def explain(
     names = _names_wanted(subject.plan, feature)
     found = _Explainer(workspace, reader, subject, names, limit, progress or (lambda done, total: None)).explain()
     return Explanation(
-        identity, subject.user, subject.item, subject.read_lsn, iso(subject.read_time), reader.size, found,
+        identity,
+        subject.user,
+        subject.item,
+        subject.read_lsn,
+        iso(subject.read_time),
+        reader.size,
+        all(each.agrees for each in found),
+        found,
         time.perf_counter() - started,
-    )  # fmt: skip
+    )
 
 
 def iso(moment: int) -> str:
@@ -139,7 +147,7 @@ class _Explainer:
 
     def _replay(self) -> FeatureBlock:
         """Return every node's value as the engine reads it at the subject's place in the log."""
-        engine = build_engine(self._plan)
+        engine = build_engine(self._plan, folder=self._subject.folder)
         total = self._subject.read_lsn + self._reader.size
         for batch in self._reader.batches(self._plan, self._encoder, last=self._subject.read_lsn):
             engine.apply(batch.records)
@@ -169,7 +177,9 @@ class _Explainer:
         for index, read in reads.items():
             evidence = gatherer.evidence(read)
             counted = count_events(self._plan.aggregates[read.aggregate], evidence, subject.read_time)
-            states[index] = _State(read, evidence, counted.events, _left_out(evidence) | counted.left_out)
+            states[index] = _State(
+                read, evidence, counted.events, counted.behind, _left_out(evidence, counted.left_out)
+            )
         return gatherer, states
 
     def _is_state(self, node: int) -> bool:
@@ -239,11 +249,12 @@ class _Explainer:
         parts = self._request_rows()
         for node in nodes:
             if node in states:
-                rows = np.flatnonzero(states[node].counted)
+                rows = np.flatnonzero(states[node].behind)
                 parts += [_among(records, [states[node].evidence.lsns[rows]])]
                 parts += self._event_rows(states[node], records, rows)
         listed = join(parts, len(self._plan.slots))
-        twin = ReferenceEngine(features_only(self._plan, [probe_name(node) for node in nodes]))
+        own = features_only(self._plan, [probe_name(node) for node in nodes])
+        twin = ReferenceEngine(own, self._subject.folder)
         twin.apply(listed.records)
         return self._read(twin), len(listed.lsns)
 
@@ -337,14 +348,14 @@ class _Explainer:
         return found
 
 
-def _left_out(evidence: Evidence) -> dict[str, int]:
+def _left_out(evidence: Evidence, by_kind: dict[str, int]) -> dict[str, int]:
     reasons = {
         "filtered": evidence.filtered,
-        "without a value": evidence.valueless,
+        "without a value": evidence.valueless + by_kind.get("without a value", 0),
         "not known yet at the read, though it had happened": evidence.late,
         "after the read": evidence.later - evidence.late,
     }
-    return {reason: count for reason, count in reasons.items() if count}
+    return {reason: count for reason, count in (by_kind | reasons).items() if count}
 
 
 def _placed(first: int, records: Any) -> Placed:

@@ -78,7 +78,8 @@ class FeatureExplanation(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """One exposure (or candidate of a slate) and its features as of its read.
 
-    The read sees the records below ``read_lsn``, at ``read_time`` (ISO 8601); the log holds ``log_size``.
+    The read sees the records below ``read_lsn``, at ``read_time`` (ISO 8601); the log holds ``log_size``. ``agrees``:
+    every value follows from the events listed (and is the one that was served).
     """
 
     identity: str
@@ -87,10 +88,6 @@ class Explanation(msgspec.Struct, frozen=True):
     read_lsn: int
     read_time: str
     log_size: int
+    agrees: bool
     features: list[FeatureExplanation]
-    seconds: float = 0.0
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every value follows from the events listed."""
-        return all(feature.agrees for feature in self.features)
+    seconds: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Subject:
 
     ``encode`` gives the read's slots, uint64 [slots, 1], for an encoder of any part of the plan. ``logged`` are a
     slate's features as served, ``position`` the candidate's row in them. ``values`` are the exposure's columns.
+    ``folder`` holds the source of users' functions where the process does not know it.
     """
 
     identity: str
@@ -44,6 +46,7 @@ class Subject:
     values: dict[str, Any]
     logged: FeatureBlock | None = None
     position: int = 0
+    folder: Path | None = None
 
 
 def exposure_subject(workspace: Workspace, reader: LogReader, exposure_id: str) -> Subject:
@@ -87,17 +90,19 @@ def slate_subject(workspace: Workspace, slate_id: str, item: str) -> Subject:
         slots[encoder.plan.item_slot] = encoder.encode_items([wanted])[0]
         return np.ascontiguousarray(slots[:, None])
 
+    bundle = workspace.bundles_folder / slate.model / str(slate.version)
     return Subject(
         identity=slate_id,
         user=slate.user,
         item=wanted,
         read_lsn=slate.lsn,
         read_time=slate.time,
-        plan=bundled_plan(workspace.bundles_folder / slate.model / str(slate.version)),
+        plan=bundled_plan(bundle),
         encode=encode,
         values={workspace.project.user.name: slate.user, workspace.project.item.name: wanted, **slate.context},
         logged=slate.features,
         position=slate.candidates.index(wanted),
+        folder=bundle,
     )
 
 

@@ -18,6 +18,7 @@ from bowerbird.errors import InputError, UnavailableError
 from bowerbird.server.application import Application
 from bowerbird.server.routers.entities import EntitiesRouter
 from bowerbird.server.routers.events import EventsRouter
+from bowerbird.server.routers.features import FeaturesRouter
 from bowerbird.server.routers.models import ModelsRouter
 from bowerbird.server.routers.scenes import ScenesRouter
 from bowerbird.server.routers.system import SystemRouter
@@ -34,7 +35,13 @@ _BACKLOG = 2048
 def build_application(services: Services) -> Application:
     """Return the ASGI application of some services."""
     system = SystemRouter(services)
-    nouns = (ScenesRouter(services), EventsRouter(services), EntitiesRouter(services), ModelsRouter(services))
+    nouns = (
+        ScenesRouter(services),
+        EventsRouter(services),
+        EntitiesRouter(services),
+        FeaturesRouter(services),
+        ModelsRouter(services),
+    )
     routes = [route for noun in nouns for route in noun.routes()] + system.routes()
     system.describe(routes)
     limit = services.workspace.settings.server.body_limit
