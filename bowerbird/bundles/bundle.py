@@ -19,6 +19,7 @@ from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Score
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import CorruptionError, NotFoundError
 from bowerbird.models.tree_columns import TreeColumns
+from bowerbird.plan.functions import read_function_files
 from bowerbird.plan.spec import Plan
 
 MANIFEST = "manifest.json"
@@ -91,6 +92,7 @@ def booster_file(task: str) -> str:
 def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
     """Read a bundle; with ``verify`` every file's length and SHA-256 are compared with the manifest.
 
+    The sources of the plan's functions become known, so that engines of the plan find them.
     Raises NotFoundError without a bundle there and CorruptionError, naming the file, when a byte differs.
     """
     root = Path(folder)
@@ -106,11 +108,13 @@ def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
         raise CorruptionError(f"{root} has bundle format {manifest.format}, not {FORMAT}.", "Publish it again.")
     if verify:
         _verify_files(root, manifest)
+    plan = _parse(root / PLAN, Plan.from_json)
+    read_function_files(plan, root)
     return Bundle(
         folder=root,
         digest=digest,
         manifest=manifest,
-        plan=_parse(root / PLAN, Plan.from_json),
+        plan=plan,
         calibrations=_parse(root / CALIBRATION, calibrations_from_json),
         metrics=_parse(root / METRICS, lambda text: msgspec.json.decode(text, type=dict[str, Any])),
         golden=_parse(root / GOLDEN, golden_from_json),

@@ -34,6 +34,7 @@ from bowerbird.bundles.manifest import FileEntry, Manifest
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.models.ranker import Ranker
 from bowerbird.models.tree_columns import TreeColumns
+from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
 
 
@@ -66,13 +67,15 @@ def tree_files(columns: TreeColumns, boosters: Mapping[str, str]) -> dict[str, b
 def write_bundle(target: Path, manifest: Manifest, parts: BundleParts, model_files: Mapping[str, bytes]) -> Bundle:
     """Write a bundle to ``target``, which must not exist, and return it read back and verified.
 
-    ``manifest.files`` is filled here. Raises StorageError when the file system refuses.
+    ``manifest.files`` is filled here; the sources of the plan's functions are among them. Raises StorageError when the
+    file system refuses.
     """
     files = {
         PLAN: parts.plan.to_json(),
         CALIBRATION: calibrations_to_json(parts.calibrations),
         METRICS: msgspec.json.format(msgspec.json.encode(parts.metrics)),
         GOLDEN: golden_to_json(parts.golden),
+        **function_files(parts.plan),
         **model_files,
     }
     entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
@@ -80,6 +83,7 @@ def write_bundle(target: Path, manifest: Manifest, parts: BundleParts, model_fil
     text = msgspec.json.format(msgspec.json.encode(complete))
     with new_folder(target) as folder:
         for name, data in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(data)
         (folder / MANIFEST).write_bytes(text)
         (folder / MANIFEST_HASH).write_text(hashlib.sha256(text).hexdigest() + "\n")

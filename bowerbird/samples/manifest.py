@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bowerbird.errors import CorruptionError, NotFoundError
+from bowerbird.plan.functions import read_function_files
 from bowerbird.plan.spec import Plan
 
 MANIFEST_FILE = "manifest.json"
@@ -77,15 +78,17 @@ def read_manifest(folder: Path) -> SampleManifest:
 
 
 def read_plan(folder: Path) -> Plan:
-    """Read the fitted plan of a sample folder; raises NotFoundError or CorruptionError."""
+    """Read the fitted plan of a sample folder, with its functions' sources; raises NotFoundError or CorruptionError."""
     file = folder / PLAN_FILE
     if not file.is_file():
         raise NotFoundError(
             f"{folder} holds no {PLAN_FILE}.", "Make the samples again with `bowerbird samples`."
         )
     try:
-        return Plan.from_json(file.read_bytes())
+        plan = Plan.from_json(file.read_bytes())
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise CorruptionError(
             f"{file}: {error}.", "Make the samples again with `bowerbird samples`."
         ) from error
+    read_function_files(plan, folder)
+    return plan

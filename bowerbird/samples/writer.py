@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
 from bowerbird.samples.manifest import MANIFEST_FILE, PLAN_FILE, DayCount, SampleManifest
 
@@ -103,11 +104,13 @@ def _lists(offsets: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> pa.Array
 
 
 def write_manifest(folder: Path, plan: Plan, manifest: SampleManifest) -> None:
-    """Write the plan and, last, the manifest; both are flushed to the disk."""
+    """Write the sources of the plan's functions, the plan and, last, the manifest; all are flushed to the disk."""
     for name, data in (
+        *function_files(plan).items(),
         (PLAN_FILE, plan.to_json()),
         (MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest))),
     ):
+        (folder / name).parent.mkdir(exist_ok=True)
         with (folder / name).open("wb") as file:
             file.write(data)
             file.flush()

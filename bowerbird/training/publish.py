@@ -26,6 +26,7 @@ from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Logits
 from bowerbird.bundles.write import BundleParts, write_bundle
 from bowerbird.errors import BowerbirdError, InputError, StorageError
+from bowerbird.plan.functions import read_function_files
 from bowerbird.plan.spec import Plan
 from bowerbird.training.blocks import take_rows
 from bowerbird.training.bootstrap import pcoc_interval
@@ -80,6 +81,7 @@ def publish(request: PublishRequest) -> PublishResult:
 
 def _publish(request: PublishRequest, record: RunRecord, registry: Registry) -> PublishResult:
     plan = Plan.from_json((request.run / PLAN_FILE).read_bytes())
+    read_function_files(plan, request.run)
     trained = load_trained(request.run, plan, record.settings)
     calibrations = calibrations_from_json((request.run / CALIBRATION_FILE).read_bytes())
     files = trained.bundle_files()

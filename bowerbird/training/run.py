@@ -18,6 +18,7 @@ from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models.zoo import model_config
+from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
 from bowerbird.training.calibration import fit_calibration
 from bowerbird.training.code_version import code_version
@@ -96,6 +97,8 @@ def train_model(request: TrainRequest, reporter: Reporter | None = None) -> Trai
     folder = request.runs_folder / identifier
     record = RunRecord(identifier, settings, code_version(), created.isoformat(timespec="seconds"))
     write_run(folder, record)
+    for name, data in function_files(samples.plan).items():
+        write_file(folder / name, data)
     write_file(folder / PLAN_FILE, samples.plan.to_json())
     follower = reporter or Silent()
     follower.say(f"run {identifier}; if it is interrupted, go on with --resume {identifier}")
