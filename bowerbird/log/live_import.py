@@ -104,8 +104,8 @@ class _Live:
         """Append in order and sync.
 
         An interruption may leave a beginning of the import in the log. That is no damage: records stand for
-        themselves, those that are there are whole and in order, no server runs that would have seen half of them, and the
-        next ingest of the same files adds the rest, once.
+        themselves, those that are there are whole and in order, no server runs that would have seen half of them,
+        and the next ingest of the same files adds the rest, once.
         """
         rows = [row for name, table in self._tables for row in self._keyed_rows(name, table)]
         rows.sort(key=lambda row: row[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +93,5 @@ def _by_type(records: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
 
 def _keys(identifiers: Sequence[str]) -> Keys:
     texts = [identifier.encode() for identifier in identifiers]
-    bounds = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=bounds[1:])
+    bounds = np.fromiter(accumulate(map(len, texts), initial=0), np.int64, len(texts) + 1)
     return keys_of_texts(np.frombuffer(b"".join(texts) or b"\0", np.uint8), bounds)
