@@ -46,9 +46,10 @@ features = {{
     "band": bb.function("own.prices:band", price, output="category"),
     "mood": bb.function("own.prices:mood", budget, output="category"),
 }}
+clicked = bb.Label("click", click, within="10m")
 project = bb.Project(
-    "own", shown, item, user, [click], [items], features=features,
-    labels=[bb.Label("click", click, within="10m")],
+    "own", shown, item, user, [click], [items], features=features, labels=[clicked],
+    scenes=[bb.Scene("home", user, item, [clicked], weights={{"click": 1.0}}, slate_size=3)],
     sources=[
         bb.Source("shown", "shown.jsonl", shown, bb.Timestamp("time", "us"), id="id",
                   actions=[bb.Action(click, "clicked", after=("delay", "s"))]),
