@@ -36,11 +36,12 @@ LOADS = [(1, 1), (1, 8), (1, 64), (100, 1), (100, 8), (100, 32)]
 
 @dataclass(frozen=True)
 class Measured:
-    """One load: events a second that were accepted, and the answers' latencies in milliseconds."""
+    """One load: events a second that were accepted, the answers' latencies in milliseconds, and all accepted ones."""
 
     events_per_second: float
     p50: float
     p99: float
+    accepted: int
 
 
 def event(chance: random.Random, number: int) -> dict[str, object]:
@@ -83,7 +84,6 @@ class Connection:
         self._batch = batch
         self._bodies = Bodies(batch, seed)
         self.done: list[tuple[float, float]] = []
-        self.accepted = 0
 
     async def run(self, until: float) -> None:
         """Send until a time of ``time.perf_counter``."""
@@ -108,7 +108,8 @@ def load(port: int, batch: int, connections: int, seconds: float, seed: int) -> 
         await asyncio.gather(*(sender.run(begun + WARM_SECONDS + seconds) for sender in senders))
         times = [took for sender in senders for at, took in sender.done if at >= begun + WARM_SECONDS]
         p50, p99 = np.percentile(times, [50, 99]) * 1e3
-        return Measured(len(times) * batch / seconds, float(p50), float(p99))
+        accepted = sum(len(sender.done) for sender in senders) * batch
+        return Measured(len(times) * batch / seconds, float(p50), float(p99), accepted)
 
     return uvloop.run(run())
 
@@ -127,6 +128,12 @@ def bare_sync(folder: Path, size: int, count: int = 300) -> tuple[float, float]:
     file.unlink()
     p50, p99 = np.percentile(times, [50, 99]) * 1e3
     return float(p50), float(p99)
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process has used, all its threads together."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def start_server(folder: Path, profile: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -162,9 +169,12 @@ def main() -> None:
     try:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             for seed, (batch, connections) in enumerate(LOADS, start=1):
+                used = processor_seconds(process.pid)
                 found = pool.apply(load, (port, batch, connections, options.seconds, seed))
+                used = processor_seconds(process.pid) - used
                 case = f"batches of {batch}, {connections} connections"
-                note = f"answers: p50 {found.p50:.2f} ms, p99 {found.p99:.2f} ms"
+                each = used / found.accepted * 1e6
+                note = f"answers: p50 {found.p50:.2f} ms, p99 {found.p99:.2f} ms; server's CPU {each:.1f} us/event"
                 rows.append(Row(case, found.events_per_second, "events/s", note=note))
     finally:
         process.terminate()
