@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export CXX PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test bench docs clean
+.PHONY: help setup demo test test-slow check native-test bench bench-features docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,10 @@ native-test: $(READY) ## The native engine's test under address and undefined-be
 bench: $(READY) ## The measurements, one script per claim; ends with docs/benchmarks.md.
 	@set -e; for name in replay no_leak accuracy parity latency summary; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
+
+bench-features: $(READY) ## Point-in-time features against DuckDB and Polars (about 25 minutes on 2 cores).
+	@$(PIP) install --no-compile --editable '.[bench]'
+	$(BIN)/python -m bench.features
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py

@@ -15,7 +15,7 @@ from rich.table import Table
 
 OUT = Path(__file__).parent / "out"
 WORK = Path(os.environ.get("BOWERBIRD_BENCH_WORK", Path(__file__).parent / "work"))
-_PACKAGES = ("bowerbird", "torch", "numpy", "pyarrow", "duckdb", "lightgbm", "uvicorn")
+_PACKAGES = ("bowerbird", "torch", "numpy", "pyarrow", "duckdb", "polars", "lightgbm", "uvicorn")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ def section(file: Path) -> str:
         equal = "" if row["equal"] is None else "yes" if row["equal"] else "NO"
         shown = [_number(row[name]) for name in ("ours", "peer", "ratio")]
         lines.append(f"| {row['case']} | {' | '.join(shown)} | {row['unit']} | {equal} | {row['note']} |")
+    if content.get("note"):
+        lines += ["", content["note"]]
     return "\n".join(lines) + "\n"
 
 
