@@ -66,7 +66,8 @@ def infer(path: Path) -> Guess:
 
     Raises InputError where no column looks like the time, the user or the item.
     """
-    profiles = profile_file(path)
+    every = profile_file(path)
+    profiles = [profile for profile in every if not profile.is_nested]
     names = _Names()
     time = _find_time(profiles, path)
     rest = [profile for profile in profiles if profile.name != time.column]
@@ -81,6 +82,9 @@ def infer(path: Path) -> Guess:
     ]
     for profile in rest:
         guess.explanations.append(f"{profile.name}: {_place(profile, guess, user, item, names)}")
+    for profile in every:
+        if profile.is_nested:
+            guess.explanations.append(f"{profile.name}: left out: a list (a table may declare it as a VECTOR)")
     if not guess.outcomes:
         guess.explanations.append("No column is an outcome (0/1 or a rating): declare an event to learn from.")
     return guess

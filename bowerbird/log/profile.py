@@ -58,6 +58,11 @@ class Profile:
                 return spec
         return None
 
+    @property
+    def is_nested(self) -> bool:
+        """Whether the values are lists or structures."""
+        return bool(pa.types.is_nested(self.values.type))
+
     def _reads_as(self, spec: Timestamp) -> bool:
         if spec.unit == "text" and self.kind is not ColumnType.TEXT:
             return False

@@ -48,6 +48,15 @@ def wide_log(folder: Path) -> Path:
     return path
 
 
+def test_lists_are_left_out_with_a_hint(tmp_path: Path) -> None:
+    table = pq.read_table(wide_log(tmp_path))
+    path = tmp_path / "with_lists.parquet"
+    pq.write_table(table.append_column("embedding", pa.array([[1.0, 2.0]] * table.num_rows)), path)
+    reasons = dict(line.split(": ", 1) for line in infer(path).explanations)
+    assert reasons["embedding"] == "left out: a list (a table may declare it as a VECTOR)"
+    assert len(reasons) == 14
+
+
 def test_columns_are_placed_with_reasons(tmp_path: Path) -> None:
     guess = infer(wide_log(tmp_path))
     assert (guess.time.column, guess.time.unit) == ("time_ms", "ms")
