@@ -36,12 +36,13 @@ check: $(READY) ## Style, types, layers.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-native-test: $(READY) ## The native engine's test under address and undefined-behaviour sanitizers.
+native-test: $(READY) ## The native state's test under address, undefined-behaviour and thread sanitizers.
 	@scripts/setup.sh sanitize
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-	  -DCMAKE_BUILD_TYPE=Debug -DBOWERBIRD_SANITIZE=ON -Wno-dev
-	$(BIN)/cmake --build build/sanitize
-	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+	@set -e; for sanitizers in address,undefined thread; do echo "== -fsanitize=$$sanitizers"; folder=build/sanitize-$${sanitizers%%,*}; \
+	  $(BIN)/cmake -S . -B $$folder -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DCMAKE_BUILD_TYPE=Debug -DBOWERBIRD_SANITIZE=$$sanitizers; \
+	  $(BIN)/cmake --build $$folder; \
+	  $(BIN)/ctest --test-dir $$folder --output-on-failure; done
 
 bench: $(READY) ## The measurements, one script per claim; ends with docs/benchmarks.md.
 	@set -e; for name in replay no_leak accuracy parity latency summary; do \

@@ -49,6 +49,9 @@ check_sanitizers() {
   if ! compiles -fsanitize=address,undefined; then
     say "the address and undefined-behaviour sanitizers of ${CXX:-c++}" "g++" "libasan libubsan" "xcode-select --install"
   fi
+  if ! compiles -fsanitize=thread; then
+    say "the thread sanitizer of ${CXX:-c++}" "g++" "libtsan" "xcode-select --install"
+  fi
   return $missing
 }
 

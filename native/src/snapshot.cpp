@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstddef>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -16,7 +18,7 @@
 namespace bowerbird {
 namespace {
 
-constexpr std::uint64_t kSnapshotMagic = 0x3130504E53424242ULL;  // "BBBSNP01"
+constexpr std::uint64_t kSnapshotMagic = 0x3230504E53424242ULL;  // "BBBSNP02"
 constexpr std::uint64_t kSnapshotEnd = 0x444E45504E534242ULL;
 
 struct FileHeader {
@@ -24,6 +26,7 @@ struct FileHeader {
   std::uint64_t plan_bytes;
   std::uint64_t sections;
   std::int64_t table_lsn;
+  std::uint64_t own_checksum;  // of what stands above
 };
 
 struct SectionHeader {
@@ -34,7 +37,8 @@ struct SectionHeader {
   std::int64_t lsn;
   std::uint64_t keys;
   std::uint64_t bytes;
-  std::uint64_t checksum;
+  std::uint64_t checksum;      // of the keys
+  std::uint64_t own_checksum;  // of what stands above
 };
 
 struct KeyHeader {
@@ -42,10 +46,26 @@ struct KeyHeader {
   std::uint64_t units;
 };
 
-std::uint64_t checksum(const std::byte* data, std::size_t bytes) {
-  std::uint64_t state = bytes;
-  for (std::size_t at = 0; at + 8 <= bytes; at += 8) state = mix(state ^ load<std::uint64_t>(data + at));
+std::uint64_t checksum(const void* data, std::size_t bytes, std::uint64_t seed = 0) {
+  const auto* from = static_cast<const std::byte*>(data);
+  std::uint64_t state = mix(seed ^ bytes);
+  std::size_t at = 0;
+  for (; at + 8 <= bytes; at += 8) state = mix(state ^ load<std::uint64_t>(from + at));
+  for (; at < bytes; ++at) state = mix(state ^ static_cast<std::uint64_t>(from[at]));
   return state;
+}
+
+std::uint64_t checksum_of(const FileHeader& header, const std::string& plan) {
+  return checksum(plan.data(), plan.size(), checksum(&header, offsetof(FileHeader, checksum)));
+}
+
+std::uint64_t checksum_of(const SectionHeader& header, const std::vector<std::byte>& data) {
+  return checksum(data.data(), data.size(), checksum(&header, offsetof(SectionHeader, checksum)));
+}
+
+template <typename Header>
+std::uint64_t own_checksum(const Header& header) {
+  return checksum(reinterpret_cast<const std::byte*>(&header), offsetof(Header, own_checksum));
 }
 
 class File {
@@ -100,22 +120,35 @@ void dump_shard(const Keys& keys, std::size_t shard, std::int64_t lsn, SectionHe
   }
   header.lsn = lsn;
   header.bytes = out.size();
-  header.checksum = checksum(out.data(), out.size());
+  header.checksum = checksum_of(header, out);
+  header.own_checksum = own_checksum(header);
 }
 
 class SnapshotReader {
  public:
   explicit SnapshotReader(const std::string& path) : path_(path), stream_(path, std::ios::binary) {
     if (!stream_) throw std::system_error(errno, std::generic_category(), "opening " + path);
+    stream_.seekg(0, std::ios::end);
+    size_ = static_cast<std::uint64_t>(stream_.tellg());
+    stream_.seekg(0);
   }
+  std::uint64_t size() const { return size_; }
   void read(void* to, std::size_t bytes) {
     if (!stream_.read(static_cast<char*>(to), static_cast<std::streamsize>(bytes))) damaged("is cut short");
+  }
+  template <typename Header>
+  Header header() {
+    Header header{};
+    read(&header, sizeof(header));
+    if (own_checksum(header) != header.own_checksum) damaged("is damaged");
+    return header;
   }
   [[noreturn]] void damaged(const std::string& how) const { throw std::invalid_argument(path_ + " " + how); }
 
  private:
   std::string path_;
   std::ifstream stream_;
+  std::uint64_t size_ = 0;
 };
 
 }  // namespace
@@ -136,19 +169,20 @@ void State::snapshot(const std::string& path) const {
   };
   {
     const ReadGuard guard(*control_);
-    const FileHeader header{kSnapshotMagic, options_.plan_json.size(), sections, guard.lsn()};
+    FileHeader header{kSnapshotMagic, options_.plan_json.size(), sections, guard.lsn(), 0};
+    header.own_checksum = own_checksum(header);
     file.write(&header, sizeof(header));
     file.write(options_.plan_json.data(), options_.plan_json.size());
     for (std::size_t type = 0; type < tables_.size(); ++type) {
       for (std::size_t shard = 0; shard < table_shards_[type].size(); ++shard) {
-        write_section(tables_[type].keys, {1, static_cast<std::uint32_t>(type), static_cast<std::uint32_t>(shard), 0, 0, 0, 0, 0}, guard.lsn());
+        write_section(tables_[type].keys, {1, static_cast<std::uint32_t>(type), static_cast<std::uint32_t>(shard), 0, 0, 0, 0, 0, 0}, guard.lsn());
       }
     }
   }
   for (std::size_t family = 0; family < families_.size(); ++family) {
     for (std::size_t shard = 0; shard < kShards; ++shard) {
       const ReadGuard guard(*control_);
-      write_section(families_[family]->keys, {0, static_cast<std::uint32_t>(family), static_cast<std::uint32_t>(shard), 0, 0, 0, 0, 0}, guard.lsn());
+      write_section(families_[family]->keys, {0, static_cast<std::uint32_t>(family), static_cast<std::uint32_t>(shard), 0, 0, 0, 0, 0, 0}, guard.lsn());
     }
   }
   file.write(&kSnapshotEnd, sizeof(kSnapshotEnd));
@@ -157,22 +191,21 @@ void State::snapshot(const std::string& path) const {
 
 void State::restore(const std::string& path) {
   SnapshotReader file(path);
-  FileHeader header{};
-  file.read(&header, sizeof(header));
+  const auto header = file.header<FileHeader>();
   if (header.magic != kSnapshotMagic) file.damaged("is not a snapshot");
-  std::string json(std::min<std::uint64_t>(header.plan_bytes, std::uint64_t{1} << 30), '\0');
+  std::string json(std::min<std::uint64_t>(header.plan_bytes, options_.plan_json.size() + 1), '\0');
   file.read(json.data(), json.size());
   if (json != options_.plan_json) file.damaged("holds another plan's state");
   std::vector<std::byte> data;
   std::int64_t furthest = header.table_lsn;
   for (std::uint64_t i = 0; i < header.sections; ++i) {
-    SectionHeader section{};
-    file.read(&section, sizeof(section));
+    const auto section = file.header<SectionHeader>();
     const std::size_t most = section.table ? table_shards_.size() : families_.size();
-    if (section.index >= most || section.shard >= kShards) file.damaged("is damaged");
+    if (section.index >= most || section.shard >= kShards || section.bytes > file.size()) file.damaged("is damaged");
     data.resize(section.bytes);
     file.read(data.data(), data.size());
-    if (checksum(data.data(), data.size()) != section.checksum) file.damaged("is damaged");
+    if (checksum_of(section, data) != section.checksum) file.damaged("is damaged");
+    if (section.table != 0 && section.shard >= table_shards_[section.index].size()) file.damaged("is damaged");
     Shard& shard = section.table ? table_shards_[section.index][section.shard] : families_[section.index]->shards[section.shard];
     shard.reserve(section.keys);
     shard.from_lsn = section.lsn;
