@@ -46,26 +46,18 @@ struct KeyHeader {
   std::uint64_t units;
 };
 
-std::uint64_t checksum(const void* data, std::size_t bytes, std::uint64_t seed = 0) {
+std::uint64_t checksum(const void* data, std::size_t bytes) {
   const auto* from = static_cast<const std::byte*>(data);
-  std::uint64_t state = mix(seed ^ bytes);
+  std::uint64_t state = mix(bytes);
   std::size_t at = 0;
   for (; at + 8 <= bytes; at += 8) state = mix(state ^ load<std::uint64_t>(from + at));
   for (; at < bytes; ++at) state = mix(state ^ static_cast<std::uint64_t>(from[at]));
   return state;
 }
 
-std::uint64_t checksum_of(const FileHeader& header, const std::string& plan) {
-  return checksum(plan.data(), plan.size(), checksum(&header, offsetof(FileHeader, checksum)));
-}
-
-std::uint64_t checksum_of(const SectionHeader& header, const std::vector<std::byte>& data) {
-  return checksum(data.data(), data.size(), checksum(&header, offsetof(SectionHeader, checksum)));
-}
-
 template <typename Header>
 std::uint64_t own_checksum(const Header& header) {
-  return checksum(reinterpret_cast<const std::byte*>(&header), offsetof(Header, own_checksum));
+  return checksum(&header, offsetof(Header, own_checksum));
 }
 
 class File {
@@ -120,7 +112,7 @@ void dump_shard(const Keys& keys, std::size_t shard, std::int64_t lsn, SectionHe
   }
   header.lsn = lsn;
   header.bytes = out.size();
-  header.checksum = checksum_of(header, out);
+  header.checksum = checksum(out.data(), out.size());
   header.own_checksum = own_checksum(header);
 }
 
@@ -204,7 +196,7 @@ void State::restore(const std::string& path) {
     if (section.index >= most || section.shard >= kShards || section.bytes > file.size()) file.damaged("is damaged");
     data.resize(section.bytes);
     file.read(data.data(), data.size());
-    if (checksum_of(section, data) != section.checksum) file.damaged("is damaged");
+    if (checksum(data.data(), data.size()) != section.checksum) file.damaged("is damaged");
     if (section.table != 0 && section.shard >= table_shards_[section.index].size()) file.damaged("is damaged");
     Shard& shard = section.table ? table_shards_[section.index][section.shard] : families_[section.index]->shards[section.shard];
     shard.reserve(section.keys);

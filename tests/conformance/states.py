@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import msgspec
@@ -25,6 +26,9 @@ from tests.conformance.compare import MINUTE, START, assert_equal, part
 from tests.conformance.logs import Record
 
 ASKED = [(user, minutes) for user in (1, 2, 3, 57, 999) for minutes in (-90, -1, 0, 1, 44, 200, 3000, 30_000)]
+
+KINDS = ["click", "order", "exposure", "items", "users", "brands", "back"]
+WEIGHTS = [40, 20, 25, 5, 3, 1, 6]
 
 
 class Reader(Protocol):
@@ -65,7 +69,7 @@ def wide_log(seed: int, size: int) -> list[Record]:
     log: list[Record] = []
     for _ in range(size):
         time += int(chance.expovariate(1 / 20e6)) if chance.random() < 0.99 else 50 * MINUTE
-        kind = chance.choices(["click", "order", "exposure", "items", "users", "brands", "back"], [40, 20, 25, 5, 3, 1, 6])[0]
+        kind = chance.choices(KINDS, WEIGHTS)[0]
         if kind == "back":
             events = [each for each in log[-50:] if each["_type"] in ("click", "order") and "_retracts" not in each]
             log += [chance.choice(events) | {"_retracts": True}] if events else []
@@ -115,7 +119,7 @@ def applied(plan: Plan, batch: RecordBatch, options: StateOptions | None = None)
 def applied_in_pieces(state: FeatureState | NativeEngine, batch: RecordBatch, cuts: Sequence[int]) -> None:
     """Apply a log from the state's position on, cut where told."""
     bounds = [state.lsn, *sorted(cut for cut in cuts if state.lsn < cut < len(batch)), len(batch)]
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         state.apply(part(batch, first, last))
 
 
@@ -124,7 +128,7 @@ def replayed_in_pieces(plan: Plan, batch: RecordBatch, reads: ReadBatch, cuts: S
     engine, blocks = NativeEngine(plan), []
     bounds = [0, *sorted(cut for cut in cuts if 0 < cut < len(batch)), len(batch)]
     done = 0
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         side = "left" if last % 2 and last < len(batch) else "right"  # a read at the cut: before it or after it
         end = int(np.searchsorted(reads.positions, last, side))
         slots = np.ascontiguousarray(reads.slots[:, done:end])
