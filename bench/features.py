@@ -2,8 +2,8 @@
 
 Every exposure of a generated log gets 24 features of the records before it: windowed counts (in tiles, the same
 arithmetic in the peers' own words), smoothed rates, a decayed counter, a sequence. Answers are compared first: every
-row and column on a small log, digests on the whole one. Then the engines take turns, each measurement in a process of its
-own. The KuaiRand plan follows, and growth. Quick: ``--events 2000000 --rounds 1 --growth 5000000``.
+row and column on a small log, digests on the whole one. Then the engines take turns, each measurement in a process of
+its own. The KuaiRand plan follows, and growth. Quick: ``--events 2000000 --rounds 1 --growth 5000000``.
 """
 
 from __future__ import annotations

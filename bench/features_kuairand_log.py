@@ -1,11 +1,11 @@
 """KuaiRand's log as one flat table that peers can read, and the features of its plan that they can express.
 
-Attributes hold from the beginning of the log, so every value that the plan reaches is a column, joined before anything
-is timed; categories are small integers (0 missing). A read is a row of type READ that sees the rows of earlier times; in
-the order of ``place`` it stands before the events of its instant.
+Attributes hold from the beginning of the log, so every value that the plan reaches is a column, joined before
+anything is timed; categories are small integers (0 missing). A read is a row of type READ that sees the rows of
+earlier times; in the order of ``place`` it stands before the events of its instant.
 
-Chosen are features made of lifetime and windowed counts, sums, means, rates, times since, and log1p of them. Left out are
-those of decayed counters (their half-lives overflow a running sum of weights), sequences and matches, and plain values.
+Chosen are features made of lifetime and windowed counts, sums, means, rates, times since, and log1p of them. Left out
+are those of decayed counters (their half-lives overflow a running sum of weights), sequences, matches, plain values.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A key's query takes only rows of the types that feed it, and two counts over one frame travel in one double. Lifetime
 aggregates run over ROWS, in queries apart from windowed ones, which need fewer rows. Order is by ``place``, in which a
-read stands before the events of its instant: a frame that ended at ``1 PRECEDING`` in time took eight times as long.
+read stands before the events of its instant: a frame ended at ``1 PRECEDING`` in time took up to eight times as long.
 """
 
 from __future__ import annotations
