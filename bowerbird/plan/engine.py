@@ -38,7 +38,7 @@ class Engine(Protocol):
 
 
 class NativeEngine:
-    """The C++ engine. Thread-safe: reads run side by side without the GIL, and with a versioned state beside ``apply``."""
+    """The C++ engine. Thread-safe: reads run without the GIL, and with a versioned state beside ``apply``."""
 
     def __init__(self, plan: Plan, options: StateOptions | None = None, folder: Path | None = None) -> None:
         if plan.fits:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from bowerbird import _native
-from bowerbird.errors import CorruptionError, InputError, StorageError
+from bowerbird.errors import CorruptionError, StorageError
 from bowerbird.plan.batch import RecordBatch
 from bowerbird.plan.spec import Plan
 
@@ -70,7 +70,9 @@ class FeatureState:
                 parts=kept.parts,
             )
         except (OSError, MemoryError, RuntimeError) as error:
-            raise StorageError(f"No memory for feature state: {error}.", "Give a larger budget or a free path.") from error
+            raise StorageError(
+                f"No memory for feature state: {error}.", "Give a larger budget or a free path."
+            ) from error
 
     @classmethod
     def attach(cls, path: Path) -> FeatureState:
@@ -80,7 +82,9 @@ class FeatureState:
             state.plan = Plan.from_json(_native.State.plan_json(str(path)).encode())
             state.native = _native.State.attach(msgspec.to_builtins(state.plan), str(path))
         except (RuntimeError, ValueError, msgspec.MsgspecError) as error:
-            raise CorruptionError(f"{path} is no feature state: {error}.", "Wait for the writer, or restart it.") from error
+            raise CorruptionError(
+                f"{path} is no feature state: {error}.", "Wait for the writer, or restart it."
+            ) from error
         state.options = StateOptions(path=str(path), versioned=True)
         return state
 
@@ -111,6 +115,10 @@ class FeatureState:
         """Let go of keys whose state is empty at ``time`` (microseconds) and ever after; return how many."""
         return int(self.native.expire(time))
 
+    def set_budget(self, memory: int) -> None:
+        """Limit the state to so many bytes from now on (0: to what was reserved for it); what is held stays."""
+        self.native.set_budget(memory)
+
     def usage(self) -> Usage:
         """Return the state's size."""
         sizes: dict[str, Any] = self.native.usage()
@@ -136,7 +144,9 @@ class FeatureState:
         try:
             self.native.snapshot(str(path))
         except (OSError, RuntimeError) as error:
-            raise StorageError(f"The snapshot was not written: {error}.", "Free some space; the log has everything.") from error
+            raise StorageError(
+                f"The snapshot was not written: {error}.", "Free some space; the log has everything."
+            ) from error
 
     def restore(self, path: Path) -> None:
         """Fill this empty state from a snapshot of the same plan; apply the log from ``lsn`` to ``restored_to`` next.
@@ -148,4 +158,6 @@ class FeatureState:
         except ValueError as error:
             raise CorruptionError(f"{error}.", "Delete the snapshot: the state is made anew from the log.") from error
         except (OSError, RuntimeError) as error:
-            raise StorageError(f"The snapshot was not read: {error}.", "Look at the disk, or give a larger budget.") from error
+            raise StorageError(
+                f"The snapshot was not read: {error}.", "Look at the disk, or give a larger budget."
+            ) from error

@@ -74,7 +74,7 @@ Arena::~Arena() {
 std::uint32_t Arena::take(std::size_t units) {
   std::size_t first = next_.load(std::memory_order_relaxed);
   do {
-    if ((first + units) * kUnit > capacity_) return 0;
+    if ((first + units) * kUnit > std::min(capacity_, limit())) return 0;
   } while (!next_.compare_exchange_weak(first, first + units, std::memory_order_relaxed));
   const std::size_t end = (first + units) * kUnit;
   if (end > committed_.load(std::memory_order_acquire) && !commit(end)) return 0;

@@ -29,6 +29,9 @@ class Arena {
   std::uint32_t take(std::size_t units);
 
   std::size_t capacity() const { return capacity_; }
+  // From now on at most so many bytes of the capacity; what is taken stays.
+  void set_limit(std::size_t bytes) { limit_.store(bytes, std::memory_order_relaxed); }
+  std::size_t limit() const { return limit_.load(std::memory_order_relaxed); }
   std::size_t used() const { return next_.load(std::memory_order_relaxed) * kUnit; }
 
  private:
@@ -37,6 +40,7 @@ class Arena {
 
   std::byte* base_ = nullptr;
   std::size_t capacity_ = 0;
+  std::atomic<std::size_t> limit_{~std::size_t{0}};
   std::atomic<std::size_t> next_{1};  // unit 0 stands for nothing
   std::atomic<std::size_t> committed_{0};
   std::mutex commit_mutex_;

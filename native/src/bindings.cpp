@@ -293,6 +293,7 @@ NB_MODULE(_native, module) {
       .def_prop_ro("closed", &State::closed)
       .def("apply", &apply_records, "types"_a, "times"_a, "slots"_a, "vectors"_a)
       .def("expire", &State::expire, "time"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("set_budget", &State::set_budget, "bytes"_a)
       .def("usage", &usage_to_python)
       .def("aggregate_bytes", &State::aggregate_bytes, nb::call_guard<nb::gil_scoped_release>())
       .def("snapshot", &State::snapshot, "path"_a, nb::call_guard<nb::gil_scoped_release>())

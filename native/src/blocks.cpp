@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <tuple>
 
 namespace bowerbird {
 
@@ -26,30 +27,41 @@ std::uint32_t Blocks::take(std::uint32_t& units) {
   std::uint32_t block = free;
   if (block != 0) {
     std::memcpy(&free, arena_->at(block), sizeof(free));
-  } else if (units > kLargestChunk / 4) {
-    block = arena_->take(units);
+    std::memset(arena_->at(block), 0, static_cast<std::size_t>(units) * Arena::kUnit);
   } else {
-    if (end_ - next_ < units) {
-      const std::uint32_t wanted = std::max(chunk_, 4 * units);
-      const std::uint32_t chunk = arena_->take(wanted);
-      if (chunk != 0) {
-        next_ = chunk;
-        end_ = chunk + wanted;
-        chunk_ = std::min(2 * chunk_, kLargestChunk);
-      }
-    }
-    if (end_ - next_ >= units) {
-      block = next_;
-      next_ += units;
-    }
+    block = take_fresh(units);
   }
-  if (block == 0) return 0;
-  units_ += units;
-  std::memset(arena_->at(block), 0, static_cast<std::size_t>(units) * Arena::kUnit);
+  if (block != 0) units_ += units;
+  return block;
+}
+
+// Memory that was never used is zero.
+std::uint32_t Blocks::take_fresh(std::uint32_t units) {
+  if (units > kLargestChunk / 4) return arena_->take(units);
+  if (end_ - next_ < units && !spare_.empty()) {
+    std::tie(next_, end_) = spare_.back();
+    spare_.pop_back();
+    std::memset(arena_->at(next_), 0, static_cast<std::size_t>(end_ - next_) * Arena::kUnit);
+  }
+  if (end_ - next_ < units) {
+    const std::uint32_t wanted = std::max(chunk_, 4 * units);
+    const std::uint32_t chunk = arena_->take(wanted);
+    if (chunk == 0) return 0;
+    next_ = chunk;
+    end_ = chunk + wanted;
+    chunk_ = std::min(2 * chunk_, kLargestChunk);
+  }
+  const std::uint32_t block = next_;
+  next_ += units;
   return block;
 }
 
 void Blocks::give_back(std::uint32_t block, std::uint32_t units) {
+  if (units > kLargestChunk / 4) {
+    spare_.emplace_back(block, block + units);
+    units_ -= units;
+    return;
+  }
   std::uint32_t& free = free_[class_of(units)];
   std::memcpy(arena_->at(block), &free, sizeof(free));
   free = block;

@@ -1,10 +1,13 @@
 // Blocks of memory for the states of keys, with versions, so that readers see one log position while a writer goes on.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <utility>
+#include <vector>
 
 #include "arena.hpp"
 
@@ -12,14 +15,20 @@ namespace bowerbird {
 
 // The start of every block. A reader at position L takes the newest version that is not above L.
 struct BlockHeader {
-  std::int64_t version;    // the position from which this block holds
-  std::uint32_t previous;  // the block that held before
-  std::uint32_t units;     // its size
-  std::int64_t latest;     // largest event time of the key
-  std::uint32_t absent;    // the key is gone from this version on
-  std::uint32_t unused;
+  std::int64_t version;         // the position from which this block holds
+  std::uint32_t previous;       // the block that held before
+  std::uint32_t units : 31;     // its size
+  std::uint32_t absent : 1;     // the key is gone from this version on
+  std::uint32_t latest;         // largest event time of the key, in seconds since 1970
+
+  static constexpr std::size_t kBytes = 20;  // what follows begins here
+
+  static std::uint32_t seconds(std::int64_t time) {
+    constexpr std::int64_t kMost = 0xFFFFFFFF;
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(time / 1'000'000, 0, kMost));
+  }
 };
-static_assert(sizeof(BlockHeader) == 32);
+static_assert(offsetof(BlockHeader, latest) + sizeof(std::uint32_t) == BlockHeader::kBytes);
 
 // Gives out and takes back the blocks of one shard; used by one thread at a time.
 class Blocks {
@@ -57,6 +66,7 @@ class Blocks {
   static constexpr std::uint32_t kLargestChunk = 16 * 1024;  // 256 KiB
 
   static std::size_t class_of(std::uint32_t units);
+  std::uint32_t take_fresh(std::uint32_t units);
   void reclaim();
 
   Arena* arena_;
@@ -66,6 +76,7 @@ class Blocks {
   std::uint32_t next_ = 0;
   std::uint32_t end_ = 0;
   std::uint32_t chunk_ = kSmallestChunk;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> spare_;  // large blocks given back: cut up before new memory is taken
   std::size_t units_ = 0;  // given out and not taken back
 };
 

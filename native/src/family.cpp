@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace bowerbird {
 
@@ -17,10 +18,20 @@ std::size_t Family::add(const Aggregate& aggregate) {
 }
 
 void Family::open(bool versioned) {
+  layout_.check();
   for (std::size_t i = 0; i < kShards; ++i) shards.emplace_back(arena_, handles_ + i, versioned);
-  first_.resize((layout_.first_bytes() + Arena::kUnit - 1) / Arena::kUnit * Arena::kUnit);
-  layout_.initialise(first_.data());
-  lines_ = std::min<std::size_t>(8, (first_.size() + 63) / 64);
+  // About what a key has after its first events.
+  std::vector<std::size_t> all(layout_.places().size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  lines_ = std::clamp<std::size_t>((image(all).size() / 2 + 63) / 64, 2, 4);
+}
+
+std::vector<std::byte> Family::image(const std::vector<std::size_t>& places) const {
+  Layout::Rooms rooms;
+  const std::size_t bytes = layout_.plan(nullptr, {places.data(), places.size()}, rooms);
+  std::vector<std::byte> image((bytes + Arena::kUnit - 1) / Arena::kUnit * Arena::kUnit);
+  layout_.copy(nullptr, image.data(), rooms);
+  return image;
 }
 
 std::vector<TileClock> Family::clocks() const {
@@ -30,11 +41,11 @@ std::vector<TileClock> Family::clocks() const {
   return clocks;
 }
 
-std::uint32_t Family::fresh(Shard& shard, std::int64_t version, std::uint32_t previous) {
-  auto units = static_cast<std::uint32_t>(first_.size() / Arena::kUnit);
+std::uint32_t Family::copy(Shard& shard, const std::byte* bytes, std::size_t size, std::int64_t version, std::uint32_t previous) {
+  auto units = static_cast<std::uint32_t>(size / Arena::kUnit);
   const std::uint32_t block = shard.blocks().take(units);
   if (block == 0) return 0;
-  std::memcpy(arena_->at(block), first_.data(), first_.size());
+  std::memcpy(arena_->at(block), bytes, size);
   BlockHeader* header = shard.blocks().header(block);
   header->version = version;
   header->previous = previous;
@@ -42,53 +53,48 @@ std::uint32_t Family::fresh(Shard& shard, std::int64_t version, std::uint32_t pr
   return block;
 }
 
-std::uint32_t Family::copy(Shard& shard, const BlockHeader& header, std::int64_t version) {
-  std::uint32_t units = header.units;
-  const std::uint32_t block = shard.blocks().take(units);
-  if (block == 0) return 0;
-  std::memcpy(arena_->at(block), &header, static_cast<std::size_t>(header.units) * Arena::kUnit);
-  shard.blocks().header(block)->version = version;
-  return block;
+std::uint32_t Family::change(Shard& shard, const std::byte* block, const Layout::Change& change, std::int64_t version, std::uint32_t previous) {
+  static thread_local Layout::Rooms rooms;
+  auto units = static_cast<std::uint32_t>((layout_.plan(block, change, rooms) + Arena::kUnit - 1) / Arena::kUnit);
+  const std::uint32_t changed = shard.blocks().take(units);
+  if (changed == 0) return 0;
+  layout_.copy(block, arena_->at(changed), rooms);
+  BlockHeader* header = shard.blocks().header(changed);
+  header->version = version;
+  header->previous = previous;
+  header->units = units;
+  header->absent = 0;
+  return changed;
 }
 
-std::byte* Family::writable(Shard& shard, std::uint64_t key, std::uint64_t hash, std::int64_t version, Entry** entry) {
-  Entry* found = shard.find_or_insert(key, hash, version);
-  if (found == nullptr) return nullptr;
-  *entry = found;
-  const std::uint32_t newest = found->block.load(std::memory_order_relaxed);
+std::byte* Family::writable(Shard& shard, Entry& entry, const std::size_t* places, std::size_t count, const std::vector<std::byte>& image,
+                            std::int64_t version) {
+  const std::uint32_t newest = entry.block.load(std::memory_order_relaxed);
+  const BlockHeader* header = newest == 0 ? nullptr : shard.blocks().header(newest);
+  const std::byte* held = header == nullptr || header->absent ? nullptr : arena_->at(newest);
+  const bool own = held != nullptr && shard.is_own(*header, version);
+  const bool complete = held != nullptr && std::all_of(places, places + count, [&](std::size_t place) {
+    return layout_.places()[place].find(held) != nullptr;
+  });
+  if (own && complete) return arena_->at(newest);
+  const std::uint32_t previous = own ? header->previous : newest;
   std::uint32_t block = 0;
-  if (newest == 0) {
-    block = fresh(shard, version, 0);
+  if (held == nullptr && !image.empty()) {
+    block = copy(shard, image.data(), image.size(), version, previous);
+  } else if (complete) {
+    block = copy(shard, held, std::size_t{header->units} * Arena::kUnit, version, previous);
   } else {
-    const BlockHeader& header = *shard.blocks().header(newest);
-    if (!header.absent && shard.is_own(header, version)) return arena_->at(newest);
-    block = header.absent ? fresh(shard, version, newest) : copy(shard, header, version);
-    if (block != 0) shard.blocks().header(block)->previous = newest;
+    block = change(shard, held, {places, count}, version, previous);
   }
   if (block == 0) return nullptr;
-  shard.put(*found, block, version);
+  shard.put(entry, block, version);
   return arena_->at(block);
 }
 
-std::byte* Family::grow(Shard& shard, Entry& entry, std::byte* block, std::size_t place, std::int64_t version) {
-  const auto* old = reinterpret_cast<const BlockHeader*>(block);
-  auto units = static_cast<std::uint32_t>((layout_.grown_bytes(block, place) + Arena::kUnit - 1) / Arena::kUnit);
-  const std::uint32_t grown = shard.blocks().take(units);
-  if (grown == 0) return nullptr;
-  layout_.copy_grown(block, arena_->at(grown), place);
-  BlockHeader* header = shard.blocks().header(grown);
-  header->version = version;
-  header->previous = old->previous;
-  header->units = units;
-  shard.put(entry, grown, version);
-  return arena_->at(grown);
-}
-
-bool Family::add_event(std::byte* block, const Place& place, const Update& update, std::int32_t tile) const {
-  std::byte* state = block + place.state;
+bool Family::add_event(std::byte* state, const Place& place, const Update& update, std::int32_t tile) const {
   const Aggregate& aggregate = *place.aggregate;
   switch (aggregate.kind) {
-    case AggregateKind::kTiles: return Tiles::add(block, state, aggregate, tile, update);
+    case AggregateKind::kTiles: return Tiles::add(state, aggregate, tile, update);
     case AggregateKind::kTotal: Total::add(state, place.parts, update); return true;
     case AggregateKind::kDecayed: Decayed::add(state, aggregate, update); return true;
     case AggregateKind::kLast:
@@ -97,8 +103,8 @@ bool Family::add_event(std::byte* block, const Place& place, const Update& updat
     case AggregateKind::kFirst:
       if (update.sign > 0) add_first(state, update.time);
       return true;
-    case AggregateKind::kSequence: return Sequence::add(block, state, aggregate, update);
-    case AggregateKind::kTop: return Top::add(block, state, aggregate, update);
+    case AggregateKind::kSequence: return Sequence::add(state, aggregate, update);
+    case AggregateKind::kTop: return Top::add(state, aggregate, update);
   }
   return true;
 }
@@ -106,29 +112,31 @@ bool Family::add_event(std::byte* block, const Place& place, const Update& updat
 bool Family::update(Shard& shard, Entry& entry, std::byte*& block, std::size_t at, const Update& update, std::int32_t tile,
                     std::int64_t version) {
   const Place& place = layout_.places()[at];
-  if (place.latest >= 0) {
-    const auto latest = load<std::int64_t>(block + place.latest);
-    if (latest != 0 && update.time - latest > place.aggregate->ttl) Layout::clear(block, place);
-    if (update.sign > 0) store(block + place.latest, std::max(latest, update.time));
+  std::byte* state = place.find(block);
+  if (place.aggregate->ttl > 0) {
+    const auto latest = load<std::int64_t>(state - 8);
+    if (latest != 0 && update.time - latest > place.aggregate->ttl) Layout::clear(state, place);
+    if (update.sign > 0) store(state - 8, std::max(latest, update.time));
   }
-  while (!add_event(block, place, update, tile)) {
-    std::byte* grown = grow(shard, entry, block, at, version);
-    if (grown == nullptr) return false;
-    block = grown;
+  while (!add_event(state, place, update, tile)) {
+    const auto previous = reinterpret_cast<const BlockHeader*>(block)->previous;
+    const std::uint32_t grown = change(shard, block, {nullptr, 0, at}, version, previous);
+    if (grown == 0) return false;
+    shard.put(entry, grown, version);
+    block = arena_->at(grown);
+    state = place.find(block);
   }
-  auto* header = reinterpret_cast<BlockHeader*>(block);
-  header->latest = std::max(header->latest, update.time);
   return true;
 }
 
-std::size_t Family::expire(Shard& shard, std::int64_t time, std::int64_t version, bool at_once) {
+std::size_t Family::expire(Shard& shard, std::uint32_t seconds, std::int64_t version, bool at_once) {
   const TableView table = shard.view();
   std::size_t gone = 0;
   for (std::uint64_t at = 0; !table.empty() && at <= table.mask(); ++at) {
     Entry& entry = table.entries()[at];
     const std::uint32_t block = entry.block.load(std::memory_order_relaxed);
     if (entry.key.load(std::memory_order_relaxed) == kMissingKey || block == 0) continue;
-    if (shard.blocks().header(block)->latest >= time) continue;
+    if (shard.blocks().header(block)->latest >= seconds) continue;
     gone += shard.blocks().header(block)->absent ? 0 : 1;
     shard.remove(entry, version, at_once);
   }
@@ -136,7 +144,7 @@ std::size_t Family::expire(Shard& shard, std::int64_t time, std::int64_t version
 }
 
 std::size_t Family::expire_share(Shard& shard, double share, std::int64_t version) {
-  std::vector<std::int64_t> latest;
+  std::vector<std::uint32_t> latest;
   const TableView table = shard.view();
   for (std::uint64_t at = 0; !table.empty() && at <= table.mask(); ++at) {
     const std::uint32_t block = table.entries()[at].block.load(std::memory_order_relaxed);

@@ -42,14 +42,18 @@ class Family {
   std::vector<TileClock> clocks() const;
   std::size_t lines() const { return lines_; }
 
-  // The block of a key that the writer of `version` may change; null where memory is full.
-  std::byte* writable(Shard& shard, std::uint64_t key, std::uint64_t hash, std::int64_t version, Entry** entry);
+  // The block of a new key that has states of so many places.
+  std::vector<std::byte> image(const std::vector<std::size_t>& places) const;
+  // The block of a key that the writer of `version` may change, with the states of so many places; null where memory
+  // is full. `image` is what a new key gets, where it is known.
+  std::byte* writable(Shard& shard, Entry& entry, const std::size_t* places, std::size_t count, const std::vector<std::byte>& image,
+                      std::int64_t version);
   // False where memory is full. `block` follows where it grows.
   bool update(Shard& shard, Entry& entry, std::byte*& block, std::size_t place, const Update& update, std::int32_t tile,
               std::int64_t version);
 
-  // Lets go of keys without an event since `time`; returns how many.
-  std::size_t expire(Shard& shard, std::int64_t time, std::int64_t version, bool at_once = false);
+  // Lets go of keys without an event since a time in seconds; returns how many.
+  std::size_t expire(Shard& shard, std::uint32_t seconds, std::int64_t version, bool at_once = false);
   // Lets go of the given share of a shard's keys, those longest without an event; returns how many.
   std::size_t expire_share(Shard& shard, double share, std::int64_t version);
 
@@ -57,18 +61,16 @@ class Family {
   std::vector<Shard> shards;
 
  private:
-  std::uint32_t fresh(Shard& shard, std::int64_t version, std::uint32_t previous);
-  std::uint32_t copy(Shard& shard, const BlockHeader& header, std::int64_t version);
-  std::byte* grow(Shard& shard, Entry& entry, std::byte* block, std::size_t place, std::int64_t version);
-  bool add_event(std::byte* block, const Place& place, const Update& update, std::int32_t tile) const;
+  std::uint32_t copy(Shard& shard, const std::byte* bytes, std::size_t size, std::int64_t version, std::uint32_t previous);
+  std::uint32_t change(Shard& shard, const std::byte* block, const Layout::Change& change, std::int64_t version, std::uint32_t previous);
+  bool add_event(std::byte* state, const Place& place, const Update& update, std::int32_t tile) const;
 
   Arena* arena_;
   std::atomic<std::uint64_t>* handles_;
   Layout layout_;
   std::vector<std::size_t> clock_of_;  // by place
   std::vector<std::int64_t> tiles_;
-  std::vector<std::byte> first_;  // a new key's block
-  std::size_t lines_ = 1;         // cache lines of it
+  std::size_t lines_ = 1;  // cache lines that are asked for before a block is used
 };
 
 }  // namespace bowerbird

@@ -11,51 +11,65 @@
 
 namespace bowerbird {
 
+// One aggregate among its family's.
 struct Place {
   const Aggregate* aggregate;
-  std::uint32_t state;   // offset of the fixed part in the block
-  std::int32_t latest;   // offset of the latest event time where there is a time to live, or -1
-  std::uint32_t bytes;   // of the fixed part
-  Parts parts;           // of a total
+  std::size_t number;
+  Parts parts;  // of a total
+
+  // The state in a block, or null where the key has none yet.
+  const std::byte* find(const std::byte* block) const {
+    const auto at = load<std::uint16_t>(block + BlockHeader::kBytes + 2 * number);
+    return at == 0 ? nullptr : block + std::size_t{8} * at;
+  }
+  std::byte* find(std::byte* block) const { return const_cast<std::byte*>(find(static_cast<const std::byte*>(block))); }
+
+  // With a time to live, the latest event's time stands before the state.
+  bool is_forgotten(const std::byte* state, std::int64_t time) const {
+    if (aggregate->ttl == 0) return false;
+    const auto latest = load<std::int64_t>(state - 8);
+    return latest == 0 || time - latest > aggregate->ttl;
+  }
 };
 
-// A block is its header, every aggregate's fixed part, then the arrays.
+// A block is its header, the place of every state that the key has, then those states: an aggregate that the key never
+// met takes two bytes.
 class Layout {
  public:
-  // Returns the aggregate's place among the family's.
+  // Returns the aggregate's place.
   std::size_t add(const Aggregate& aggregate);
   const std::vector<Place>& places() const { return places_; }
+  // Throws where a block could not be addressed.
+  void check() const;
 
-  // Bytes of a new key's block, arrays of their first capacity included.
-  std::size_t first_bytes() const;
-  // Fills a zeroed block of first_bytes().
-  void initialise(std::byte* block) const;
+  // What a block becomes: states that `missing` names are added, and one that is full is given more room.
+  struct Change {
+    const std::size_t* missing = nullptr;
+    std::size_t missing_count = 0;
+    std::size_t full = ~std::size_t{0};
+  };
+  // The room of each state after a change; kAbsent where there is none.
+  using Rooms = std::vector<std::uint32_t>;
+  static constexpr std::uint32_t kAbsent = ~std::uint32_t{0};
 
-  // Bytes of the block once one aggregate's array has twice its capacity (none: place = npos).
-  std::size_t grown_bytes(const std::byte* block, std::size_t place) const;
-  // Copies a block into a zeroed one of grown_bytes(); versions are the caller's.
-  void copy_grown(const std::byte* from, std::byte* to, std::size_t place) const;
+  // Returns the bytes of the changed block; `block` is null for a new key's.
+  std::size_t plan(const std::byte* block, const Change& change, Rooms& rooms) const;
+  // Copies a block (or null) into a zeroed one as planned; versions and size are the caller's.
+  void copy(const std::byte* from, std::byte* to, const Rooms& rooms) const;
 
   // Forgets one aggregate's state; its array keeps its room.
-  static void clear(std::byte* block, const Place& place);
+  static void clear(std::byte* state, const Place& place);
 
-  // Bytes that each aggregate takes in a block.
+  // Adds up the bytes that each aggregate takes in a block.
   void add_bytes(const std::byte* block, std::vector<std::size_t>& bytes) const;
 
   // After so long without an event a key reads as if it had never been; 0: never.
   std::int64_t horizon() const;
 
-  static constexpr std::size_t kNone = ~std::size_t{0};
-
  private:
-  static std::size_t array_bytes(const Aggregate& aggregate, std::size_t capacity);
-  static std::size_t capacity_of(const std::byte* state, const Aggregate& aggregate);
-  static std::size_t first_capacity(const Aggregate& aggregate);
-  static std::size_t larger(const Aggregate& aggregate, std::size_t capacity);
-  static void set_array(std::byte* state, const Aggregate& aggregate, std::size_t offset, std::size_t capacity);
+  std::size_t first_state() const { return (BlockHeader::kBytes + 2 * places_.size() + 7) / 8 * 8; }
 
   std::vector<Place> places_;
-  std::size_t fixed_ = sizeof(BlockHeader);
 };
 
 }  // namespace bowerbird

@@ -48,10 +48,10 @@ double clip(double value, double low, double high) {
   return value > high ? high : value;
 }
 
-bool is_forgotten(const Place& place, const std::byte* block, std::int64_t time) {
-  if (place.latest < 0) return false;
-  const auto latest = load<std::int64_t>(block + place.latest);
-  return latest == 0 || time - latest > place.aggregate->ttl;
+// The state of an aggregate in a block, or null where the key has none at this time.
+const std::byte* state_of(const Place& place, const std::byte* block, std::int64_t time) {
+  const std::byte* state = block == nullptr ? nullptr : place.find(block);
+  return state == nullptr || place.is_forgotten(state, time) ? nullptr : state;
 }
 
 struct Found {
@@ -68,13 +68,14 @@ double match_value(const Found& found, What what, std::int64_t time) {
   }
 }
 
-Found find_in_sequence(const std::byte* block, const Sequence::Head& head, std::size_t field, std::uint64_t wanted) {
+Found find_in_sequence(const std::byte* state, std::size_t field, std::uint64_t wanted) {
   Found found;
-  found.all = head.size;
+  const std::size_t size = Sequence::head(state).size;
+  found.all = static_cast<double>(size);
   if (wanted == kMissingKey) return found;
-  const std::uint64_t* words = Sequence::column(block, head, 1 + field);
-  const std::int64_t* times = Sequence::times(block, head);
-  for (std::size_t i = 0; i < head.size; ++i) {
+  const std::uint64_t* words = Sequence::column(state, 1 + field);
+  const std::int64_t* times = Sequence::times(state);
+  for (std::size_t i = 0; i < size; ++i) {
     if (words[i] != wanted) continue;
     found.count += 1;
     found.latest = std::max(found.latest, times[i]);
@@ -82,10 +83,10 @@ Found find_in_sequence(const std::byte* block, const Sequence::Head& head, std::
   return found;
 }
 
-Found find_in_top(const std::byte* block, const Top::Head& head, std::uint64_t wanted) {
+Found find_in_top(const std::byte* state, std::uint64_t wanted) {
   Found found;
-  const Top::Entry* entries = Top::entries(block, head);
-  for (std::size_t i = 0; i < head.size; ++i) {
+  const Top::Entry* entries = Top::entries(state);
+  for (std::size_t i = 0; i < Top::head(state).size; ++i) {
     found.all += static_cast<double>(entries[i].count);
     if (entries[i].key != wanted || wanted == kMissingKey) continue;
     found.count = static_cast<double>(entries[i].count);
@@ -148,7 +149,9 @@ void Program::build_locates() {
     const Family& family = states_[locate.state]->family(locate.family);
     BlockRead read{static_cast<int>(i), node.operation, node.what, &family.layout().places()[at], family.clock_of(at), node.field,
                    node.length, is_match ? node.inputs[1] : -1, source.operation == Operation::kTop, node.per_request,
-                   node.is_category, {}};
+                   node.is_category, false, {}};
+    read.counts_tiles = read.operation == Operation::kRead && read.what == What::kCount &&
+                        read.place->aggregate->kind == AggregateKind::kTiles;
     std::size_t sequence = 0;
     for (const Feature& feature : plan_.features) {
       if (feature.kind != FeatureKind::kSequence) continue;
@@ -274,12 +277,15 @@ std::uint64_t Program::read_block(const BlockRead& read, const std::byte* block,
                                   std::uint64_t wanted) const {
   const Place& place = *read.place;
   const Aggregate& aggregate = *place.aggregate;
-  if (block != nullptr && is_forgotten(place, block, time)) block = nullptr;
-  const std::byte* state = block == nullptr ? nullptr : block + place.state;
+  if (read.counts_tiles) {
+    const std::byte* state = block == nullptr ? nullptr : place.find(block);
+    return bits(state == nullptr ? 0.0 : static_cast<double>(Tiles::count(state, aggregate.reach, tile)));
+  }
+  const std::byte* state = state_of(place, block, time);
   switch (read.operation) {
     case Operation::kRead: {
       if (aggregate.kind == AggregateKind::kTiles) {
-        const Moments moments = state == nullptr ? Moments{} : Tiles::read(block, state, aggregate, tile);
+        const Moments moments = state == nullptr ? Moments{} : Tiles::read(state, aggregate, tile);
         return bits(moments_value(moments, read.what, aggregate.scale));
       }
       if (aggregate.kind == AggregateKind::kTotal) {
@@ -294,14 +300,13 @@ std::uint64_t Program::read_block(const BlockRead& read, const std::byte* block,
       return bits(at == 0 ? kNaN : seconds_between(at, time));
     }
     case Operation::kLatest: {
-      const auto head = state == nullptr ? Sequence::Head{} : load<Sequence::Head>(state);
-      if (head.size == 0) return read.is_category ? kMissingKey : bits(kNaN);
-      return Sequence::column(block, head, 1 + static_cast<std::size_t>(read.field))[Sequence::at(head, head.size - 1)];
+      const std::size_t size = state == nullptr ? 0 : Sequence::head(state).size;
+      if (size == 0) return read.is_category ? kMissingKey : bits(kNaN);
+      return Sequence::column(state, 1 + static_cast<std::size_t>(read.field))[Sequence::at(Sequence::head(state), size - 1)];
     }
     case Operation::kMatch: {
       if (state == nullptr) return bits(match_value({}, read.what, time));
-      const Found found = read.of_top ? find_in_top(block, load<Top::Head>(state), wanted)
-                                      : find_in_sequence(block, load<Sequence::Head>(state), static_cast<std::size_t>(read.field), wanted);
+      const Found found = read.of_top ? find_in_top(state, wanted) : find_in_sequence(state, static_cast<std::size_t>(read.field), wanted);
       return bits(match_value(found, read.what, time));
     }
     default: return 0;
@@ -309,12 +314,10 @@ std::uint64_t Program::read_block(const BlockRead& read, const std::byte* block,
 }
 
 void Program::emit_sequence(const BlockRead& read, const Feature& feature, const std::byte* block, std::int64_t time, Ragged& out) const {
-  const Place& place = *read.place;
-  if (block != nullptr && is_forgotten(place, block, time)) block = nullptr;
-  if (block == nullptr) return out.add_row();
+  const std::byte* state = state_of(*read.place, block, time);
+  if (state == nullptr) return out.add_row();
   if (read.operation == Operation::kTop) {
-    const auto head = load<Top::Head>(block + place.state);
-    std::vector<Top::Entry> best(Top::entries(block, head), Top::entries(block, head) + head.size);
+    std::vector<Top::Entry> best(Top::entries(state), Top::entries(state) + Top::head(state).size);
     const std::size_t count = std::min<std::size_t>(read.length, best.size());
     std::partial_sort(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(count), best.end(), Top::before);
     for (std::size_t i = count; i-- > 0;) {
@@ -324,11 +327,11 @@ void Program::emit_sequence(const BlockRead& read, const Feature& feature, const
     }
     return out.add_row();
   }
-  const auto head = load<Sequence::Head>(block + place.state);
+  const Sequence::Head& head = Sequence::head(state);
   const std::size_t count = head.size;
   const std::size_t upper = std::min<std::size_t>(count, head.capacity - head.oldest);  // before the ring turns round
   const auto each = [&](std::size_t field, auto* to, auto convert) {
-    const std::uint64_t* words = Sequence::column(block, head, field);
+    const std::uint64_t* words = Sequence::column(state, field);
     for (std::size_t i = 0; i < upper; ++i) to[i] = convert(words[head.oldest + i]);
     for (std::size_t i = upper; i < count; ++i) to[i] = convert(words[i - upper]);
   };
@@ -416,6 +419,8 @@ class Held {
       if (hold(states)) return;
       guards_.clear();
       locks_.clear();
+      const bool closed = std::any_of(states.begin(), states.end(), [](const auto& state) { return state->closed(); });
+      if (closed) throw std::runtime_error("a state was closed by its writer");
     }
   }
   std::int64_t lsn() const { return lsn_; }
@@ -445,23 +450,23 @@ class Held {
 class Program::MatchTable {
  public:
   MatchTable(const BlockRead& read, const std::byte* block, std::int64_t time) {
-    if (block == nullptr || is_forgotten(*read.place, block, time)) return;
-    const std::byte* state = block + read.place->state;
+    const std::byte* state = state_of(*read.place, block, time);
+    if (state == nullptr) return;
     if (read.of_top) {
-      const auto head = load<Top::Head>(state);
-      open(head.size);
-      const Top::Entry* entries = Top::entries(block, head);
-      for (std::size_t i = 0; i < head.size; ++i) {
+      const std::size_t size = Top::head(state).size;
+      open(size);
+      const Top::Entry* entries = Top::entries(state);
+      for (std::size_t i = 0; i < size; ++i) {
         add(entries[i].key, static_cast<double>(entries[i].count), entries[i].latest);
         all_ += static_cast<double>(entries[i].count);
       }
       return;
     }
-    const auto head = load<Sequence::Head>(state);
-    open(head.size);
-    all_ = head.size;
-    const std::uint64_t* words = Sequence::column(block, head, 1 + static_cast<std::size_t>(read.field));
-    for (std::size_t i = 0; i < head.size; ++i) add(words[i], 1, Sequence::times(block, head)[i]);
+    const std::size_t size = Sequence::head(state).size;
+    open(size);
+    all_ = static_cast<double>(size);
+    const std::uint64_t* words = Sequence::column(state, 1 + static_cast<std::size_t>(read.field));
+    for (std::size_t i = 0; i < size; ++i) add(words[i], 1, Sequence::times(state)[i]);
   }
 
   Found find(std::uint64_t wanted) const {
@@ -615,19 +620,23 @@ class Program::Replay : public State::Replayer, public ReadSink {
   ReadSink& sink() override { return *this; }
 
   void read(std::size_t lane, std::size_t locate, std::uint32_t row, const std::byte* block) override {
-    const Locate& located = program_.locates_[locate];
     Lane& own = lanes_[lane * located_.size() + locate];
     const std::int64_t time = values_.times[row];
     for (TileClock& clock : own.clocks) clock.move_to(time);
     own.rows.push_back(row);
+    for (const CountRead& read : own.counts) {
+      const std::byte* state = block == nullptr ? nullptr : read.place->find(block);
+      const std::int64_t count = state == nullptr ? 0 : Tiles::count(state, read.reach, own.clocks[read.clock].index);
+      read.column[row] = bits(static_cast<double>(count));
+    }
     std::size_t sequence = 0;
-    for (const BlockRead& read : located.reads) {
-      for (const std::size_t feature : read.features) {
-        program_.emit_sequence(read, program_.plan_.features[program_.whole_.sequences[feature]], block, time, own.sequences[sequence++]);
+    for (const BlockRead* read : own.others) {
+      for (const std::size_t feature : read->features) {
+        program_.emit_sequence(*read, program_.plan_.features[program_.whole_.sequences[feature]], block, time, own.sequences[sequence++]);
       }
-      if (read.operation == Operation::kSequence || read.operation == Operation::kTop) continue;
-      values_.columns[static_cast<std::size_t>(read.node)][row] = program_.read_block(
-          read, block, time, own.clocks[read.clock].index, read.wanted < 0 ? 0 : values_.at(read.wanted, row));
+      if (read->operation == Operation::kSequence || read->operation == Operation::kTop) continue;
+      values_.columns[static_cast<std::size_t>(read->node)][row] = program_.read_block(
+          *read, block, time, own.clocks[read->clock].index, read->wanted < 0 ? 0 : values_.at(read->wanted, row));
     }
   }
 
@@ -658,9 +667,18 @@ class Program::Replay : public State::Replayer, public ReadSink {
   }
 
  private:
+  // A count of a window, the most common read: what it needs side by side.
+  struct CountRead {
+    const Place* place;
+    std::int64_t reach;
+    std::size_t clock;
+    std::uint64_t* column;
+  };
   // What one group of shards gives for one locate.
   struct Lane {
     std::vector<TileClock> clocks;
+    std::vector<CountRead> counts;
+    std::vector<const BlockRead*> others;
     std::vector<std::uint32_t> rows;
     std::vector<Ragged> sequences;
   };
@@ -677,7 +695,14 @@ class Program::Replay : public State::Replayer, public ReadSink {
       if (lane.clocks.empty()) lane.clocks = program_.states_[locate.state]->family(locate.family).clocks();
       lane.rows.clear();
       lane.sequences.clear();
+      lane.counts.clear();
+      lane.others.clear();
       for (const BlockRead& read : locate.reads) {
+        if (read.counts_tiles) {
+          lane.counts.push_back({read.place, read.place->aggregate->reach, read.clock, values_.columns[static_cast<std::size_t>(read.node)]});
+        } else {
+          lane.others.push_back(&read);
+        }
         for (const std::size_t feature : read.features) {
           lane.sequences.push_back(ragged_like(program_.plan_.features[program_.whole_.sequences[feature]]));
         }

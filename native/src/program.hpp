@@ -52,6 +52,7 @@ class Program : PathSet::Resolver {
     bool of_top;                 // a match against a top
     bool per_request;
     bool is_category;
+    bool counts_tiles;           // the most common read
     std::vector<std::size_t> features;  // sequence features that this read fills
   };
   struct Locate {

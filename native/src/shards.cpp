@@ -92,10 +92,10 @@ void Shard::remove(Entry& entry, std::int64_t version, bool at_once) {
     --live_;
     return;
   }
-  std::uint32_t units = sizeof(BlockHeader) / Arena::kUnit;
+  std::uint32_t units = (sizeof(BlockHeader) + Arena::kUnit - 1) / Arena::kUnit;
   const std::uint32_t mark = blocks_.take(units);
   if (mark == 0) return;
-  *blocks_.header(mark) = {version, before, units, header->latest, 1, 0};
+  *blocks_.header(mark) = {version, before, units, 1, header->latest};
   put(entry, mark, version);
 }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstddef>
 #include <cstring>
 #include <fstream>
 #include <functional>

@@ -1,6 +1,7 @@
 #include "state.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -16,6 +17,8 @@ namespace {
 constexpr std::size_t kSegmentRows = 8192;
 constexpr std::uint32_t kControlUnit = 1;
 constexpr double kExpiredShare = 0.125;
+constexpr std::size_t kMostFields = 64;
+constexpr std::size_t kMostPlaces = 4096;  // of one record type in one family
 
 bool compare(double value, Comparison comparison, const std::vector<double>& constants) {
   if (std::isnan(value)) return false;
@@ -49,6 +52,7 @@ void check(const Plan& plan) {
     if (aggregate.kind == AggregateKind::kTiles && aggregate.reach > Tiles::kMostTiles) {
       throw std::invalid_argument("a window has more than 32 tiles");
     }
+    if (aggregate.fields > kMostFields) throw std::invalid_argument("a sequence has more than 64 fields");
   }
 }
 
@@ -127,7 +131,7 @@ void State::build_tables(bool writer) {
   table_shards_.resize(plan_.types.size());
   for (std::size_t type = 0; type < plan_.types.size(); ++type) {
     const RecordType& record = plan_.types[type];
-    AttributeTable table{Keys(arena_.get(), handles + type * kShards), std::vector<int>(plan_.slots.size(), -1), sizeof(BlockHeader)};
+    AttributeTable table{Keys(arena_.get(), handles + type * kShards), std::vector<int>(plan_.slots.size(), -1), (BlockHeader::kBytes + 7) / 8 * 8};
     TableColumns& columns = table_columns_[type];
     if (record.is_table && !record.slots.empty()) {
       columns.entity = record.slots.front();
@@ -176,7 +180,13 @@ void State::build_types() {
   }
   for (TypePlan& type : types_) {
     for (FamilyFeeds& family : type.families) {
-      family.always = std::any_of(family.feeds.begin(), family.feeds.end(), [](const FeedPlan& feed) { return feed.condition < 0; });
+      if (family.feeds.size() >= kMostPlaces) throw std::invalid_argument("one key family has too many aggregates");
+      const auto is_always = [](const FeedPlan& feed) { return feed.condition < 0; };
+      family.always = std::any_of(family.feeds.begin(), family.feeds.end(), is_always);
+      if (!std::all_of(family.feeds.begin(), family.feeds.end(), is_always)) continue;
+      std::vector<std::size_t> places;
+      for (const FeedPlan& feed : family.feeds) places.push_back(feed.place);
+      family.image = families_[family.family]->image(places);
     }
   }
   operations_.resize(families_.size());
@@ -188,11 +198,11 @@ void State::add_feed(TypePlan& type, const Aggregate& aggregate, const Feed& fee
   const auto value = [&](const Path& path) { return type.paths.add(path, plan_.slots, *this); };
   auto found = std::find_if(type.families.begin(), type.families.end(), [&](const FamilyFeeds& each) { return each.family == family; });
   if (found == type.families.end()) {
-    type.families.push_back({family, {}, {}, false});
+    type.families.push_back({family, {}, {}, false, {}});
     found = type.families.end() - 1;
     for (const Path& key : feed.keys) found->keys.push_back(value(key));
   }
-  FeedPlan plan{place, families_[family]->clock_of(place), -1, -1, {}};
+  FeedPlan plan{place, families_[family]->clock_of(place), -1, -1, false, {}};
   Condition condition{{}, -1};
   for (const Test& test : feed.tests) condition.tests.push_back({value(test.path), &test});
   if (feed.has_value) {
@@ -201,6 +211,7 @@ void State::add_feed(TypePlan& type, const Aggregate& aggregate, const Feed& fee
   }
   if (!condition.tests.empty() || feed.has_value) plan.condition = place_of(type.conditions, std::move(condition));
   for (const Path& field : feed.fields) plan.fields.push_back(value(field));
+  plan.counts_tiles = aggregate.kind == AggregateKind::kTiles && plan.condition < 0 && Tiles::counts_only(aggregate);
   found->feeds.push_back(std::move(plan));
 }
 
@@ -425,65 +436,99 @@ void State::run_family(std::size_t index, const std::vector<KeyOperation>& opera
   }
   const std::size_t count = operations.size();
   const std::size_t lines = family.lines();
-  for (std::size_t i = 0; i < std::min(kFar, count); ++i) family.shards[shard_of(operations[i].hash)].view().prefetch(operations[i].hash);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + kFar < count) family.shards[shard_of(operations[i + kFar].hash)].view().prefetch(operations[i + kFar].hash);
-    if (i + kNear < count) {
-      const KeyOperation& next = operations[i + kNear];
-      if (const Entry* entry = family.shards[shard_of(next.hash)].view().find(next.key, next.hash)) {
-        const std::byte* block = arena_->at(entry->block.load(std::memory_order_relaxed));
+  const auto view = [&](const KeyOperation& operation) { return family.shards[shard_of(operation.hash)].view(); };
+  for (std::size_t i = 0; i < std::min(kFar, count); ++i) view(operations[i]).prefetch(operations[i].hash);
+  std::array<Entry*, kNear> ahead{};        // entries found for the operations to come, by number
+  std::array<const Entry*, kNear> table{};  // and the table that they are in, which may be replaced meanwhile
+  const auto follows = [&](std::size_t i) { return i > 0 && operations[i].key == operations[i - 1].key; };  // a read and its own event
+  Entry* entry = nullptr;
+  for (std::size_t i = 0; i < count + kNear; ++i) {
+    if (i + kFar < count && !follows(i + kFar)) view(operations[i + kFar]).prefetch(operations[i + kFar].hash);
+    if (i >= kNear && !(follows(i - kNear) && entry != nullptr)) {
+      const KeyOperation& operation = operations[i - kNear];
+      const TableView now = view(operation);
+      entry = now.entries() == table[i % kNear] ? ahead[i % kNear] : nullptr;
+      if (entry == nullptr && operation.key != kMissingKey) entry = now.find(operation.key, operation.hash);
+    }
+    if (i < count) {
+      const TableView now = view(operations[i]);
+      table[i % kNear] = now.entries();
+      ahead[i % kNear] = nullptr;
+      if (operations[i].key != kMissingKey && !follows(i)) {
+        Entry* found = now.find(operations[i].key, operations[i].hash);
+        ahead[i % kNear] = found;
+        const std::byte* block = arena_->at(found == nullptr ? 0 : found->block.load(std::memory_order_relaxed));
         for (std::size_t line = 0; line < lines; ++line) __builtin_prefetch(block + 64 * line);
       }
     }
-    const KeyOperation& operation = operations[i];
+    if (i < kNear) continue;
+    const KeyOperation& operation = operations[i - kNear];
     if (operation.type >= 0) {
-      apply_event(family, operation, *feeds[static_cast<std::size_t>(operation.type)], clocks, records);
+      apply_event(family, operation, entry, *feeds[static_cast<std::size_t>(operation.type)], clocks, records);
       continue;
     }
-    const std::byte* block = nullptr;
-    if (operation.key != kMissingKey) {
-      if (const Entry* entry = family.shards[shard_of(operation.hash)].view().find(operation.key, operation.hash)) {
-        block = family.keys.resolve(entry->block.load(std::memory_order_relaxed), kIdle);
-      }
-    }
+    const std::byte* block = entry == nullptr ? nullptr : family.keys.resolve(entry->block.load(std::memory_order_relaxed), kIdle);
     sink->read(lane, static_cast<std::size_t>(-1 - operation.type), operation.row, block);
   }
 }
 
-void State::apply_event(Family& family, const KeyOperation& operation, const FamilyFeeds& feeds, std::vector<TileClock>& clocks,
-                        const Records& records) {
+std::byte* State::open_block(Family& family, const KeyOperation& operation, Entry*& entry, const FamilyFeeds& feeds,
+                             const std::size_t* places, std::size_t count) {
+  Shard& shard = family.shards[shard_of(operation.hash)];
+  for (const bool again : {false, true}) {
+    if (entry == nullptr) entry = shard.find_or_insert(operation.key, operation.hash, version_);
+    std::byte* block = entry == nullptr ? nullptr : family.writable(shard, *entry, places, count, feeds.image, version_);
+    if (block != nullptr || again) return block;
+    refuse(family, shard);
+    entry = nullptr;
+    if (options_.full != Full::kExpire) return nullptr;
+  }
+  return nullptr;
+}
+
+void State::apply_event(Family& family, const KeyOperation& operation, Entry*& entry, const FamilyFeeds& feeds,
+                        std::vector<TileClock>& clocks, const Records& records) {
   const auto type = static_cast<std::size_t>(operation.type);
   const TypeRows& rows = rows_[type];
   const std::size_t count = rows.rows.size();
   const std::uint32_t at = rows.rows[operation.row];
   Shard& shard = family.shards[shard_of(operation.hash)];
   if (shard.from_lsn > lsn_ + (static_cast<std::int64_t>(at) - static_cast<std::int64_t>(segment_begin_))) return;
-  Entry* entry = nullptr;
-  std::byte* block = family.writable(shard, operation.key, operation.hash, version_, &entry);
+  const auto is_fed = [&](const FeedPlan& feed) {
+    return feed.condition < 0 || rows.passes[static_cast<std::size_t>(feed.condition) * count + operation.row] != 0;
+  };
+  std::array<std::size_t, kMostPlaces> places;
+  std::size_t fed = 0;
+  for (const FeedPlan& feed : feeds.feeds) {
+    places[fed] = feed.place;
+    if (is_fed(feed)) ++fed;
+  }
+  std::byte* block = open_block(family, operation, entry, feeds, places.data(), fed);
   if (block == nullptr) {
-    refuse(family, shard);
-    block = options_.full == Full::kExpire ? family.writable(shard, operation.key, operation.hash, version_, &entry) : nullptr;
-    if (block == nullptr) {
-      ++refused_;
-      return;
-    }
+    ++refused_;
+    return;
   }
   Update update{records.times[at], 0, (records.types[at] & kRetraction) != 0 ? -1 : 1, nullptr};
   for (TileClock& clock : clocks) clock.move_to(update.time);
-  std::uint64_t fields[64];
+  std::array<std::uint64_t, kMostFields> fields;
   for (const FeedPlan& feed : feeds.feeds) {
-    if (feed.condition >= 0 && rows.passes[static_cast<std::size_t>(feed.condition) * count + operation.row] == 0) continue;
+    if (feed.counts_tiles) {
+      const Place& place = family.layout().places()[feed.place];
+      if (Tiles::add(place.find(block), *place.aggregate, clocks[feed.clock].index, update)) continue;
+    }
+    if (!is_fed(feed)) continue;
     update.amount = feed.amount < 0 ? 0 : rows.amounts[static_cast<std::size_t>(feed.amount) * count + operation.row];
     for (std::size_t i = 0; i < feed.fields.size(); ++i) {
       fields[i] = rows.space.values[static_cast<std::size_t>(feed.fields[i]) * count + operation.row];
     }
-    update.fields = fields;
+    update.fields = fields.data();
     if (!family.update(shard, *entry, block, feed.place, update, clocks[feed.clock].index, version_)) {
-      refuse(family, shard);
       ++refused_;
-      return;
+      return refuse(family, shard);
     }
   }
+  auto* header = reinterpret_cast<BlockHeader*>(block);
+  header->latest = std::max(header->latest, BlockHeader::seconds(update.time));
 }
 
 void State::refuse(Family& family, Shard& shard) {
@@ -531,7 +576,7 @@ void State::replace_attributes(const Records& records, std::size_t at) {
   header->version = version_;
   header->previous = before;
   header->units = units;
-  header->latest = records.times[at];
+  header->latest = BlockHeader::seconds(records.times[at]);
   shard.put(*entry, block, version_);
 }
 
@@ -543,7 +588,7 @@ std::size_t State::expire(std::int64_t time) {
   for (const auto& family : families_) {
     const std::int64_t horizon = family->layout().horizon();
     if (horizon == 0) continue;
-    for (Shard& shard : family->shards) gone += family->expire(shard, time - horizon, lsn_ + 1);
+    for (Shard& shard : family->shards) gone += family->expire(shard, BlockHeader::seconds(time - horizon), lsn_ + 1);
   }
   return gone;
 }

@@ -100,6 +100,8 @@ class State : public PathSet::Resolver {
   // Lets go of keys whose state reads as empty at `time` and ever after; returns how many.
   std::size_t expire(std::int64_t time);
 
+  // From now on at most so many bytes (0: no limit but what was reserved).
+  void set_budget(std::size_t bytes) { arena_->set_limit(bytes == 0 ? ~std::size_t{0} : bytes); }
   Usage usage() const;
   // Bytes by aggregate, found by looking at every key.
   std::vector<std::size_t> aggregate_bytes() const;
@@ -134,6 +136,7 @@ class State : public PathSet::Resolver {
     std::size_t clock;
     int condition;  // or -1: always
     int amount;     // or -1: none
+    bool counts_tiles;  // always, and nothing else: the most common feed
     std::vector<int> fields;
   };
   struct FamilyFeeds {
@@ -141,6 +144,7 @@ class State : public PathSet::Resolver {
     std::vector<int> keys;
     std::vector<FeedPlan> feeds;
     bool always;  // whether some feed has no condition
+    std::vector<std::byte> image;  // the block of a new key, where no feed has a condition
   };
   struct TypePlan {
     bool is_table = false;
@@ -179,8 +183,10 @@ class State : public PathSet::Resolver {
   bool is_own_part(std::uint64_t hash) const { return options_.parts == 1 || (hash >> 20) % options_.parts == options_.part; }
   void run_family(std::size_t family, const std::vector<KeyOperation>& operations, std::size_t lane, const Records& records,
                   ReadSink* sink);
-  void apply_event(Family& family, const KeyOperation& operation, const FamilyFeeds& feeds, std::vector<TileClock>& clocks,
-                   const Records& records);
+  std::byte* open_block(Family& family, const KeyOperation& operation, Entry*& entry, const FamilyFeeds& feeds,
+                        const std::size_t* places, std::size_t count);
+  void apply_event(Family& family, const KeyOperation& operation, Entry*& entry, const FamilyFeeds& feeds,
+                   std::vector<TileClock>& clocks, const Records& records);
   void replace_attributes(const Records& records, std::size_t at);
   void refuse(Family& family, Shard& shard);
   void refresh_floor();

@@ -25,9 +25,11 @@ double moments_value(const Moments& moments, What what, std::int64_t scale) {
 
 // ---- tiles -------------------------------------------------------------------------------------
 
-void Tiles::add_at(std::byte* array, const Aggregate& aggregate, const Head& head, std::size_t at, const Update& update) {
-  add_to<std::int32_t>(array + 4 * at, static_cast<std::int32_t>(update.sign));
-  const Columns columns(aggregate, head.capacity);
+void Tiles::add_at(std::byte* state, const Aggregate& aggregate, std::size_t at, const Update& update) {
+  counts(state)[at] += static_cast<std::int32_t>(update.sign);
+  if (counts_only(aggregate)) return;
+  const Columns columns(aggregate, reinterpret_cast<Head*>(state)->capacity);
+  std::byte* array = state + sizeof(Head);
   if (aggregate.has_sum) add_to<std::int64_t>(array + columns.sum + 8 * at, update.sign * update.amount);
   if (aggregate.has_squares) {
     add_to<Int128>(array + columns.squares + 16 * at, Int128{update.sign * update.amount} * update.amount);
@@ -37,109 +39,79 @@ void Tiles::add_at(std::byte* array, const Aggregate& aggregate, const Head& hea
   if (aggregate.has_maximum) raise_to(array + columns.high + 8 * at, kExtreme + update.amount);
 }
 
-void Tiles::move(std::byte* array, const Aggregate& aggregate, std::size_t capacity, std::size_t from, std::size_t to, std::size_t count) {
+void Tiles::move(std::byte* state, const Aggregate& aggregate, std::size_t from, std::size_t to, std::size_t count) {
   if (count == 0) return;
-  const Columns columns(aggregate, capacity);
+  std::byte* array = state + sizeof(Head);
   const auto shift = [&](std::size_t column, std::size_t width) {
     std::memmove(array + column + width * to, array + column + width * from, width * count);
   };
   shift(0, 4);
+  if (counts_only(aggregate)) return;
+  const Columns columns(aggregate, reinterpret_cast<Head*>(state)->capacity);
   if (aggregate.has_sum) shift(columns.sum, 8);
   if (aggregate.has_squares) shift(columns.squares, 16);
   if (aggregate.has_minimum) shift(columns.low, 8);
   if (aggregate.has_maximum) shift(columns.high, 8);
 }
 
-void Tiles::clear(std::byte* array, const Aggregate& aggregate, std::size_t capacity, std::size_t at) {
-  const Columns columns(aggregate, capacity);
-  store<std::int32_t>(array + 4 * at, 0);
+void Tiles::clear(std::byte* state, const Aggregate& aggregate, std::size_t at) {
+  counts(state)[at] = 0;
+  if (counts_only(aggregate)) return;
+  const Columns columns(aggregate, reinterpret_cast<Head*>(state)->capacity);
+  std::byte* array = state + sizeof(Head);
   if (aggregate.has_sum) store<std::int64_t>(array + columns.sum + 8 * at, 0);
   if (aggregate.has_squares) store<Int128>(array + columns.squares + 16 * at, 0);
   if (aggregate.has_minimum) store<std::int64_t>(array + columns.low + 8 * at, 0);
   if (aggregate.has_maximum) store<std::int64_t>(array + columns.high + 8 * at, 0);
 }
 
-void Tiles::drop_oldest(std::byte* array, const Aggregate& aggregate, Head& head, std::size_t count) {
-  const Columns columns(aggregate, head.capacity);
-  for (std::size_t i = 0; i < count; ++i) {
-    head.count -= load<std::int32_t>(array + 4 * i);
-    if (aggregate.has_sum) head.sum -= load<std::int64_t>(array + columns.sum + 8 * i);
-  }
-  head.size = static_cast<std::uint16_t>(head.size - count);
-  move(array, aggregate, head.capacity, count, 0, head.size);
-}
-
-bool Tiles::add(std::byte* block, std::byte* state, const Aggregate& aggregate, std::int32_t index, const Update& update) {
-  const std::size_t head_size = head_bytes(aggregate);
-  Head head{};
-  std::memcpy(&head, state, head_size);
-  std::byte* array = block + head.array;
+bool Tiles::add_elsewhere(std::byte* state, const Aggregate& aggregate, std::int32_t index, const Update& update) {
+  auto* head = reinterpret_cast<Head*>(state);
   std::size_t at = 0;
-  const std::int64_t step = static_cast<std::int64_t>(index) - head.newest;
-  if (head.bitmap == 0) {
-    if (head.capacity == 0) return false;
-    head.newest = index;
-    head.bitmap = 1;
-    head.size = 1;
-    head.count = head.sum = 0;
-    clear(array, aggregate, head.capacity, 0);
+  const std::int64_t step = static_cast<std::int64_t>(index) - head->newest;
+  if (head->bitmap == 0) {
+    head->newest = index;
+    head->bitmap = 1;
+    head->size = 1;
+    clear(state, aggregate, 0);
   } else if (step > 0) {
     const std::uint64_t reached = (std::uint64_t{1} << aggregate.reach) - 1;
-    const std::uint64_t kept = step >= kMostTiles ? 0 : (std::uint64_t{head.bitmap} << step) & reached;
-    const auto kept_size = static_cast<std::size_t>(std::popcount(kept));
-    if (kept_size + 1 > head.capacity) return false;
-    if (kept_size < head.size) drop_oldest(array, aggregate, head, head.size - kept_size);
-    head.newest = index;
-    head.bitmap = static_cast<std::uint32_t>(kept) | 1;
-    at = head.size++;
-    clear(array, aggregate, head.capacity, at);
+    const std::uint64_t kept = step >= kMostTiles ? 0 : (std::uint64_t{head->bitmap} << step) & reached;
+    const std::size_t kept_size = bits_in(kept);
+    if (kept_size + 1 > head->capacity) return false;
+    if (kept_size < head->size) move(state, aggregate, head->size - kept_size, 0, kept_size);
+    head->newest = index;
+    head->bitmap = static_cast<std::uint32_t>(kept) | 1;
+    head->size = static_cast<std::uint8_t>(kept_size + 1);
+    at = kept_size;
+    clear(state, aggregate, at);
   } else {
     if (-step >= aggregate.reach) return true;
     const std::uint32_t bit = std::uint32_t{1} << -step;
-    const auto newer = static_cast<std::size_t>(std::popcount(head.bitmap & (bit - 1)));
-    if ((head.bitmap & bit) != 0) {
-      at = head.size - 1 - newer;
+    const std::size_t newer = bits_in(head->bitmap & (bit - 1));
+    if ((head->bitmap & bit) != 0) {
+      at = head->size - 1 - newer;
     } else {
-      if (head.size == head.capacity) return false;
-      at = head.size - newer;
-      move(array, aggregate, head.capacity, at, at + 1, newer);
-      ++head.size;
-      head.bitmap |= bit;
-      clear(array, aggregate, head.capacity, at);
+      if (head->size == head->capacity) return false;
+      at = head->size - newer;
+      move(state, aggregate, at, at + 1, newer);
+      ++head->size;
+      head->bitmap |= bit;
+      clear(state, aggregate, at);
     }
   }
-  add_at(array, aggregate, head, at, update);
-  head.count += update.sign;
-  head.sum += update.sign * update.amount;
-  std::memcpy(state, &head, head_size);
+  add_at(state, aggregate, at, update);
   return true;
 }
 
-Moments Tiles::read(const std::byte* block, const std::byte* state, const Aggregate& aggregate, std::int32_t last) {
-  Head head{};
-  std::memcpy(&head, state, head_bytes(aggregate));
-  Moments moments;
-  if (head.bitmap == 0) return moments;
-  const std::int64_t shift = static_cast<std::int64_t>(last) - head.newest;
-  if (shift >= aggregate.reach || shift <= -kMostTiles) return moments;
-  std::size_t first = 0;
-  std::size_t end = head.size;
-  if (shift >= 0) {
-    const std::uint64_t valid = head.bitmap & ((std::uint64_t{1} << (aggregate.reach - shift)) - 1);
-    first = end - static_cast<std::size_t>(std::popcount(valid));
-  } else {
-    end -= static_cast<std::size_t>(std::popcount(head.bitmap & ((std::uint32_t{1} << -shift) - 1)));
-  }
-  const bool whole = first == 0 && end == head.size;
-  if (whole && !aggregate.has_squares && !aggregate.has_minimum && !aggregate.has_maximum) {
-    moments.count = head.count;
-    moments.sum = head.sum;
-    return moments;
-  }
-  const std::byte* array = block + head.array;
+Moments Tiles::read(const std::byte* state, const Aggregate& aggregate, std::int32_t last) {
+  const Head& head = *reinterpret_cast<const Head*>(state);
+  const auto [first, end] = window(head, aggregate.reach, last);
+  const std::byte* array = state + sizeof(Head);
   const Columns columns(aggregate, head.capacity);
+  Moments moments;
   for (std::size_t i = first; i < end; ++i) {
-    moments.count += load<std::int32_t>(array + 4 * i);
+    moments.count += counts(state)[i];
     if (aggregate.has_sum) moments.sum += load<std::int64_t>(array + columns.sum + 8 * i);
     if (aggregate.has_squares) moments.squares += load<Int128>(array + columns.squares + 16 * i);
     if (aggregate.has_minimum) moments.low = std::max(moments.low, load<std::int64_t>(array + columns.low + 8 * i));
@@ -148,14 +120,19 @@ Moments Tiles::read(const std::byte* block, const std::byte* state, const Aggreg
   return moments;
 }
 
-void Tiles::copy_array(const std::byte* from, std::byte* to, const Aggregate& aggregate, const Head& head, std::size_t capacity) {
+void Tiles::copy(const std::byte* from, std::byte* to, const Aggregate& aggregate, std::size_t capacity) {
+  auto head = load<Head>(from);
   const Columns old(aggregate, head.capacity);
   const Columns columns(aggregate, capacity);
-  std::memcpy(to, from, 4 * std::size_t{head.size});
-  if (aggregate.has_sum) std::memcpy(to + columns.sum, from + old.sum, 8 * std::size_t{head.size});
-  if (aggregate.has_squares) std::memcpy(to + columns.squares, from + old.squares, 16 * std::size_t{head.size});
-  if (aggregate.has_minimum) std::memcpy(to + columns.low, from + old.low, 8 * std::size_t{head.size});
-  if (aggregate.has_maximum) std::memcpy(to + columns.high, from + old.high, 8 * std::size_t{head.size});
+  const std::byte* source = from + sizeof(Head);
+  std::byte* target = to + sizeof(Head);
+  std::memcpy(target, source, 4 * std::size_t{head.size});
+  if (aggregate.has_sum) std::memcpy(target + columns.sum, source + old.sum, 8 * std::size_t{head.size});
+  if (aggregate.has_squares) std::memcpy(target + columns.squares, source + old.squares, 16 * std::size_t{head.size});
+  if (aggregate.has_minimum) std::memcpy(target + columns.low, source + old.low, 8 * std::size_t{head.size});
+  if (aggregate.has_maximum) std::memcpy(target + columns.high, source + old.high, 8 * std::size_t{head.size});
+  head.capacity = static_cast<std::uint8_t>(capacity);
+  store(to, head);
 }
 
 // ---- decayed -----------------------------------------------------------------------------------
@@ -285,9 +262,8 @@ bool is_superseded(Ring& ring, const Update& update) {
 
 }  // namespace
 
-bool Sequence::add(std::byte* block, std::byte* state, const Aggregate& aggregate, const Update& update) {
-  Ring ring{load<Head>(state), nullptr, aggregate.fields};
-  ring.words = reinterpret_cast<std::uint64_t*>(block + ring.head.array);
+bool Sequence::add(std::byte* state, const Aggregate& aggregate, const Update& update) {
+  Ring ring{load<Head>(state), reinterpret_cast<std::uint64_t*>(state + sizeof(Head)), aggregate.fields};
   Head& head = ring.head;
   if (update.sign < 0) {
     take_back(ring, update);
@@ -311,22 +287,25 @@ bool Sequence::add(std::byte* block, std::byte* state, const Aggregate& aggregat
   return true;
 }
 
-void Sequence::copy_array(const std::byte* block, std::byte* to, const Aggregate& aggregate, Head& head, std::size_t capacity) {
-  auto* words = reinterpret_cast<std::uint64_t*>(to);
+void Sequence::copy(const std::byte* from, std::byte* to, const Aggregate& aggregate, std::size_t capacity) {
+  Head head = load<Head>(from);
+  auto* words = reinterpret_cast<std::uint64_t*>(to + sizeof(Head));
   for (std::size_t field = 0; field <= aggregate.fields; ++field) {
-    const std::uint64_t* from = column(block, head, field);
-    for (std::size_t rank = 0; rank < head.size; ++rank) words[field * capacity + rank] = from[at(head, rank)];
+    const std::uint64_t* source = column(from, field);
+    for (std::size_t rank = 0; rank < head.size; ++rank) words[field * capacity + rank] = source[at(head, rank)];
   }
   head.oldest = 0;
+  head.capacity = static_cast<std::uint32_t>(capacity);
+  store(to, head);
 }
 
 // ---- tops --------------------------------------------------------------------------------------
 
-bool Top::add(std::byte* block, std::byte* state, const Aggregate& aggregate, const Update& update) {
+bool Top::add(std::byte* state, const Aggregate& aggregate, const Update& update) {
   Head head = load<Head>(state);
   const std::uint64_t key = update.fields[0];
   if (key == 0) return true;
-  Entry* all = entries(block, head);
+  Entry* all = entries(state);
   Entry* end = all + head.size;
   Entry* entry = std::find_if(all, end, [key](const Entry& each) { return each.key == key; });
   if (entry == end) {

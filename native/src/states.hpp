@@ -1,7 +1,7 @@
 // The state of one key of one aggregate inside the key's block, and how events advance it.
 //
-// A state has a fixed part at a place of the block that the layout gives, and, for tiles, sequences and tops, an array
-// elsewhere in the block. All states start as zero bytes. None depends on the order in which events came.
+// A state is a head and, for tiles, sequences and tops, an array of some capacity behind it. All start as zero bytes
+// but for their capacity. None depends on the order in which events came.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "exp2.hpp"
 #include "plan.hpp"
@@ -31,6 +32,14 @@ inline std::int64_t floor_divide(std::int64_t value, std::int64_t divisor) {
 inline std::int64_t fixed_point(double value, std::int64_t scale) {
   constexpr double kLimit = 9007199254740992.0;
   return std::llrint(std::clamp(value * static_cast<double>(scale), -kLimit, kLimit));
+}
+
+// The number of bits set; written out, because plain x86-64 has no instruction for it.
+inline std::size_t bits_in(std::uint64_t word) {
+  word -= (word >> 1) & 0x5555555555555555ULL;
+  word = (word & 0x3333333333333333ULL) + ((word >> 2) & 0x3333333333333333ULL);
+  word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0FULL;
+  return static_cast<std::size_t>((word * 0x0101010101010101ULL) >> 56);
 }
 
 inline double seconds_between(std::int64_t earlier, std::int64_t later) {
@@ -126,26 +135,23 @@ struct Total {
 // ---- tiles: a window's tiles that have events --------------------------------------------------
 
 // The tiles in use are the newest one and those whose bits are set: bit j is the tile j before it. Their counts (and
-// sums, …) stand in the array, oldest first.
+// sums, …) follow, oldest first.
 struct Tiles {
   struct Head {
     std::int32_t newest;
     std::uint32_t bitmap;
-    std::uint32_t array;  // offset in the block
-    std::uint16_t capacity;
-    std::uint16_t size;
-    std::int64_t count;  // of all tiles in use
-    std::int64_t sum;    // only there where the aggregate keeps sums
+    std::uint8_t capacity;
+    std::uint8_t size;
+    std::uint16_t unused;
   };
-  static constexpr std::size_t kHeadWithoutSum = offsetof(Head, sum);
-  static constexpr std::uint32_t kFirstCapacity = 2;
+  static_assert(sizeof(Head) == 12);
   static constexpr std::int64_t kMostTiles = 32;
 
-  // Offsets of the columns in an array of so many tiles.
+  // Offsets of the columns behind the head, for so many tiles.
   struct Columns {
     std::size_t sum = 0, squares = 0, low = 0, high = 0, bytes = 0;
     Columns(const Aggregate& aggregate, std::size_t capacity) {
-      bytes = (4 * capacity + 7) / 8 * 8;
+      bytes = 4 * capacity;
       const auto next = [this](std::size_t size) { return (bytes += size) - size; };
       if (aggregate.has_sum) sum = next(8 * capacity);
       if (aggregate.has_squares) squares = next(16 * capacity);
@@ -154,23 +160,54 @@ struct Tiles {
     }
   };
 
-  static std::size_t head_bytes(const Aggregate& aggregate) { return aggregate.has_sum ? sizeof(Head) : kHeadWithoutSum; }
+  static std::size_t bytes(const Aggregate& aggregate, std::size_t capacity) { return sizeof(Head) + Columns(aggregate, capacity).bytes; }
+  static bool counts_only(const Aggregate& aggregate) {
+    return !aggregate.has_sum && !aggregate.has_squares && !aggregate.has_minimum && !aggregate.has_maximum;
+  }
 
   static std::int32_t index_of(std::int64_t time, std::int64_t tile) {
     constexpr std::int64_t kLimit = std::numeric_limits<std::int32_t>::max();
     return static_cast<std::int32_t>(std::clamp(floor_divide(time, tile), -kLimit, kLimit));
   }
 
-  // False where the array has no room for another tile; nothing is changed then.
-  static bool add(std::byte* block, std::byte* state, const Aggregate& aggregate, std::int32_t index, const Update& update);
-  static Moments read(const std::byte* block, const std::byte* state, const Aggregate& aggregate, std::int32_t last);
-  static void copy_array(const std::byte* from, std::byte* to, const Aggregate& aggregate, const Head& head, std::size_t capacity);
+  // False where there is no room for another tile; nothing is changed then.
+  static bool add(std::byte* state, const Aggregate& aggregate, std::int32_t index, const Update& update) {
+    auto* head = reinterpret_cast<Head*>(state);
+    if (head->newest == index && head->bitmap != 0 && counts_only(aggregate)) {
+      counts(state)[head->size - 1] += static_cast<std::int32_t>(update.sign);
+      return true;
+    }
+    return add_elsewhere(state, aggregate, index, update);
+  }
+
+  // The tiles of a window: places [first, second) of the columns.
+  static std::pair<std::size_t, std::size_t> window(const Head& head, std::int64_t reach, std::int32_t last) {
+    const std::int64_t shift = static_cast<std::int64_t>(last) - head.newest;
+    if (head.bitmap == 0 || shift >= reach || shift <= -kMostTiles) return {0, 0};
+    const std::size_t size = head.size;
+    if (shift < 0) return {0, size - bits_in(head.bitmap & ((std::uint32_t{1} << -shift) - 1))};
+    const std::uint64_t valid = head.bitmap & ((std::uint64_t{1} << (reach - shift)) - 1);
+    return {valid == head.bitmap ? 0 : size - bits_in(valid), size};
+  }
+
+  static std::int64_t count(const std::byte* state, std::int64_t reach, std::int32_t last) {
+    const auto [first, end] = window(*reinterpret_cast<const Head*>(state), reach, last);
+    const std::int32_t* all = counts(state);
+    std::int64_t total = 0;
+    for (std::size_t i = first; i < end; ++i) total += all[i];
+    return total;
+  }
+  static Moments read(const std::byte* state, const Aggregate& aggregate, std::int32_t last);
+  // Copies the tiles into a state of larger capacity.
+  static void copy(const std::byte* from, std::byte* to, const Aggregate& aggregate, std::size_t capacity);
 
  private:
-  static void add_at(std::byte* array, const Aggregate& aggregate, const Head& head, std::size_t at, const Update& update);
-  static void move(std::byte* array, const Aggregate& aggregate, std::size_t capacity, std::size_t from, std::size_t to, std::size_t count);
-  static void clear(std::byte* array, const Aggregate& aggregate, std::size_t capacity, std::size_t at);
-  static void drop_oldest(std::byte* array, const Aggregate& aggregate, Head& head, std::size_t count);
+  static std::int32_t* counts(std::byte* state) { return reinterpret_cast<std::int32_t*>(state + sizeof(Head)); }
+  static const std::int32_t* counts(const std::byte* state) { return reinterpret_cast<const std::int32_t*>(state + sizeof(Head)); }
+  static bool add_elsewhere(std::byte* state, const Aggregate& aggregate, std::int32_t index, const Update& update);
+  static void add_at(std::byte* state, const Aggregate& aggregate, std::size_t at, const Update& update);
+  static void move(std::byte* state, const Aggregate& aggregate, std::size_t from, std::size_t to, std::size_t count);
+  static void clear(std::byte* state, const Aggregate& aggregate, std::size_t at);
 };
 
 // ---- decayed: fixed-point sums relative to epochs of eight half-lives --------------------------
@@ -194,55 +231,51 @@ struct Decayed {
 
 // ---- sequences: the latest events --------------------------------------------------------------
 
-// A ring once it is full; until then the entries stand from 0 on. The array holds the times, then each field.
+// A ring once it is full; until then the entries stand from 0 on. Behind the head are the times, then each field.
 struct Sequence {
   struct Head {
-    std::uint32_t array;
     std::uint32_t capacity;
     std::uint32_t size;
     std::uint32_t oldest;
+    std::uint32_t unused;
   };
-  static constexpr std::uint32_t kFirstCapacity = 2;
 
-  static std::size_t array_bytes(const Aggregate& aggregate, std::size_t capacity) { return 8 * capacity * (1 + aggregate.fields); }
-  static const std::uint64_t* column(const std::byte* block, const Head& head, std::size_t field) {
-    return reinterpret_cast<const std::uint64_t*>(block + head.array) + field * head.capacity;
+  static std::size_t bytes(const Aggregate& aggregate, std::size_t capacity) {
+    return sizeof(Head) + 8 * capacity * (1 + aggregate.fields);
   }
-  static const std::int64_t* times(const std::byte* block, const Head& head) {
-    return reinterpret_cast<const std::int64_t*>(block + head.array);
+  static const Head& head(const std::byte* state) { return *reinterpret_cast<const Head*>(state); }
+  static const std::uint64_t* column(const std::byte* state, std::size_t field) {
+    return reinterpret_cast<const std::uint64_t*>(state + sizeof(Head)) + field * head(state).capacity;
   }
+  static const std::int64_t* times(const std::byte* state) { return reinterpret_cast<const std::int64_t*>(state + sizeof(Head)); }
   // Where the entry of rank `rank` stands; 0 is the oldest.
   static std::size_t at(const Head& head, std::size_t rank) {
     const std::size_t place = head.oldest + rank;
     return place >= head.capacity ? place - head.capacity : place;
   }
 
-  static bool add(std::byte* block, std::byte* state, const Aggregate& aggregate, const Update& update);
-  static void copy_array(const std::byte* block, std::byte* to, const Aggregate& aggregate, Head& head, std::size_t capacity);
+  static bool add(std::byte* state, const Aggregate& aggregate, const Update& update);
+  static void copy(const std::byte* from, std::byte* to, const Aggregate& aggregate, std::size_t capacity);
 };
 
 // ---- tops: how often each value came -----------------------------------------------------------
 
 struct Top {
   struct Head {
-    std::uint32_t array;
     std::uint32_t capacity;
     std::uint32_t size;
-    std::uint32_t unused;
   };
   struct Entry {
     std::uint64_t key;
     std::int64_t count;
     std::int64_t latest;
   };
-  static constexpr std::uint32_t kFirstCapacity = 2;
 
-  static std::size_t array_bytes(std::size_t capacity) { return sizeof(Entry) * capacity; }
-  static Entry* entries(std::byte* block, const Head& head) { return reinterpret_cast<Entry*>(block + head.array); }
-  static const Entry* entries(const std::byte* block, const Head& head) {
-    return reinterpret_cast<const Entry*>(block + head.array);
-  }
-  static bool add(std::byte* block, std::byte* state, const Aggregate& aggregate, const Update& update);
+  static std::size_t bytes(std::size_t capacity) { return sizeof(Head) + sizeof(Entry) * capacity; }
+  static const Head& head(const std::byte* state) { return *reinterpret_cast<const Head*>(state); }
+  static Entry* entries(std::byte* state) { return reinterpret_cast<Entry*>(state + sizeof(Head)); }
+  static const Entry* entries(const std::byte* state) { return reinterpret_cast<const Entry*>(state + sizeof(Head)); }
+  static bool add(std::byte* state, const Aggregate& aggregate, const Update& update);
   // Whether a comes before b: counted more often, then more recently, then by key.
   static bool before(const Entry& a, const Entry& b) {
     if (a.count != b.count) return a.count > b.count;

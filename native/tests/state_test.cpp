@@ -336,11 +336,16 @@ void run_beside(State& writer, const std::vector<StatePointer>& looked_at, std::
       }
     });
   }
+  threads.emplace_back([&] {
+    while (!done) {
+      expect(writer.usage().family_keys.size() == 1, "sizes are given while the writer writes");
+      writer.aggregate_bytes();
+    }
+  });
   for (std::int64_t number = 1; number <= batches; ++number) {
     const Log batch = numbered_batch(number);
     batch.apply(writer, 0, batch.size());
     if (number % 7 == 0) writer.expire(kStart);
-    if (number % 5 == 0) writer.usage();
     if (number % 16 == 0) std::this_thread::yield();
   }
   done = true;
