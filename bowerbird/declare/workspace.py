@@ -11,6 +11,7 @@ from types import ModuleType
 import msgspec
 
 from bowerbird.declare.project import Project
+from bowerbird.declare.sizes import size_bytes
 from bowerbird.errors import DeclarationError, InputError, NotFoundError, Problem
 
 SETTINGS_FILE = "bowerbird.toml"
@@ -41,11 +42,45 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     clock: str = ""
 
 
+class StateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How the server keeps feature state.
+
+    A snapshot is written after ``snapshot_minutes`` or ``snapshot_events``, whichever comes first: a start reads the
+    newest one and the log from there. ``memory`` is the most that state may take (``"8GB"``, or bytes; ``"0"`` for no
+    limit); ``full`` says what becomes of an event that would need more: ``refuse`` leaves it out of the state (it is in
+    the log all the same), ``expire`` lets go of the keys that are longest without one, ``fail`` stops taking events.
+    Every ``expire_minutes``, keys go whose windows have passed. ``shared`` is a folder on a memory file system
+    (``"/dev/shm/bowerbird"``) through which other processes may read; without it the memory is the server's own.
+    """
+
+    snapshot_minutes: float = 10.0
+    snapshot_events: int = 1_000_000
+    memory: str = "0"
+    full: str = "refuse"
+    shared: str = ""
+    expire_minutes: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that cannot be."""
+        if self.full not in ("refuse", "expire", "fail"):
+            raise ValueError(f"full = {self.full!r} is none of refuse, expire, fail")
+        for name in ("snapshot_minutes", "snapshot_events", "expire_minutes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} = {getattr(self, name)} is not above 0")
+        size_bytes(self.memory)
+
+    @property
+    def memory_bytes(self) -> int:
+        """``memory`` in bytes; 0 for no limit."""
+        return size_bytes(self.memory)
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What ``bowerbird.toml`` may say."""
 
     paths: PathSettings = msgspec.field(default_factory=PathSettings)
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
+    state: StateSettings = msgspec.field(default_factory=StateSettings)
 
 
 @dataclass(frozen=True)
@@ -105,6 +140,11 @@ class Workspace:
     def slates_folder(self) -> Path:
         """Answers that the server gave."""
         return self.data_folder / "slates"
+
+    @property
+    def state_folder(self) -> Path:
+        """Snapshots of feature state."""
+        return self.data_folder / "state"
 
     @property
     def reports_folder(self) -> Path:

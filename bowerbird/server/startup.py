@@ -23,7 +23,11 @@ from bowerbird.serving.live_model import warm
 from bowerbird.serving.log_access import LogHistory, read_items, read_known_ids
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
+from bowerbird.serving.shared_folder import open_shared_folder
+from bowerbird.serving.snapshots import open_snapshots
 from bowerbird.serving.state import LiveState, PlanState
+from bowerbird.serving.state_groups import StateMaker
+from bowerbird.serving.state_keeper import StateKeeper
 from bowerbird.serving.threads import bound_model_threads
 from bowerbird.serving.writer import EventWriter
 
@@ -72,6 +76,10 @@ class Startup:
             self._poller.join()
         if hasattr(self._services, "writer"):
             self._services.writer.close()
+        if hasattr(self._services, "keeper"):
+            self._services.keeper.close()
+        if hasattr(self._services, "state"):
+            self._services.state.close()
         self._services.pool.close()
         self._services.slates.close()
         if self._log is not None:
@@ -84,13 +92,15 @@ class Startup:
         services.clock.raise_floor(log.last_available)
         known = read_known_ids(workspace, log)
         services.items = read_items(workspace, log)
-        services.state = LiveState(LogHistory(workspace, self._stopping), log.next_lsn)
+        services.snapshots = open_snapshots(workspace)
+        services.state = self._live_state(log.next_lsn)
         recall = recall_plan(workspace.project)
-        reader = _Reader(services.state.require(recall.plan))
         registry = Registry(workspace.registry_url, workspace.bundles_folder)
         services.registry = registry
         services.releases = Releases(registry, services.state, [recall.plan.fingerprint])
-        errors = services.releases.refresh()
+        with services.state.prepared([recall.plan, *services.releases.plans()]):
+            reader = _Reader(services.state.require(recall.plan))
+            errors = services.releases.refresh()
         if errors:
             raise errors[0]
         services.scenes = self._scenes(recall, reader)
@@ -102,11 +112,17 @@ class Startup:
 
         intake = LiveIntake(workspace)
         services.writer = EventWriter(log, intake, known, services.clock, apply)
+        services.keeper = StateKeeper(services.state, services.snapshots, workspace.settings.state, services.clock)
         for model in services.releases.live.values():
             services.pool.on_every_thread(partial(warm, model))
         services.status.set("ready")
         self._poller = threading.Thread(target=self._poll, name="releases")
         self._poller.start()
+
+    def _live_state(self, lsn: int) -> LiveState:
+        workspace = self._services.workspace
+        maker = StateMaker(workspace.settings.state, open_shared_folder(workspace))
+        return LiveState(LogHistory(workspace, self._stopping), lsn, self._services.snapshots, maker)
 
     def _scenes(self, recall: RecallPlan, reader: _Reader) -> dict[str, SceneServices]:
         services = self._services

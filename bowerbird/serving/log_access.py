@@ -33,11 +33,11 @@ class LogHistory:
         self._workspace = workspace
         self._stopping = stopping
 
-    def batches(self, plan: Plan, until: int) -> Iterator[RecordBatch]:
-        """Yield the records below LSN ``until`` in order; UnavailableError once the server is stopping."""
-        if until == 0:
+    def batches(self, plan: Plan, first: int, until: int) -> Iterator[RecordBatch]:
+        """Yield the records from LSN ``first`` to below ``until``; UnavailableError once the server is stopping."""
+        if first >= until:
             return
-        for batch in LogReader(self._workspace).batches(plan, Encoder(plan), last=until):
+        for batch in LogReader(self._workspace).batches(plan, Encoder(plan), first, until):
             if self._stopping.is_set():
                 raise UnavailableError("The server was stopped while it read the log.", "Start it again.")
             yield batch.records

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
 
+import msgspec
+
+from bowerbird.bundles.bundle import PLAN
 from bowerbird.bundles.registry import Registry, VersionRecord
 from bowerbird.errors import BowerbirdError, NotFoundError, UnavailableError
 from bowerbird.plan.mistake import nearest
+from bowerbird.plan.spec import Plan
 from bowerbird.serving.live_model import LiveModel, load_model, warm
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.weights import missing_labels
@@ -55,6 +60,15 @@ class Releases:
             f"No live model predicts {', '.join(sorted(needed))}.",
             "Train and publish one, then promote it: `bowerbird models promote NAME VERSION`.",
         )
+
+    def plans(self) -> list[Plan]:
+        """Return the plans of the versions that the registry calls live, as far as their bundles can be read."""
+        plans = []
+        for name, number in self._registry.live_versions().items():
+            folder = self._registry.bundles_folder / self._registry.version(name, number).path
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                plans.append(Plan.from_json((folder / PLAN).read_bytes()))
+        return plans
 
     def refresh(self) -> list[BowerbirdError]:
         """Bring the live versions to what the registry says; return why versions were refused.

@@ -99,7 +99,7 @@ class FeaturesRouter:
 
     def _with_live_state(self, catalogue: Catalogue) -> Catalogue:
         """Return the catalogue with the sizes of the state that answers now."""
-        usages = [model.state.engine.usage() for model in self._services.releases.live.values()]
+        usages = [model.state.usage() for model in self._services.releases.live.values()]
         features = [
             msgspec.structs.replace(entry, states=[_live_size(state, usages) for state in entry.states])
             for entry in catalogue.features

@@ -10,6 +10,7 @@ from bowerbird.server.http import Request, Response
 from bowerbird.server.openapi import openapi_document
 from bowerbird.server.routing import Route
 from bowerbird.server.services import Services
+from bowerbird.server.state_report import StateReport
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -55,6 +56,16 @@ class SystemRouter:
                 None,
                 wire.PlansAnswer,
             ),
+            Route(
+                "GET",
+                "/v1/state",
+                self.state,
+                "The size of the feature state, and how it was recovered.",
+                "read",
+                "system",
+                None,
+                StateReport,
+            ),
             Route("GET", "/openapi.json", self.openapi, "This API as OpenAPI 3.1.", None, "system"),
             Route("GET", "/docs", self.docs, "This API as a page.", None, "system"),
         ]
@@ -88,6 +99,11 @@ class SystemRouter:
             for model in self._services.releases.live.values()
         ]
         return Response.json(wire.PlansAnswer(plans))
+
+    async def state(self, request: Request) -> Response:
+        """Answer ``GET /v1/state``."""
+        self._services.status.check_ready()
+        return Response.json(self._services.state_report())
 
     async def openapi(self, request: Request) -> Response:
         """Answer ``GET /openapi.json``."""
