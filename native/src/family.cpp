@@ -23,7 +23,7 @@ void Family::open(bool versioned) {
   // About what a key has after its first events.
   std::vector<std::size_t> all(layout_.places().size());
   std::iota(all.begin(), all.end(), std::size_t{0});
-  lines_ = std::clamp<std::size_t>((image(all).size() / 2 + 63) / 64, 2, 4);
+  lines_ = std::clamp<std::size_t>((image(all).size() + 63) / 64, 2, 6);
 }
 
 std::vector<std::byte> Family::image(const std::vector<std::size_t>& places) const {

@@ -14,7 +14,7 @@
 namespace bowerbird {
 namespace {
 
-constexpr std::size_t kSegmentRows = 8192;
+constexpr std::size_t kSegmentRows = 4096;
 constexpr std::uint32_t kControlUnit = 1;
 constexpr double kExpiredShare = 0.125;
 constexpr std::size_t kMostFields = 64;
@@ -424,8 +424,8 @@ void State::collect(const Records& records, std::size_t begin, std::size_t end, 
 
 void State::run_family(std::size_t index, const std::vector<KeyOperation>& operations, std::size_t lane,
                        const Records& records, ReadSink* sink) {
-  constexpr std::size_t kNear = 12;
-  constexpr std::size_t kFar = 28;
+  constexpr std::size_t kNear = 20;
+  constexpr std::size_t kFar = 48;
   Family& family = *families_[index];
   std::vector<TileClock> clocks = family.clocks();
   std::vector<const FamilyFeeds*> feeds(types_.size(), nullptr);

@@ -193,7 +193,7 @@ struct Tiles {
   static std::int64_t count(const std::byte* state, std::int64_t reach, std::int32_t last) {
     const auto [first, end] = window(*reinterpret_cast<const Head*>(state), reach, last);
     const std::int32_t* all = counts(state);
-    std::int64_t total = 0;
+    std::int32_t total = 0;
     for (std::size_t i = first; i < end; ++i) total += all[i];
     return total;
   }
