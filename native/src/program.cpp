@@ -506,48 +506,61 @@ class Program::MatchTable {
   double all_ = 0;
 };
 
+void Program::read_rows(const Side& side, const Locate& locate, bool request, Values& values, const std::vector<TileClock>& clocks,
+                        const std::byte* const* blocks, std::size_t step, std::size_t first, std::size_t last, Columns& out) const {
+  const std::int64_t time = values.times[0];
+  for (const BlockRead& read : locate.reads) {
+    if (read.per_request != request) continue;
+    for (const std::size_t feature : read.features) {
+      const std::size_t at = side.sequence_places[feature];
+      for (std::size_t row = first; row < last; ++row) {
+        emit_sequence(read, plan_.features[side.sequences[at]], blocks[(row - first) * step], time, out.sequences[at]);
+      }
+    }
+    std::uint64_t* column = values.columns[static_cast<std::size_t>(read.node)];
+    const std::int32_t tile = clocks[read.clock].index;
+    if (read.counts_tiles) {
+      const std::int64_t reach = read.place->aggregate->reach;
+      for (std::size_t row = first; row < last; ++row) {
+        const std::byte* block = blocks[(row - first) * step];
+        const std::byte* state = block == nullptr ? nullptr : read.place->find(block);
+        column[row] = bits(state == nullptr ? 0.0 : static_cast<double>(Tiles::count(state, reach, tile)));
+      }
+    } else if (read.operation == Operation::kMatch && step == 0 && last - first >= kManyCandidates) {
+      const MatchTable table(read, blocks[0], time);
+      for (std::size_t row = first; row < last; ++row) column[row] = bits(match_value(table.find(values.at(read.wanted, row)), read.what, time));
+    } else if (read.operation != Operation::kSequence && read.operation != Operation::kTop) {
+      for (std::size_t row = first; row < last; ++row) {
+        column[row] = read_block(read, blocks[(row - first) * step], time, tile, read.wanted < 0 ? 0 : values.at(read.wanted, row));
+      }
+    }
+  }
+}
+
 void Program::read_side(const Side& side, bool request, std::int64_t lsn, Values& values, std::vector<const std::byte*>& request_blocks,
                         std::size_t rows, Columns& out) const {
-  const std::int64_t time = values.times[0];
-  std::vector<std::uint64_t> keys;
-  std::vector<const std::byte*> blocks;
+  constexpr std::size_t kChunk = 64;  // rows whose blocks stay in the nearest cache
+  std::array<std::uint64_t, kChunk> keys;
+  std::array<const std::byte*, kChunk> blocks;
   for (std::size_t number = 0; number < locates_.size(); ++number) {
     const Locate& locate = locates_[number];
+    if (request && !locate.per_request) continue;
     const Family& family = states_[locate.state]->family(locate.family);
+    std::vector<TileClock> clocks = family.clocks();
+    for (TileClock& clock : clocks) clock.move_to(values.times[0]);
     if (locate.per_request) {
       if (request) {
         const std::uint64_t own = key(locate, values, 0);
         request_blocks[number] = family.keys.find(own, mix(own), lsn);
       }
-    } else {
-      if (request) continue;
-      keys.resize(rows);
-      blocks.resize(rows);
-      for (std::size_t i = 0; i < rows; ++i) keys[i] = key(locate, values, i);
-      family.keys.find_all(keys.data(), 1, rows, lsn, blocks.data());
+      read_rows(side, locate, request, values, clocks, &request_blocks[number], 0, 0, rows, out);
+      continue;
     }
-    std::vector<TileClock> clocks = family.clocks();
-    for (TileClock& clock : clocks) clock.move_to(time);
-    for (const BlockRead& read : locate.reads) {
-      if (read.per_request != request) continue;
-      const auto block = [&](std::size_t row) { return locate.per_request ? request_blocks[number] : blocks[row]; };
-      for (const std::size_t feature : read.features) {
-        const std::size_t at = side.sequence_places[feature];
-        for (std::size_t row = 0; row < rows; ++row) {
-          emit_sequence(read, plan_.features[side.sequences[at]], block(row), time, out.sequences[at]);
-        }
-      }
-      std::uint64_t* column = values.columns[static_cast<std::size_t>(read.node)];
-      const std::int32_t tile = clocks[read.clock].index;
-      if (read.operation == Operation::kMatch && locate.per_request && rows >= kManyCandidates) {
-        const MatchTable table(read, request_blocks[number], time);
-        for (std::size_t row = 0; row < rows; ++row) column[row] = bits(match_value(table.find(values.at(read.wanted, row)), read.what, time));
-        continue;
-      }
-      if (read.operation == Operation::kSequence || read.operation == Operation::kTop) continue;
-      for (std::size_t row = 0; row < rows; ++row) {
-        column[row] = read_block(read, block(row), time, tile, read.wanted < 0 ? 0 : values.at(read.wanted, row));
-      }
+    for (std::size_t first = 0; first < rows; first += kChunk) {
+      const std::size_t last = std::min(rows, first + kChunk);
+      for (std::size_t row = first; row < last; ++row) keys[row - first] = key(locate, values, row);
+      family.keys.find_all(keys.data(), 1, last - first, lsn, blocks.data());
+      read_rows(side, locate, request, values, clocks, blocks.data(), 1, first, last, out);
     }
   }
 }

@@ -107,6 +107,9 @@ class Program : PathSet::Resolver {
   Columns columns(const Side& side, std::size_t rows) const;
   void emit(const Side& side, const Values& values, const PathSet::Space& space, std::size_t first, std::size_t count, Columns& out) const;
   std::uint64_t key(const Locate& locate, const Values& values, std::size_t row) const;
+  // Reads rows [first, last) of a lookup; the block of row i is `blocks[(i - first) * step]`.
+  void read_rows(const Side& side, const Locate& locate, bool request, Values& values, const std::vector<TileClock>& clocks,
+                 const std::byte* const* blocks, std::size_t step, std::size_t first, std::size_t last, Columns& out) const;
   void read_side(const Side& side, bool request, std::int64_t lsn, Values& values, std::vector<const std::byte*>& request_blocks,
                  std::size_t rows, Columns& out) const;
 

@@ -100,7 +100,7 @@ void Shard::remove(Entry& entry, std::int64_t version, bool at_once) {
 }
 
 void Keys::find_all(const std::uint64_t* keys, std::size_t stride, std::size_t count, std::int64_t lsn, const std::byte** blocks) const {
-  constexpr std::size_t kGroup = 32;
+  constexpr std::size_t kGroup = 64;
   std::uint64_t hashes[kGroup];
   std::uint32_t newest[kGroup];
   for (std::size_t first = 0; first < count; first += kGroup) {
