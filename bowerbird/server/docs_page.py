@@ -67,17 +67,21 @@ def _resolve(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]
     return schema
 
 
-def _sketch(schema: dict[str, Any], document: dict[str, Any]) -> Any:
-    """Return an example-like value of a schema: names and types."""
+def _sketch(schema: dict[str, Any], document: dict[str, Any], around: tuple[str, ...] = ()) -> Any:
+    """Return an example-like value of a schema: names and types; what is in itself is shown once."""
+    name = schema.get("$ref", "")
+    if name and name in around:
+        return "…"
+    around = (*around, name)
     schema = _resolve(schema, document)
     if "anyOf" in schema:
-        choices = [_sketch(each, document) for each in schema["anyOf"]]
+        choices = [_sketch(each, document, around) for each in schema["anyOf"]]
         return " | ".join(choices) if all(isinstance(each, str) for each in choices) else choices[-1]
     kind = schema.get("type")
     if kind == "array":
-        return [_sketch(schema.get("items", {}), document), "…"]
+        return [_sketch(schema.get("items", {}), document, around), "…"]
     if kind == "object" and "properties" in schema:
-        return {name: _sketch(each, document) for name, each in schema["properties"].items()}
+        return {name: _sketch(each, document, around) for name, each in schema["properties"].items()}
     if kind == "object":
-        return {"…": _sketch(schema.get("additionalProperties", {}) or {}, document)}
+        return {"…": _sketch(schema.get("additionalProperties", {}) or {}, document, around)}
     return kind or "any value"

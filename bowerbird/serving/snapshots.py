@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +18,18 @@ from bowerbird.errors import BowerbirdError, CorruptionError
 from bowerbird.log.files import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder
 from bowerbird.log.manifest import read_manifest
 from bowerbird.plan.spec import Plan
-from bowerbird.plan.state import FeatureState, StateOptions
+from bowerbird.plan.state import FeatureState
 from bowerbird.plan.subset import Held, held_by
 
 _LOG = logging.getLogger("bowerbird.serving")
-_HEADER = struct.Struct("<8sQQq")
-_MAGIC = b"BBBSNP"
+_HEADER = struct.Struct("<8sQQqQ")
+_MAGIC = b"BBBSNP02"
 _SUFFIX = ".snapshot"
 _KEPT = 2
 _KEPT_UNUSED = 2
 _LEAST_SHARE = 0.5
+MakeState = Callable[[Plan], FeatureState]
+"""Returns an empty state of a plan."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,7 @@ class SnapshotStore:
             old.unlink(missing_ok=True)
         return _snapshot(file, state.plan, lsn)
 
-    def restore(
-        self, needed: Collection[Held], options: StateOptions, until: int
-    ) -> tuple[FeatureState, Snapshot] | None:
+    def restore(self, needed: Collection[Held], make: MakeState, until: int) -> tuple[FeatureState, Snapshot] | None:
         """Return a state from the snapshot that holds most of what is ``needed``; None where none is of use.
 
         Damaged ones, and ones that are ahead of LSN ``until``, are skipped and counted: an older one takes their
@@ -84,7 +84,7 @@ class SnapshotStore:
         """
         for snapshot in self._candidates(set(needed)):
             try:
-                return _restored(snapshot, options, until), snapshot
+                return _restored(snapshot, make, until), snapshot
             except CorruptionError as error:
                 self._skip(snapshot.file, error)
         return None
@@ -153,8 +153,8 @@ def _snapshot(file: Path, plan: Plan, lsn: int) -> Snapshot:
     return Snapshot(file, plan, lsn, file.stat().st_mtime)
 
 
-def _restored(snapshot: Snapshot, options: StateOptions, until: int) -> FeatureState:
-    state = FeatureState(snapshot.plan, options)
+def _restored(snapshot: Snapshot, make: MakeState, until: int) -> FeatureState:
+    state = make(snapshot.plan)
     try:
         state.restore(snapshot.file)
         if state.restored_to > until:
@@ -162,11 +162,9 @@ def _restored(snapshot: Snapshot, options: StateOptions, until: int) -> FeatureS
                 f"{snapshot.file} is at record {state.restored_to:,} of a log of {until:,}.",
                 "Delete the snapshot: the log is another one, or was cut.",
             )
-    except (BowerbirdError, MemoryError) as error:
-        if options.path:
-            Path(options.path).unlink(missing_ok=True)
-        if isinstance(error, MemoryError):
-            raise CorruptionError(f"{snapshot.file} asks for too much memory.", "Delete the snapshot.") from error
+    except BowerbirdError:
+        if state.options.path:
+            Path(state.options.path).unlink(missing_ok=True)
         raise
     return state
 
@@ -175,8 +173,8 @@ def _read_header(file: Path) -> tuple[Plan, int]:
     """Return a snapshot's plan and LSN; CorruptionError for what is none, OSError."""
     with file.open("rb") as stream:
         head = stream.read(_HEADER.size)
-        magic, plan_bytes, _, lsn = _HEADER.unpack(head.ljust(_HEADER.size, b"\0"))
-        if not magic.startswith(_MAGIC) or not 0 <= plan_bytes <= file.stat().st_size or lsn < 0:
+        magic, plan_bytes, _, lsn, _ = _HEADER.unpack(head.ljust(_HEADER.size, b"\0"))
+        if magic != _MAGIC or not 0 <= plan_bytes <= file.stat().st_size or lsn < 0:
             raise CorruptionError(f"{file} is not a snapshot.", "Delete it: the state is made anew from the log.")
         try:
             return Plan.from_json(stream.read(plan_bytes)), lsn

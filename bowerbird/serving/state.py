@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -17,7 +18,7 @@ from bowerbird.plan.block import FeatureBlock, Keys
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.read import PlanReader
 from bowerbird.plan.spec import Plan
-from bowerbird.plan.state import FeatureState, Usage
+from bowerbird.plan.state import Usage
 from bowerbird.plan.subset import Held, merged_plan, missing_plan, needed_by
 from bowerbird.serving.snapshots import SnapshotStore
 from bowerbird.serving.state_groups import StateGroup, StateMaker, choose_groups, summed
@@ -79,10 +80,6 @@ class _Joining:
     def __init__(self, groups: list[StateGroup]) -> None:
         self.groups = groups
         self.backlog: list[Sequence[LogEvent]] = []
-
-    def apply(self, events: Sequence[LogEvent]) -> None:
-        for group in self.groups:
-            group.state.apply(group.encode(events))
 
 
 class LiveState:
@@ -179,6 +176,7 @@ class LiveState:
         with self._lock:
             batches = [(group, group.encode(events)) for group in self._groups]
             for group, batch in batches:
+                self._maker.share(group, [*self._groups, *self._joining_groups()])
                 group.state.apply(batch)
             for joining in self._joining:
                 joining.backlog.append(events)
@@ -194,6 +192,9 @@ class LiveState:
     def close(self) -> None:
         """Take back what other processes see; nothing is applied any more."""
         self._maker.close()
+
+    def _joining_groups(self) -> list[StateGroup]:
+        return [group for joining in self._joining for group in joining.groups]
 
     def _expire_next(self) -> None:
         group, time_us = self._to_expire.pop()
@@ -211,7 +212,7 @@ class LiveState:
             lacking = [missing_plan(plan, self._held(made)) for plan in plans]
             missing = [plan for plan in lacking if plan is not None]
             if missing or not (self._groups or made):
-                made.append(self._new_group(merged_plan(missing or plans), made))
+                made.append(StateGroup(self._maker.make(merged_plan(missing or plans), [*self._groups, *made])))
             records = sum(start - group.state.lsn for group in made)
             if made:
                 self._join(made)
@@ -225,14 +226,11 @@ class LiveState:
         """Append groups from snapshots, as far as they are of use."""
         needed: set[Held] = {each for plan in plans for each in needed_by(plan)}
         while self._snapshots is not None and needed - self._held(made):
-            options = self._maker.options([*self._groups, *made])
-            found = self._snapshots.restore(needed - self._held(made), options, until)
+            make = partial(self._maker.make, others=[*self._groups, *made])
+            found = self._snapshots.restore(needed - self._held(made), make, until)
             if found is None:
                 break
             made.append(StateGroup(*found))
-
-    def _new_group(self, plan: Plan, made: Sequence[StateGroup]) -> StateGroup:
-        return StateGroup(FeatureState(plan, self._maker.options([*self._groups, *made])))
 
     def _held(self, made: Sequence[StateGroup]) -> set[Held]:
         return {each for group in (*self._groups, *made) for each in group.held}
@@ -245,6 +243,7 @@ class LiveState:
         try:
             for group in groups:
                 for batch in self._history.batches(group.plan, group.state.lsn, start):
+                    self._maker.share(group, [*self._groups, *groups])
                     group.state.apply(batch)
             while not self._finish(joining):
                 pass
@@ -262,7 +261,9 @@ class LiveState:
                 self._groups = [*self._groups, *joining.groups]
                 return True
         for events in backlog:
-            joining.apply(events)
+            for group in joining.groups:
+                self._maker.share(group, [*self._groups, *joining.groups])
+                group.state.apply(group.encode(events))
         return False
 
     def _check_positions(self, groups: Sequence[StateGroup]) -> None:

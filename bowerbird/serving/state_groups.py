@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from bowerbird.declare.workspace import StateSettings
-from bowerbird.errors import StorageError
 from bowerbird.plan.batch import RecordBatch
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan
@@ -84,14 +83,23 @@ class StateMaker:
         self._settings = settings or StateSettings()
         self._shared = shared
 
-    def options(self, others: Collection[StateGroup]) -> StateOptions:
-        """Return the options of a state beside ``others``; raises StorageError where they left no memory."""
-        return StateOptions(
-            versioned=True,
-            budget=self._budget(others),
-            full=cast(Literal["fail", "refuse", "expire"], self._settings.full),
-            path=str(self._shared.new_path()) if self._shared is not None else "",
+    def make(self, plan: Plan, others: Collection[StateGroup]) -> FeatureState:
+        """Return an empty state beside ``others``; raises StorageError where they left no memory."""
+        state = FeatureState(
+            plan,
+            StateOptions(
+                versioned=True,
+                budget=self._settings.memory_bytes,
+                full=cast(Literal["fail", "refuse", "expire"], self._settings.full),
+                path=str(self._shared.new_path()) if self._shared is not None else "",
+            ),
         )
+        self._limit(state, others)
+        return state
+
+    def share(self, group: StateGroup, groups: Collection[StateGroup]) -> None:
+        """Let a group take the memory that the others do not."""
+        self._limit(group.state, [each for each in groups if each is not group])
 
     def publish(self, groups: Sequence[StateGroup]) -> None:
         """Let other processes see these groups and no others."""
@@ -109,14 +117,7 @@ class StateMaker:
         if self._shared is not None:
             self._shared.close()
 
-    def _budget(self, others: Collection[StateGroup]) -> int:
+    def _limit(self, state: FeatureState, others: Collection[StateGroup]) -> None:
         total = self._settings.memory_bytes
-        if total == 0:
-            return 0
-        left = total - sum(group.state.usage().memory for group in others)
-        if left <= 0:
-            raise StorageError(
-                f"Feature state has {total:,} bytes, and all of them are used.",
-                "Raise memory under [state] in bowerbird.toml, or withdraw a model.",
-            )
-        return left
+        if total:
+            state.set_budget(max(1, total - sum(group.state.usage().memory for group in others)))

@@ -213,9 +213,17 @@ def test_key_explosion_stays_within_the_budget(history: SlowHistory, full: str) 
     assert (held, first) == (0, 1) if full == "refuse" else held > 200 and first == 0
 
 
-def test_what_the_budget_left_is_what_a_new_group_gets(history: SlowHistory) -> None:
-    state = LiveState(history, 100, maker=StateMaker(StateSettings(memory="1MB")))
-    state.require(plan_of(**CLICKS))
-    used = state.usage().memory
+def test_groups_share_one_budget(history: SlowHistory) -> None:
+    budget = 2 << 20
+    state = LiveState(history, 100, maker=StateMaker(StateSettings(memory=str(budget))))
+    clicks = state.require(plan_of(**CLICKS))
     state.require(plan_of(**CLICKS, **BY_ITEM))
-    assert state.groups[1].state.options.budget == (1 << 20) - used
+    for start in range(0, 40_000, 500):
+        state.apply([{**click(n), "user": n, "item": f"i{n}"} for n in range(start, start + 500)])
+    assert state.usage().memory <= budget
+    assert all(group.state.usage().refused > 0 for group in state.groups)
+    state.keep_only({clicks.plan.fingerprint})
+    before = state.usage().memory
+    state.apply([{**click(n), "user": n} for n in range(100_000, 110_000)])
+    assert len(state.groups) == 1
+    assert before < state.usage().memory <= budget
