@@ -535,7 +535,10 @@ void State::refuse(Family& family, Shard& shard) {
   if (options_.full == Full::kFail) {
     throw std::runtime_error("feature state needs more than its " + std::to_string(arena_->capacity()) + " bytes");
   }
-  if (options_.full == Full::kExpire) expired_ += family.expire_share(shard, kExpiredShare, version_);
+  // Once in a batch: with readers, what is let go can only be used again after it.
+  if (options_.full != Full::kExpire || (options_.versioned && shard.expired_lsn == version_)) return;
+  shard.expired_lsn = version_;
+  expired_ += family.expire_share(shard, kExpiredShare, version_);
 }
 
 void State::replace_attributes(const Records& records, std::size_t at) {

@@ -129,8 +129,8 @@ def replayed_in_pieces(plan: Plan, batch: RecordBatch, reads: ReadBatch, cuts: S
     bounds = [0, *sorted(cut for cut in cuts if 0 < cut < len(batch)), len(batch)]
     done = 0
     for first, last in pairwise(bounds):
-        side = "left" if last % 2 and last < len(batch) else "right"  # a read at the cut: before it or after it
-        end = int(np.searchsorted(reads.positions, last, side))
+        before = last % 2 == 0 or last == len(batch)  # a read at the cut: before it or after it
+        end = int(np.searchsorted(reads.positions, last, "right" if before else "left"))
         slots = np.ascontiguousarray(reads.slots[:, done:end])
         now = ReadBatch(reads.positions[done:end], reads.times[done:end], slots)
         blocks.append(engine.replay(part(batch, first, last), now))
