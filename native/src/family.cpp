@@ -129,10 +129,14 @@ bool Family::update(Shard& shard, Entry& entry, std::byte*& block, std::size_t a
   return true;
 }
 
-std::size_t Family::expire(Shard& shard, std::uint32_t seconds, std::int64_t version, bool at_once) {
+std::size_t Family::expire(Shard& shard, std::uint32_t seconds, std::int64_t version) {
+  return remove_older(shard, seconds, ~std::size_t{0}, version, false);
+}
+
+std::size_t Family::remove_older(Shard& shard, std::uint32_t seconds, std::size_t most, std::int64_t version, bool at_once) {
   const TableView table = shard.view();
   std::size_t gone = 0;
-  for (std::uint64_t at = 0; !table.empty() && at <= table.mask(); ++at) {
+  for (std::uint64_t at = 0; !table.empty() && at <= table.mask() && gone < most; ++at) {
     Entry& entry = table.entries()[at];
     const std::uint32_t block = entry.block.load(std::memory_order_relaxed);
     if (entry.key.load(std::memory_order_relaxed) == kMissingKey || block == 0) continue;
@@ -153,9 +157,11 @@ std::size_t Family::expire_share(Shard& shard, double share, std::int64_t versio
     }
   }
   if (latest.empty()) return 0;
-  const auto place = std::min(latest.size() - 1, static_cast<std::size_t>(share * static_cast<double>(latest.size())));
-  std::nth_element(latest.begin(), latest.begin() + static_cast<std::ptrdiff_t>(place), latest.end());
-  return expire(shard, latest[place] + 1, version, true);
+  const auto wanted = std::clamp<std::size_t>(static_cast<std::size_t>(share * static_cast<double>(latest.size())), 1, latest.size());
+  std::nth_element(latest.begin(), latest.begin() + static_cast<std::ptrdiff_t>(wanted - 1), latest.end());
+  const std::uint32_t oldest = latest[wanted - 1];  // many keys may share this second
+  const std::size_t older = remove_older(shard, oldest, wanted, version, true);
+  return older + remove_older(shard, oldest + 1, wanted - std::min(wanted, older), version, true);
 }
 
 }  // namespace bowerbird

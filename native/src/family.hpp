@@ -53,7 +53,7 @@ class Family {
               std::int64_t version);
 
   // Lets go of keys without an event since a time in seconds; returns how many.
-  std::size_t expire(Shard& shard, std::uint32_t seconds, std::int64_t version, bool at_once = false);
+  std::size_t expire(Shard& shard, std::uint32_t seconds, std::int64_t version);
   // Lets go of the given share of a shard's keys, those longest without an event; returns how many.
   std::size_t expire_share(Shard& shard, double share, std::int64_t version);
 
@@ -61,6 +61,7 @@ class Family {
   std::vector<Shard> shards;
 
  private:
+  std::size_t remove_older(Shard& shard, std::uint32_t seconds, std::size_t most, std::int64_t version, bool at_once);
   std::uint32_t copy(Shard& shard, const std::byte* bytes, std::size_t size, std::int64_t version, std::uint32_t previous);
   std::uint32_t change(Shard& shard, const std::byte* block, const Layout::Change& change, std::int64_t version, std::uint32_t previous);
   bool add_event(std::byte* state, const Place& place, const Update& update, std::int32_t tile) const;

@@ -80,6 +80,7 @@ class Shard {
   // Room for so many keys without growing.
   void reserve(std::size_t keys);
 
+  std::int64_t expired_lsn = -1;  // where keys were last let go for want of memory
   std::int64_t from_lsn = 0;  // records below it are in the state already (a restored snapshot)
 
  private:
