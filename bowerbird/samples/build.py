@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -15,18 +16,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bowerbird.declare.workspace import Workspace
-from bowerbird.errors import InputError
+from bowerbird.errors import InputError, StorageError
 from bowerbird.kernels.keys import key_text
 from bowerbird.log.reader import LogReader
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
-from bowerbird.plan.engine import build_engine
+from bowerbird.plan.engine import NativeEngine, build_engine
 from bowerbird.plan.spec import Plan
+from bowerbird.plan.subset import extended_plan
+from bowerbird.recall.plan import recall_plan
 from bowerbird.samples.fit import fit_plan
 from bowerbird.samples.labels import IMMATURE, Outcome, join_labels
 from bowerbird.samples.manifest import LabelSummary, SampleManifest
-from bowerbird.samples.replay import reads_of_exposures, replay
+from bowerbird.samples.replay import advance, reads_of_exposures, replay
 from bowerbird.samples.writer import SampleWriter, write_manifest
+from bowerbird.serving.snapshots import SnapshotStore, open_snapshots
+
+_LOG = logging.getLogger("bowerbird.samples")
 
 Progress = Callable[[int, int], None]
 """Called with (exposures done, exposures in all)."""
@@ -46,13 +52,15 @@ def build_samples(
 
     ``since`` and ``until`` (microseconds) bound the exposures' times. ``plan`` is a fitted plan to read with
     (a live bundle's, say); without one the project's is compiled and fitted. Exposures without a positive
-    label are kept with probability ``negative_rate`` and weighted by its inverse. Raises InputError on an
+    label are kept with probability ``negative_rate`` and weighted by its inverse. Without ``until``, the state at the
+    log's end is kept as a snapshot that a server starts from. Raises InputError on an
     empty log or a rate outside (0, 1].
     """
     if not 0.0 < negative_rate <= 1.0:
         raise InputError(
             f"A negative rate of {negative_rate} is not possible.", "Give more than 0, at most 1."
         )
+    snapshots = open_snapshots(workspace)
     reader = LogReader(workspace)
     exposures = reader.exposures()
     if exposures.num_rows == 0:
@@ -63,7 +71,29 @@ def build_samples(
     exposures = _between(exposures, first_lsn, since, until)
     labels = join_labels(workspace.project, reader, exposures, reader.frontier)
     kept, weights = _down_sample(exposures, labels, negative_rate)
-    return _write(workspace, name, reader, fitted, exposures, labels, kept, weights, negative_rate, progress)
+    encoder, engine = _engine(workspace, fitted)
+    manifest = _write(
+        workspace, name, reader, fitted, encoder, engine, exposures, labels, kept, weights, negative_rate, progress
+    )
+    if until is None:
+        advance(reader, encoder, engine)
+        _keep_state(snapshots, engine)
+    return manifest
+
+
+def _engine(workspace: Workspace, plan: Plan) -> tuple[Encoder, NativeEngine]:
+    """Return an engine of a plan that keeps what recall reads, too: its end state is all that a server starts with."""
+    extended = extended_plan(plan, recall_plan(workspace.project).plan)
+    return Encoder(extended), build_engine(extended)
+
+
+def _keep_state(snapshots: SnapshotStore, engine: NativeEngine) -> None:
+    """Write the state at the log's end for the server's next start; without it, the server reads the whole log."""
+    try:
+        snapshots.write(engine.state)
+        snapshots.prune([engine.plan])
+    except StorageError as error:
+        _LOG.warning("%s", error)
 
 
 def _between(exposures: pa.Table, first_lsn: int, since: int | None, until: int | None) -> pa.Table:
@@ -98,6 +128,8 @@ def _write(
     name: str,
     reader: LogReader,
     plan: Plan,
+    encoder: Encoder,
+    engine: NativeEngine,
     exposures: pa.Table,
     labels: dict[str, Outcome],
     kept: npt.NDArray[np.int64],
@@ -105,7 +137,6 @@ def _write(
     negative_rate: float,
     progress: Progress | None,
 ) -> SampleManifest:
-    encoder = Encoder(plan)
     taken = exposures.take(pa.array(kept))
     reads = reads_of_exposures(encoder, taken)
     base = _base_columns(
@@ -114,7 +145,6 @@ def _write(
     temporary = workspace.samples_folder / f".{name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
     started = time.perf_counter()
-    engine = build_engine(plan)
     with SampleWriter(temporary, plan) as writer:
         for rows in replay(reader, encoder, engine, reads):
             writer.write(base.slice(rows.start, rows.rows), rows.block)

@@ -26,7 +26,7 @@ _HEADER = struct.Struct("<8sQQqQ")
 _MAGIC = b"BBBSNP02"
 _SUFFIX = ".snapshot"
 _KEPT = 2
-_KEPT_UNUSED = 2
+_KEPT_UNUSED = 3
 _LEAST_SHARE = 0.5
 MakeState = Callable[[Plan], FeatureState]
 """Returns an empty state of a plan."""
@@ -90,7 +90,7 @@ class SnapshotStore:
         return None
 
     def prune(self, plans: Collection[Plan]) -> None:
-        """Remove the snapshots of other logs, and those of groups not in use but for the two newest."""
+        """Remove the snapshots of other logs, and those of groups not in use but for the newest three."""
         used = {self._group_folder(plan) for plan in plans}
         others = [folder for folder in self._folders() if folder not in used]
         own = [folder for folder in others if self._is_own(folder)]
