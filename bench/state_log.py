@@ -13,8 +13,8 @@ import pyarrow as pa
 from bench.features_log import CLICK, EXPOSURE, LogShape, batches, catalogue
 from bench.features_plan import SEQUENCE, click, exposure, features, item, items, user
 from bowerbird import declare as bb
-from bowerbird.declare.features import FeatureExpression
 from bowerbird.declare.expressions import SequenceOf
+from bowerbird.declare.features import FeatureExpression
 from bowerbird.plan.batch import RecordBatch, Slots
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
@@ -71,8 +71,12 @@ class Log:
     def events(self) -> Iterator[RecordBatch]:
         """Yield the events in large batches."""
         for batch in batches(self.shape, _GENERATED):
-            slots = self._encoder.encode_table("exposure", pa.table(batch))
-            yield RecordBatch(self._types[batch["kind"].to_numpy()], batch["time"].to_numpy(), slots)
+            yield self.encoded(pa.table(batch))
+
+    def encoded(self, events: pa.Table) -> RecordBatch:
+        """Return events as the log's file holds them as records."""
+        slots = self._encoder.encode_table("exposure", events)
+        return RecordBatch(self._types[events["kind"].to_numpy()], events["time"].to_numpy(), slots)
 
     def request(self, who: int) -> Slots:
         """Return a user's request."""
