@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export CXX PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test bench bench-features docs clean
+.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,10 @@ bench: $(READY) ## The measurements, one script per claim; ends with docs/benchm
 bench-features: $(READY) ## Point-in-time features against DuckDB and Polars (about 25 minutes on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench]'
 	$(BIN)/python -m bench.features
+
+bench-state: $(READY) ## Live state: reads beside a writer, partitions, recovery (about 20 minutes on 2 cores).
+	@set -e; for name in state_live state_partitions state_recovery; do \
+	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py

@@ -1,9 +1,9 @@
 """A replay in 16 partitions of the keys, joined: ``python -m bench.state_partitions [--events 5000000] [--rounds 3]``.
 
-Every partition is a process of its own that reads the whole log, keeps the state of its keys and gives what they hold to
-the reads; the parts are joined by row and must be the single replay's features, bit for bit. Then the cost: processor
-seconds of all partitions against those of the single replay, with and without the decoding that each repeats. Partitions
-take turns, so that none waits for another's core.
+Every partition is a process of its own that reads the whole log, keeps the state of its keys and gives what they hold
+to the reads; the parts are joined by row and must be the single replay's features, bit for bit. Then the cost:
+processor seconds of all partitions against those of the single replay, with and without the decoding that each repeats.
+Partitions take turns, so that none waits for another's core.
 """
 
 from __future__ import annotations
