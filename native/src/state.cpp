@@ -252,8 +252,7 @@ void State::refresh_floor() {
 }
 
 void State::apply(const Records& records) {
-  std::unique_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
-  if (!options_.versioned) lock.lock();
+  const std::unique_lock lock(mutex_);
   run(records, nullptr, nullptr);
 }
 
@@ -584,8 +583,7 @@ void State::replace_attributes(const Records& records, std::size_t at) {
 }
 
 std::size_t State::expire(std::int64_t time) {
-  std::unique_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
-  if (!options_.versioned) lock.lock();
+  const std::unique_lock lock(mutex_);
   refresh_floor();
   std::size_t gone = 0;
   for (const auto& family : families_) {
@@ -599,8 +597,7 @@ std::size_t State::expire(std::int64_t time) {
 // ---- sizes -------------------------------------------------------------------------------------
 
 Usage State::usage() const {
-  std::shared_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
-  if (!options_.versioned) lock.lock();
+  const std::shared_lock lock(mutex_);
   Usage usage;
   const auto sum = [&usage](const std::vector<Shard>& shards, std::size_t& keys, std::size_t& bytes) {
     for (const Shard& shard : shards) {

@@ -213,7 +213,8 @@ class State : public PathSet::Resolver {
   std::int64_t table_lsn_ = 0;  // records below it are in the tables already
   std::atomic<std::size_t> refused_{0};
   std::atomic<std::size_t> expired_{0};
-  mutable std::shared_mutex mutex_;  // where nothing is versioned: readers share, the writer excludes
+  // The writer excludes usage(), and, where nothing is versioned, readers; those of a versioned state never wait.
+  mutable std::shared_mutex mutex_;
 };
 
 }  // namespace bowerbird
