@@ -70,8 +70,6 @@ def filled(folder: Path) -> Workspace:
         block = FeatureBlock({}, {}, {}, 0)
         slates.append(Slate(f"s{user}", "score", 0, NOW, "home", user, {}, [], "m", 1, "p", block, {}, empty))
     slates.close()
-    (workspace.data_folder / "state").mkdir()
-    (workspace.data_folder / "state" / "snapshot-1").write_bytes(b"user 3")
     return workspace
 
 

@@ -42,7 +42,7 @@ def read(folder: Path, seconds: float) -> None:
             answers[blocks[0].lsn] = blocks
     lsns = list(answers)
     assert lsns == sorted(lsns), "the position went back"
-    chosen = lsns[:: max(1, len(lsns) // 12)]
+    chosen = lsns[:: max(1, len(lsns) // 6)]
     for lsn in chosen:
         assert_equal(answers[lsn], replayed(workspace, plan, lsn, at))
     print(f"{len(lsns)} {len(chosen)} {lsns[-1]} {reader.generation} {reader.writer}", flush=True)

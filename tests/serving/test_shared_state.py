@@ -70,11 +70,11 @@ def state_files(workspace: Workspace) -> list[Path]:
 
 def test_readers_in_other_processes_read_what_a_replay_gives(workspace: Workspace, children: list[Child]) -> None:
     writer = Child("write", workspace, 1_000_000, 20)
-    readers = [Child("read", workspace, 1.0) for _ in range(2)]
+    readers = [Child("read", workspace, 0.5) for _ in range(2)]
     children += [writer, *readers]
     for reader in readers:
         read, compared, *_ = map(int, reader.line().split())
-        assert read > 10 and compared > 3
+        assert read > 5 and compared > 2
         assert reader.end() == 0
     writer.kill()
 
