@@ -79,13 +79,13 @@ class SnapshotStore:
     def restore(self, needed: Collection[Held], make: MakeState, until: int) -> tuple[FeatureState, Snapshot] | None:
         """Return a state from the snapshot that holds most of what is ``needed``; None where none is of use.
 
-        Damaged ones, and ones that are ahead of LSN ``until``, are skipped and counted: an older one takes their
-        place. The log from the state's LSN on has to follow. Raises StorageError where memory does not suffice.
+        Damaged ones, ones that do not fit into memory, and ones that are ahead of LSN ``until`` are skipped and
+        counted: an older one takes their place. The log from the state's LSN on has to follow.
         """
         for snapshot in self._candidates(set(needed)):
             try:
                 return _restored(snapshot, make, until), snapshot
-            except CorruptionError as error:
+            except BowerbirdError as error:
                 self._skip(snapshot.file, error)
         return None
 
@@ -139,7 +139,7 @@ class SnapshotStore:
     def _remove_temporary(self) -> None:
         for file in self.folder.glob(f"*/{TEMPORARY_PREFIX}*{_SUFFIX}"):
             owner = file.name.removeprefix(TEMPORARY_PREFIX).removesuffix(_SUFFIX)
-            if not owner.isdigit() or not Path(f"/proc/{owner}").exists():
+            if not owner.isdigit() or not _is_alive(int(owner)):
                 file.unlink(missing_ok=True)
 
 
@@ -147,6 +147,16 @@ def open_snapshots(workspace: Workspace) -> SnapshotStore:
     """Return the snapshots of a workspace's log as it is now; raises CorruptionError for a damaged manifest."""
     manifest = msgspec.json.encode(read_manifest(workspace.log_folder))
     return SnapshotStore(workspace.state_folder, hashlib.sha256(manifest).hexdigest()[:16])
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _snapshot(file: Path, plan: Plan, lsn: int) -> Snapshot:

@@ -160,9 +160,14 @@ class LiveState:
             self._plans = {name: state for name, state in self._plans.items() if name in fingerprints}
         self.drop_unused()
 
-    def drop_unused(self) -> None:
-        """Let go of groups that no plan reads any more, not even for a request in flight."""
-        with self._join_lock:
+    def drop_unused(self, wait: bool = True) -> None:
+        """Let go of groups that no plan reads any more, not even for a request in flight.
+
+        Without ``wait``, nothing is done while a plan joins.
+        """
+        if not self._join_lock.acquire(blocking=wait):
+            return
+        try:
             used = {id(group) for state in list(self._living) for group in state.groups}
             used |= {id(group) for group in self._pinned}
             if any(id(group) not in used for group in self._groups):
@@ -170,14 +175,16 @@ class LiveState:
                     self._groups = [group for group in self._groups if id(group) in used]
                     self._to_expire.clear()
                 self._maker.publish(self._groups)
+        finally:
+            self._join_lock.release()
 
     def apply(self, events: Sequence[LogEvent]) -> None:
         """Apply acknowledged-to-be events to every group; called by the writer alone, in LSN order."""
         with self._lock:
             batches = [(group, group.encode(events)) for group in self._groups]
+            everything = [*self._groups, *(group for joining in self._joining for group in joining.groups)]
             for group, batch in batches:
-                self._maker.share(group, [*self._groups, *self._joining_groups()])
-                group.state.apply(batch)
+                self._maker.apply(group, batch, everything)
             for joining in self._joining:
                 joining.backlog.append(events)
             self._lsn += len(events)
@@ -192,9 +199,6 @@ class LiveState:
     def close(self) -> None:
         """Take back what other processes see; nothing is applied any more."""
         self._maker.close()
-
-    def _joining_groups(self) -> list[StateGroup]:
-        return [group for joining in self._joining for group in joining.groups]
 
     def _expire_next(self) -> None:
         group, time_us = self._to_expire.pop()
@@ -243,8 +247,7 @@ class LiveState:
         try:
             for group in groups:
                 for batch in self._history.batches(group.plan, group.state.lsn, start):
-                    self._maker.share(group, [*self._groups, *groups])
-                    group.state.apply(batch)
+                    self._maker.apply(group, batch, [*self._groups, *groups])
             while not self._finish(joining):
                 pass
         finally:
@@ -262,8 +265,7 @@ class LiveState:
                 return True
         for events in backlog:
             for group in joining.groups:
-                self._maker.share(group, [*self._groups, *joining.groups])
-                group.state.apply(group.encode(events))
+                self._maker.apply(group, group.encode(events), [*self._groups, *joining.groups])
         return False
 
     def _check_positions(self, groups: Sequence[StateGroup]) -> None:

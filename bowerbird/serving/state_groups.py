@@ -21,12 +21,14 @@ class StateGroup:
     """One native state and the encoder of its records; ``held`` is what plans can find in it.
 
     ``snapshot_lsn`` is the position of its newest snapshot, -1 without one, written at ``snapshot_time`` (seconds).
+    ``memory`` is what it took in bytes when it was last changed.
     """
 
     def __init__(self, state: FeatureState, snapshot: Snapshot | None = None) -> None:
         self.state = state
         self.plan = state.plan
         self.held = frozenset(held_by(state.plan))
+        self.memory = state.usage().memory
         self.snapshot_lsn = -1
         self.snapshot_time = time.time()
         self._encoder = Encoder(state.plan)
@@ -97,9 +99,13 @@ class StateMaker:
         self._limit(state, others)
         return state
 
-    def share(self, group: StateGroup, groups: Collection[StateGroup]) -> None:
-        """Let a group take the memory that the others do not."""
-        self._limit(group.state, [each for each in groups if each is not group])
+    def apply(self, group: StateGroup, records: RecordBatch, groups: Collection[StateGroup]) -> None:
+        """Apply records to one of some groups, which may take the memory that the others do not."""
+        if self._settings.memory_bytes:
+            self._limit(group.state, [each for each in groups if each is not group])
+        group.state.apply(records)
+        if self._settings.memory_bytes:
+            group.memory = group.state.usage().memory
 
     def publish(self, groups: Sequence[StateGroup]) -> None:
         """Let other processes see these groups and no others."""
@@ -120,4 +126,4 @@ class StateMaker:
     def _limit(self, state: FeatureState, others: Collection[StateGroup]) -> None:
         total = self._settings.memory_bytes
         if total:
-            state.set_budget(max(1, total - sum(group.state.usage().memory for group in others)))
+            state.set_budget(max(1, total - sum(group.memory for group in others)))

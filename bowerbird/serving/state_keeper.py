@@ -60,7 +60,7 @@ class StateKeeper:
             self._state.expire_later(self._clock.now() - _DAY_US)
         if now >= self._warn_after:
             self._warn(now)
-        self._state.drop_unused()
+        self._state.drop_unused(wait=False)
 
     def _run(self) -> None:
         while not self._stopping.wait(_TICK_SECONDS):

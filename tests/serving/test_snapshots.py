@@ -163,6 +163,19 @@ def test_all_snapshots_damaged_means_the_whole_log(workspace: Workspace) -> None
     assert_recovers(workspace, 1_000, 2)
 
 
+def test_a_snapshot_that_does_not_fit_any_more_is_answered_as_declared(workspace: Workspace) -> None:
+    server = Following(workspace)
+    server.send([{**each, "user": number} for number, each in enumerate(events(0, 20_000))])
+    server.stop()
+    (workspace.folder / "bowerbird.toml").write_text('[state]\nmemory = "1MB"\n')
+    with following(load_workspace(workspace.folder)) as server:
+        assert server.snapshots.skipped == 1
+        usage = server.state.usage()
+        assert usage.memory <= 1 << 20
+        assert usage.refused > 0
+        assert server.view.lsn == 20_000
+
+
 def test_a_snapshot_of_another_log_is_not_taken(workspace: Workspace, tmp_path: Path) -> None:
     two_snapshots(workspace)
     (workspace.log_folder).mkdir(exist_ok=True)

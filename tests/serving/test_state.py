@@ -227,3 +227,15 @@ def test_groups_share_one_budget(history: SlowHistory) -> None:
     state.apply([{**click(n), "user": n} for n in range(100_000, 110_000)])
     assert len(state.groups) == 1
     assert before < state.usage().memory <= budget
+
+
+def test_dropping_does_not_wait_for_a_plan_that_joins() -> None:
+    history = SlowHistory([click(number) for number in range(10)])
+    state = LiveState(history, 10)
+    thread = threading.Thread(target=lambda: state.require(plan_of(**CLICKS)))
+    thread.start()
+    assert history.reading.wait(10)
+    state.drop_unused(wait=False)
+    history.go_on.set()
+    thread.join()
+    assert len(state.groups) == 1
