@@ -17,20 +17,24 @@ from bench.common import Row
 from bench.features_log import LogShape, batches, catalogue
 from bench.features_ours import BATCH, Feeder
 from bench.features_plan import compiled, features
+from bowerbird.plan.engine import NativeEngine
 
 MARKS = (5_000_000, 20_000_000, 100_000_000)
 _SPAN = 2_500_000
+_HEAD, _ENTRY = 20, 28
+FORMULA = "a key: 28 (table, 21 to 43) + 20 + 2 an aggregate of the family + its states, each 12 + 4 a tile to whole 8s"
 _EVENTS_A_DAY = 500_000
 
 
 @dataclass(frozen=True)
 class Mark:
-    """After ``events``: nanoseconds an event, and keys and bytes of state by family."""
+    """After ``events``: nanoseconds an event, keys and bytes of state by family, and what the formula says in all."""
 
     events: int
     nanoseconds: float
     keys: dict[str, int]
     bytes: dict[str, int]
+    formula: float
 
 
 def shape(events: int) -> LogShape:
@@ -56,9 +60,19 @@ def grow(last: int, threads: int) -> list[Mark]:
             seconds, counted = seconds + taken, counted + len(batch)
         if goals and done >= goals[0]:
             usage = feeder.engine.usage()
-            marks.append(Mark(goals.pop(0), seconds / counted * 1e9, usage.family_keys, usage.family_bytes))
+            marks.append(Mark(goals.pop(0), seconds / counted * 1e9, usage.family_keys, usage.family_bytes, formula(feeder.engine)))
             seconds, counted = 0.0, 0
     return marks
+
+
+def formula(engine: NativeEngine) -> float:
+    """Return the bytes that state should take: see ``FORMULA``."""
+    aggregates = [aggregate.family for aggregate in engine.plan.aggregates]
+    keys = list(engine.usage().family_keys.values())
+    heads = sum(count * (_HEAD + _ENTRY) for count in keys)
+    states = sum(engine.state.aggregate_bytes().values())
+    assert len(keys) == max(aggregates) + 1
+    return heads + states
 
 
 def measured(last: int, threads: int) -> list[Mark]:
@@ -80,6 +94,7 @@ def rows(marks: list[Mark]) -> list[Row]:
         found += [
             Row(f"{case}, an event's cost", mark.nanoseconds, "ns"),
             Row(f"{case}, state", sum(mark.bytes.values()) / 2**20, "MiB", note=sizes),
+            Row(f"{case}, state over the formula's", sum(mark.bytes.values()) / mark.formula, "times", note=FORMULA),
         ]
     costs = [mark.nanoseconds for mark in marks]
     return [*found, Row("growth: dearest mark over cheapest", max(costs) / min(costs), "times", note="at most 1.3")]
