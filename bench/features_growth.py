@@ -22,7 +22,7 @@ from bowerbird.plan.engine import NativeEngine
 MARKS = (5_000_000, 20_000_000, 100_000_000)
 _SPAN = 2_500_000
 _HEAD, _ENTRY = 20, 28
-FORMULA = "a key: 28 (table, 21 to 43) + 20 + 2 an aggregate of the family + its states, each 12 + 4 a tile to whole 8s"
+FORMULA = "a key: 28 (table; 21 to 43) + 20 + 2 an aggregate + its states, each 12 + 4 a tile, to whole 8s"
 _EVENTS_A_DAY = 500_000
 
 
