@@ -60,7 +60,8 @@ def grow(last: int, threads: int) -> list[Mark]:
             seconds, counted = seconds + taken, counted + len(batch)
         if goals and done >= goals[0]:
             usage = feeder.engine.usage()
-            marks.append(Mark(goals.pop(0), seconds / counted * 1e9, usage.family_keys, usage.family_bytes, formula(feeder.engine)))
+            nanoseconds, expected = seconds / counted * 1e9, formula(feeder.engine)
+            marks.append(Mark(goals.pop(0), nanoseconds, usage.family_keys, usage.family_bytes, expected))
             seconds, counted = 0.0, 0
     return marks
 
