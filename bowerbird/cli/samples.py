@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bowerbird.cli.common import console, instant, project_option
 from bowerbird.declare.workspace import Workspace
 from bowerbird.plan.check import require_valid
+from bowerbird.recall.plan import recall_plan
 from bowerbird.samples.build import build_samples
 from bowerbird.samples.report import describe
 
@@ -35,5 +36,6 @@ def samples_command(
             until=instant(until),
             negative_rate=negatives,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            beside=recall_plan(workspace.project).plan,
         )
     console.print(describe(manifest), markup=False)

@@ -65,7 +65,9 @@ class PlanReader:
             ],
         )
 
-    def finish(self, values: npt.NDArray[np.uint64], times: npt.NDArray[np.int64], sequences: dict[str, Ragged]) -> FeatureBlock:
+    def finish(
+        self, values: npt.NDArray[np.uint64], times: npt.NDArray[np.int64], sequences: dict[str, Ragged]
+    ) -> FeatureBlock:
         """Return the features of joined node values uint64 [nodes, rows], read at ``times``."""
         categories, numbers, empty, vectors = self._program.finish(values, times)
         block = FeatureBlock(sequences=sequences)

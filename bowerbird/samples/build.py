@@ -19,18 +19,17 @@ from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, StorageError
 from bowerbird.kernels.keys import key_text
 from bowerbird.log.reader import LogReader
+from bowerbird.log.snapshots import SnapshotStore, open_snapshots
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.engine import NativeEngine, build_engine
 from bowerbird.plan.spec import Plan
 from bowerbird.plan.subset import extended_plan
-from bowerbird.recall.plan import recall_plan
 from bowerbird.samples.fit import fit_plan
 from bowerbird.samples.labels import IMMATURE, Outcome, join_labels
 from bowerbird.samples.manifest import LabelSummary, SampleManifest
 from bowerbird.samples.replay import advance, reads_of_exposures, replay
 from bowerbird.samples.writer import SampleWriter, write_manifest
-from bowerbird.serving.snapshots import SnapshotStore, open_snapshots
 
 _LOG = logging.getLogger("bowerbird.samples")
 
@@ -47,14 +46,15 @@ def build_samples(
     until: int | None = None,
     negative_rate: float = 1.0,
     progress: Progress | None = None,
+    beside: Plan | None = None,
 ) -> SampleManifest:
     """Replay the log and write ``samples/<name>/``, replacing what was there only when done.
 
     ``since`` and ``until`` (microseconds) bound the exposures' times. ``plan`` is a fitted plan to read with
     (a live bundle's, say); without one the project's is compiled and fitted. Exposures without a positive
     label are kept with probability ``negative_rate`` and weighted by its inverse. Without ``until``, the state at the
-    log's end is kept as a snapshot that a server starts from. Raises InputError on an
-    empty log or a rate outside (0, 1].
+    log's end is kept as a snapshot that a server starts from, with the aggregates of ``beside`` (what recall
+    reads, say). Raises InputError on an empty log or a rate outside (0, 1].
     """
     if not 0.0 < negative_rate <= 1.0:
         raise InputError(
@@ -71,7 +71,8 @@ def build_samples(
     exposures = _between(exposures, first_lsn, since, until)
     labels = join_labels(workspace.project, reader, exposures, reader.frontier)
     kept, weights = _down_sample(exposures, labels, negative_rate)
-    encoder, engine = _engine(workspace, fitted)
+    extended = fitted if beside is None else extended_plan(fitted, beside)
+    encoder, engine = Encoder(extended), build_engine(extended)
     manifest = _write(
         workspace, name, reader, fitted, encoder, engine, exposures, labels, kept, weights, negative_rate, progress
     )
@@ -79,12 +80,6 @@ def build_samples(
         advance(reader, encoder, engine)
         _keep_state(snapshots, engine)
     return manifest
-
-
-def _engine(workspace: Workspace, plan: Plan) -> tuple[Encoder, NativeEngine]:
-    """Return an engine of a plan that keeps what recall reads, too: its end state is all that a server starts with."""
-    extended = extended_plan(plan, recall_plan(workspace.project).plan)
-    return Encoder(extended), build_engine(extended)
 
 
 def _keep_state(snapshots: SnapshotStore, engine: NativeEngine) -> None:

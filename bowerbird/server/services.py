@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import UnavailableError
+from bowerbird.log.snapshots import SnapshotStore
 from bowerbird.pipeline.channels import Channel
 from bowerbird.pipeline.recommend import ScenePipeline
 from bowerbird.recall.items import ItemCatalog
@@ -20,7 +21,6 @@ from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.request_form import RequestForm
 from bowerbird.serving.slates import SlateLog
-from bowerbird.serving.snapshots import SnapshotStore
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_keeper import StateKeeper
 from bowerbird.serving.writer import EventWriter

@@ -10,6 +10,7 @@ from typing import Any
 
 from bowerbird.bundles.registry import Registry
 from bowerbird.errors import BowerbirdError
+from bowerbird.log.snapshots import open_snapshots
 from bowerbird.log.wal import WriteAheadLog, open_wal
 from bowerbird.pipeline.channels import scene_channels
 from bowerbird.pipeline.recommend import ScenePipeline
@@ -24,7 +25,6 @@ from bowerbird.serving.log_access import LogHistory, read_items, read_known_ids
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.shared_folder import open_shared_folder
-from bowerbird.serving.snapshots import open_snapshots
 from bowerbird.serving.state import LiveState, PlanState
 from bowerbird.serving.state_groups import StateMaker
 from bowerbird.serving.state_keeper import StateKeeper

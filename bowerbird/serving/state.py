@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from bowerbird.errors import StorageError
+from bowerbird.log.snapshots import SnapshotStore
 from bowerbird.plan.batch import RecordBatch
 from bowerbird.plan.block import FeatureBlock, Keys
 from bowerbird.plan.encode import Encoder
@@ -20,7 +21,6 @@ from bowerbird.plan.read import PlanReader
 from bowerbird.plan.spec import Plan
 from bowerbird.plan.state import Usage
 from bowerbird.plan.subset import Held, merged_plan, missing_plan, needed_by
-from bowerbird.serving.snapshots import SnapshotStore
 from bowerbird.serving.state_groups import StateGroup, StateMaker, choose_groups, summed
 
 _LOG = logging.getLogger("bowerbird.serving")

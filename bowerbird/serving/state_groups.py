@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from bowerbird.declare.workspace import StateSettings
+from bowerbird.log.snapshots import Snapshot
 from bowerbird.plan.batch import RecordBatch
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan
 from bowerbird.plan.state import FeatureState, StateOptions, Usage
 from bowerbird.plan.subset import Held, held_by, needed_by
 from bowerbird.serving.shared_folder import SharedFolder
-from bowerbird.serving.snapshots import Snapshot
 
 
 class StateGroup:

@@ -8,8 +8,8 @@ import time
 
 from bowerbird.declare.workspace import StateSettings
 from bowerbird.errors import BowerbirdError
+from bowerbird.log.snapshots import SnapshotStore
 from bowerbird.serving.clock import Clock
-from bowerbird.serving.snapshots import SnapshotStore
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_groups import StateGroup
 

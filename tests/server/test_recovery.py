@@ -7,6 +7,7 @@ import pytest
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.monitoring.parity import check_parity
 from bowerbird.plan.compiler import compile_plan
+from bowerbird.recall.plan import recall_plan
 from bowerbird.samples.build import build_samples
 from bowerbird.serving.shared_state import open_shared_reader
 from bowerbird.serving.slates import iterate_slates
@@ -32,7 +33,7 @@ def set_state(workspace: Workspace, text: str) -> Workspace:
 
 
 def test_the_first_start_takes_the_state_that_samples_left(workspace: Workspace) -> None:
-    build_samples(workspace)
+    build_samples(workspace, beside=recall_plan(workspace.project).plan)
     with ServerProcess(workspace) as server, server.client() as client:
         report = state_of(server)
         assert (report["recovered_groups"], report["recovered_records"]) == (1, 0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from bowerbird.declare.workspace import StateSettings, Workspace, load_workspace
 from bowerbird.log.reader import LogReader
+from bowerbird.log.snapshots import open_snapshots
 from bowerbird.log.wal import open_wal
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.compiler import compile_plan
@@ -20,7 +21,6 @@ from bowerbird.plan.spec import Plan
 from bowerbird.serving.clock import Clock
 from bowerbird.serving.log_access import LogHistory
 from bowerbird.serving.shared_folder import open_shared_folder
-from bowerbird.serving.snapshots import open_snapshots
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_groups import StateMaker
 from bowerbird.serving.state_keeper import StateKeeper

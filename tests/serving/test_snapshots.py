@@ -8,10 +8,10 @@ import pytest
 
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.errors import InputError, StorageError
+from bowerbird.log.snapshots import SnapshotStore
 from bowerbird.log.wal import open_wal
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.state import FeatureState
-from bowerbird.serving.snapshots import SnapshotStore
 from tests.serving.state_log import DECLARATIONS, Following, assert_equal, events, make_workspace, replayed
 
 
