@@ -9,9 +9,15 @@ namespace {
 
 constexpr std::uint64_t kFirstEntries = 8;
 
+bool is_free(const Entry& entry) {
+  return entry.key.load(std::memory_order_relaxed) == kMissingKey || entry.block.load(std::memory_order_relaxed) == 0;
+}
+
+// The first entry without a key, or whose key has gone. A reader that took the entry for the old key's meets a block
+// of a later version than its own, and nothing before it.
 Entry* free_entry(const TableView& table, std::uint64_t hash) {
   std::uint64_t at = hash & table.mask();
-  while (table.entries()[at].key.load(std::memory_order_relaxed) != kMissingKey) at = (at + 1) & table.mask();
+  while (!is_free(table.entries()[at])) at = (at + 1) & table.mask();
   return &table.entries()[at];
 }
 
@@ -61,13 +67,16 @@ Entry* Shard::find_or_insert(std::uint64_t key, std::uint64_t hash, std::int64_t
   if (4 * (used_ + 1) > 3 * entries) {  // at most three quarters full; entries of keys that have gone are dropped
     const std::uint64_t wanted = 2 * live_ < entries ? entries : 2 * entries;
     const bool grown = grow(std::max(kFirstEntries, wanted), version);
-    if (!grown && 16 * (used_ + 1) > 15 * entries) return nullptr;
+    if (!grown && live_ + 1 >= entries) return nullptr;
     table = view();
   }
   Entry* entry = free_entry(table, hash);
+  if (entry->key.load(std::memory_order_relaxed) == kMissingKey) {
+    if (16 * (used_ + 1) > 15 * (table.mask() + 1)) return nullptr;  // some stay empty, so that searches end
+    ++used_;
+  }
   entry->block.store(0, std::memory_order_relaxed);
   entry->key.store(key, std::memory_order_release);
-  ++used_;
   return entry;
 }
 

@@ -251,6 +251,19 @@ void State::refresh_floor() {
   }
 }
 
+// Lets go of the oldest keys before memory runs out: with readers, what goes now can be used from the next batch on.
+void State::make_room() {
+  if (options_.full != Full::kExpire) return;
+  std::size_t held = 0;
+  for (const auto& family : families_) {
+    for (const Shard& shard : family->shards) held += shard.blocks().bytes();
+  }
+  if (held < std::min(arena_->capacity(), arena_->limit()) / 4 * 3) return;
+  for (const auto& family : families_) {
+    for (Shard& shard : family->shards) expired_ += family->expire_share(shard, kExpiredShare, version_);
+  }
+}
+
 void State::apply(const Records& records) {
   const std::unique_lock lock(mutex_);
   run(records, nullptr, nullptr);
@@ -273,7 +286,10 @@ void State::replay(const Records& records, const Reads& reads, Replayer& replaye
 void State::run(const Records& records, const Reads* reads, Replayer* replayer) {
   const std::int64_t base = lsn_;
   version_ = options_.versioned ? base + static_cast<std::int64_t>(records.count) : 0;
-  if (records.count > 0) refresh_floor();
+  if (records.count > 0) {
+    refresh_floor();
+    make_room();
+  }
   const auto is_table = [&](std::size_t at) {
     const std::int32_t type = records.types[at] & ~kRetraction;
     return records.types[at] >= 0 && types_[static_cast<std::size_t>(type)].is_table;

@@ -190,6 +190,7 @@ class State : public PathSet::Resolver {
   void replace_attributes(const Records& records, std::size_t at);
   void refuse(Family& family, Shard& shard);
   void refresh_floor();
+  void make_room();
   bool passes(const Condition& condition, const TypeRows& rows, std::size_t at) const;
 
   Plan plan_;
