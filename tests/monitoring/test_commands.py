@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bowerbird.cli.common import console
 from bowerbird.cli.main import run
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.monitoring import explain as explaining
@@ -24,7 +25,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture
 def folder(template: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     shutil.copytree(template.folder, tmp_path / "tiny")
     return tmp_path / "tiny"
 
