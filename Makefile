@@ -51,6 +51,7 @@ bench: $(READY) ## The measurements, one script per claim; ends with docs/benchm
 bench-features: $(READY) ## Point-in-time features against DuckDB and Polars (about 25 minutes on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench]'
 	$(BIN)/python -m bench.features
+	$(BIN)/python -m bench.features_growth
 
 bench-state: $(READY) ## Live state: reads beside a writer, partitions, recovery (about 20 minutes on 2 cores).
 	@set -e; for name in state_live state_partitions state_recovery; do \

@@ -3,7 +3,7 @@
 Every exposure of a generated log gets 24 features of the records before it: windowed counts (in tiles, the same
 arithmetic in the peers' own words), smoothed rates, a decayed counter, a sequence. Answers are compared first: every
 row and column on a small log, digests on the whole one. Then the engines take turns, each measurement in a process of
-its own. The KuaiRand plan follows, and growth. Quick: ``--events 2000000 --rounds 1 --growth 5000000``.
+its own. The KuaiRand plan follows. Quick: ``--events 2000000 --rounds 1``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 
 from rich.console import Console
 
-from bench import features_growth, features_kuairand
+from bench import features_kuairand
 from bench.common import Row, write
 from bench.features_answers import differences
 from bench.features_compare import alone, compared, interleaved
@@ -63,7 +63,6 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--growth", type=int, default=features_growth.MARKS[-1], help="how far growth is followed")
     arguments = parser.parse_args()
     whole = written(LogShape(arguments.events))
     smaller = written(LogShape(min(arguments.events, 5_000_000)))
@@ -76,18 +75,24 @@ def main() -> None:
     for threads in arguments.threads:
         _CONSOLE.print(f"Timing with {threads} threads")
         rows += timed(whole, "numbers", threads, arguments.rounds)
+        _write(rows, arguments.rounds)
+    for threads in arguments.threads:
         rows += timed(smaller, "all", threads, arguments.rounds)
         take = partial(measure, shape=whole, chosen="all", threads=threads)
         case = _case(whole, "all", threads)
         rows += alone(case, interleaved(("ours",), whole.events, arguments.rounds, take)["ours"])
+        _write(rows, arguments.rounds)
     _CONSOLE.print("KuaiRand's plan")
     rows += features_kuairand.rows(arguments.threads, arguments.rounds)
-    _CONSOLE.print("Growth")
-    rows += features_growth.rows(features_growth.measured(arguments.growth, arguments.threads[0]))
+    _write(rows, arguments.rounds)
+
+
+def _write(rows: list[Row], rounds: int) -> None:
+    """Write what has been measured so far: the whole takes long."""
     note = (
-        f"Both peers express all {len(numbers()) + 1} features. With the sequence they are timed on {smaller.events:,} "
-        "events, for Polars holds every list in memory. Intervals are the lowest and the highest of "
-        f"{arguments.rounds} rounds. Of KuaiRand's plan the peer gets the features that running sums can express."
+        f"Both peers express all {len(numbers()) + 1} features. With the sequence they are timed on fewer events, for "
+        f"Polars holds every list in memory. Intervals are the lowest and the highest of {rounds} rounds. Of KuaiRand's "
+        "plan the peer gets the features that running sums can express."
     )
     write("features", rows, features=[*numbers(), SEQUENCE], note=note)
 

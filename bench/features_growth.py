@@ -7,13 +7,10 @@ first mark. The cost at a mark is that of the last 2.5M events before it, encodi
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from bench.common import Row
+from bench.common import Row, write
 from bench.features_log import LogShape, batches, catalogue
 from bench.features_ours import BATCH, Feeder
 from bench.features_plan import compiled, features
@@ -76,13 +73,6 @@ def formula(engine: NativeEngine) -> float:
     return heads + states
 
 
-def measured(last: int, threads: int) -> list[Mark]:
-    """Run ``grow`` in a process of its own."""
-    command = [sys.executable, "-m", "bench.features_growth", "--events", str(last), "--threads", str(threads)]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [Mark(**mark) for mark in json.loads(printed.splitlines()[-1])]
-
-
 def rows(marks: list[Mark]) -> list[Row]:
     """Return the figures as the benchmark's rows."""
     found = []
@@ -106,7 +96,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=MARKS[-1])
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    print(json.dumps([asdict(mark) for mark in grow(arguments.events, arguments.threads)]))
+    write("features_growth", rows(grow(arguments.events, arguments.threads)))
 
 
 if __name__ == "__main__":

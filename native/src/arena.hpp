@@ -12,6 +12,7 @@ namespace bowerbird {
 class Arena {
  public:
   static constexpr std::size_t kUnit = 16;
+  static std::size_t units_for(std::size_t bytes) { return (bytes + kUnit - 1) / kUnit; }
 
   // Private memory of at most `capacity` bytes; pages are taken as they are touched.
   explicit Arena(std::size_t capacity);

@@ -146,6 +146,7 @@ class SnapshotReader {
 
 // Tables come first and all at one position, families later: a replay from there finds every attribute as it was.
 void State::snapshot(const std::string& path) const {
+  if (workers_ == nullptr) throw std::runtime_error("only the writer of a state takes snapshots of it");
   std::shared_lock<std::shared_mutex> lock(mutex_, std::defer_lock);
   if (!options_.versioned) lock.lock();
   File file(path);

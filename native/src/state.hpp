@@ -18,6 +18,9 @@
 
 namespace bowerbird {
 
+inline constexpr std::size_t kMostFields = 64;    // of a sequence
+inline constexpr std::size_t kMostPlaces = 4096;  // of one record type in one family
+
 struct StateOptions {
   std::size_t budget = 0;  // bytes; 0: what a block number can address
   std::string path = {};   // of the shared file; empty: private memory

@@ -26,7 +26,7 @@ double moments_value(const Moments& moments, What what, std::int64_t scale) {
 // ---- tiles -------------------------------------------------------------------------------------
 
 void Tiles::add_at(std::byte* state, const Aggregate& aggregate, std::size_t at, const Update& update) {
-  counts(state)[at] += static_cast<std::int32_t>(update.sign);
+  count_one(counts(state)[at], update.sign);
   if (counts_only(aggregate)) return;
   const Columns columns(aggregate, reinterpret_cast<Head*>(state)->capacity);
   std::byte* array = state + sizeof(Head);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "exp2.hpp"
@@ -19,6 +20,7 @@
 namespace bowerbird {
 
 __extension__ typedef __int128 Int128;
+__extension__ typedef unsigned __int128 UnsignedInt128;
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 inline constexpr double kMicrosecondsPerSecond = 1e6;
@@ -80,9 +82,11 @@ void store(std::byte* at, Value value) {
   std::memcpy(at, &value, sizeof(value));
 }
 
+// Sums beyond 2^63 steps (or 2^127 for squares) go round.
 template <typename Value>
 void add_to(std::byte* at, Value value) {
-  store<Value>(at, load<Value>(at) + value);
+  using Unsigned = std::conditional_t<sizeof(Value) == 16, UnsignedInt128, std::make_unsigned_t<std::conditional_t<sizeof(Value) == 16, int, Value>>>;
+  store<Value>(at, static_cast<Value>(static_cast<Unsigned>(load<Value>(at)) + static_cast<Unsigned>(value)));
 }
 
 inline void raise_to(std::byte* at, std::int64_t value) {
@@ -174,7 +178,7 @@ struct Tiles {
   static bool add(std::byte* state, const Aggregate& aggregate, std::int32_t index, const Update& update) {
     auto* head = reinterpret_cast<Head*>(state);
     if (head->newest == index && head->bitmap != 0 && counts_only(aggregate)) {
-      counts(state)[head->size - 1] += static_cast<std::int32_t>(update.sign);
+      count_one(counts(state)[head->size - 1], update.sign);
       return true;
     }
     return add_elsewhere(state, aggregate, index, update);
@@ -193,13 +197,18 @@ struct Tiles {
   static std::int64_t count(const std::byte* state, std::int64_t reach, std::int32_t last) {
     const auto [first, end] = window(*reinterpret_cast<const Head*>(state), reach, last);
     const std::int32_t* all = counts(state);
-    std::int32_t total = 0;
+    std::int64_t total = 0;
     for (std::size_t i = first; i < end; ++i) total += all[i];
     return total;
   }
   static Moments read(const std::byte* state, const Aggregate& aggregate, std::int32_t last);
   // Copies the tiles into a state of larger capacity.
   static void copy(const std::byte* from, std::byte* to, const Aggregate& aggregate, std::size_t capacity);
+
+  // A tile counts at most 2^31 - 1 events.
+  static void count_one(std::int32_t& count, std::int64_t sign) {
+    if (count < std::numeric_limits<std::int32_t>::max()) count += static_cast<std::int32_t>(sign);
+  }
 
  private:
   static std::int32_t* counts(std::byte* state) { return reinterpret_cast<std::int32_t*>(state + sizeof(Head)); }

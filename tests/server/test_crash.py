@@ -53,11 +53,11 @@ def test_losing_power_loses_nothing_acknowledged(workspace: Workspace, tmp_path:
 
 
 @pytest.mark.slow
-def test_fifty_kills(workspace: Workspace) -> None:
-    print(f"{crash_again_and_again(workspace, 50, None):,} acknowledged events, 0 lost, 0 doubled")
+def test_a_hundred_kills(workspace: Workspace) -> None:
+    print(f"{crash_again_and_again(workspace, 100, None):,} acknowledged events, 0 lost, 0 doubled")
 
 
 @pytest.mark.slow
-def test_fifty_power_losses(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_hundred_power_losses(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    print(f"{crash_again_and_again(workspace, 50, tmp_path / 'notes'):,} acknowledged events, 0 lost, 0 doubled")
+    print(f"{crash_again_and_again(workspace, 100, tmp_path / 'notes'):,} acknowledged events, 0 lost, 0 doubled")
