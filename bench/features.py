@@ -91,8 +91,8 @@ def _write(rows: list[Row], rounds: int) -> None:
     """Write what has been measured so far: the whole takes long."""
     note = (
         f"Both peers express all {len(numbers()) + 1} features. With the sequence they are timed on fewer events, for "
-        f"Polars holds every list in memory. Intervals are the lowest and the highest of {rounds} rounds. Of KuaiRand's "
-        "plan the peer gets the features that running sums can express."
+        f"Polars holds every list in memory. Intervals are the lowest and the highest of {rounds} rounds. Of "
+        "KuaiRand's plan the peer gets the features that running sums can express."
     )
     write("features", rows, features=[*numbers(), SEQUENCE], note=note)
 
