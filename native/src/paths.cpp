@@ -69,7 +69,7 @@ void PathSet::evaluate(const RowSource& rows, std::int64_t lsn, Space& space) co
     if (is_lookup) {
       const Lookup& lookup = lookups_[static_cast<std::size_t>(index)];
       const std::uint64_t* keys = &space.values[static_cast<std::size_t>(lookup.input) * count];
-      lookup.table->keys.find_all(keys, 1, count, lsn, &space.blocks[static_cast<std::size_t>(index) * count]);
+      lookup.table->keys.find_all(keys, count, lsn, &space.blocks[static_cast<std::size_t>(index) * count]);
       continue;
     }
     const Value& value = values_[static_cast<std::size_t>(index)];

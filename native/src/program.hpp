@@ -110,6 +110,8 @@ class Program : PathSet::Resolver {
   // Reads rows [first, last) of a lookup; the block of row i is `blocks[(i - first) * step]`.
   void read_rows(const Side& side, const Locate& locate, bool request, Values& values, const std::vector<TileClock>& clocks,
                  const std::byte* const* blocks, std::size_t step, std::size_t first, std::size_t last, Columns& out) const;
+  void read_candidates(const Side& side, std::int64_t lsn, Values& values, const std::vector<std::vector<TileClock>>& clocks,
+                       std::size_t rows, Columns& out) const;
   void read_side(const Side& side, bool request, std::int64_t lsn, Values& values, std::vector<const std::byte*>& request_blocks,
                  std::size_t rows, Columns& out) const;
 

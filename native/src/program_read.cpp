@@ -148,29 +148,44 @@ void Program::read_rows(const Side& side, const Locate& locate, bool request, Va
 
 void Program::read_side(const Side& side, bool request, std::int64_t lsn, Values& values, std::vector<const std::byte*>& request_blocks,
                         std::size_t rows, Columns& out) const {
-  constexpr std::size_t kChunk = 64;  // rows whose blocks stay in the nearest cache
-  std::array<std::uint64_t, kChunk> keys;
-  std::array<const std::byte*, kChunk> blocks;
+  std::vector<std::vector<TileClock>> clocks;
   for (std::size_t number = 0; number < locates_.size(); ++number) {
     const Locate& locate = locates_[number];
-    if (request && !locate.per_request) continue;
     const Family& family = states_[locate.state]->family(locate.family);
-    std::vector<TileClock> clocks = family.clocks();
-    for (TileClock& clock : clocks) clock.move_to(values.times[0]);
-    if (locate.per_request) {
-      if (request) {
-        const std::uint64_t own = key(locate, values, 0);
-        request_blocks[number] = family.keys.find(own, mix(own), lsn);
-      }
-      read_rows(side, locate, request, values, clocks, &request_blocks[number], 0, 0, rows, out);
-      continue;
+    clocks.push_back(family.clocks());
+    for (TileClock& clock : clocks.back()) clock.move_to(values.times[0]);
+    if (!locate.per_request) continue;
+    if (request) {
+      const std::uint64_t own = key(locate, values, 0);
+      request_blocks[number] = family.keys.find(own, mix(own), lsn);
     }
-    for (std::size_t first = 0; first < rows; first += kChunk) {
-      const std::size_t last = std::min(rows, first + kChunk);
-      for (std::size_t row = first; row < last; ++row) keys[row - first] = key(locate, values, row);
-      family.keys.find_all(keys.data(), 1, last - first, lsn, blocks.data());
-      read_rows(side, locate, request, values, clocks, blocks.data(), 1, first, last, out);
+    read_rows(side, locate, request, values, clocks[number], &request_blocks[number], 0, 0, rows, out);
+  }
+  if (!request) read_candidates(side, lsn, values, clocks, rows, out);
+}
+
+// Some rows at a time, so that their blocks stay in the nearest cache; all lookups of these rows go side by side.
+void Program::read_candidates(const Side& side, std::int64_t lsn, Values& values, const std::vector<std::vector<TileClock>>& clocks,
+                              std::size_t rows, Columns& out) const {
+  static thread_local std::vector<Keys::Group> groups;
+  groups.resize(locates_.size());
+  const auto each = [&](auto visit) {
+    for (std::size_t number = 0; number < locates_.size(); ++number) {
+      const Locate& locate = locates_[number];
+      if (!locate.per_request) visit(number, locate, states_[locate.state]->family(locate.family).keys, groups[number]);
     }
+  };
+  for (std::size_t first = 0; first < rows; first += Keys::kGroup) {
+    const std::size_t last = std::min(rows, first + Keys::kGroup);
+    each([&](std::size_t, const Locate& locate, const Keys& keys, Keys::Group& group) {
+      for (std::size_t row = first; row < last; ++row) group.keys[row - first] = key(locate, values, row);
+      keys.hash_group(group, last - first);
+    });
+    each([&](std::size_t, const Locate&, const Keys& keys, Keys::Group& group) { keys.open_group(group, last - first); });
+    each([&](std::size_t number, const Locate& locate, const Keys& keys, Keys::Group& group) {
+      keys.resolve_group(group, last - first, lsn);
+      read_rows(side, locate, false, values, clocks[number], group.blocks.data(), 1, first, last, out);
+    });
   }
 }
 

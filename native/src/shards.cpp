@@ -108,27 +108,37 @@ void Shard::remove(Entry& entry, std::int64_t version, bool at_once) {
   put(entry, mark, version);
 }
 
-void Keys::find_all(const std::uint64_t* keys, std::size_t stride, std::size_t count, std::int64_t lsn, const std::byte** blocks) const {
-  constexpr std::size_t kGroup = 64;
-  std::uint64_t hashes[kGroup];
-  std::uint32_t newest[kGroup];
+void Keys::hash_group(Group& group, std::size_t count) const {
+  for (std::size_t i = 0; i < count; ++i) {
+    group.hashes[i] = mix(group.keys[i]);
+    prefetch(group.hashes[i]);
+  }
+}
+
+void Keys::open_group(Group& group, std::size_t count) const {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t key = group.keys[i];
+    const Entry* entry = key == kMissingKey ? nullptr : view(shard_of(group.hashes[i])).find(key, group.hashes[i]);
+    group.newest[i] = entry == nullptr ? 0 : entry->block.load(std::memory_order_acquire);
+    if (group.newest[i] == 0) continue;
+    const std::byte* block = arena_->at(group.newest[i]);
+    for (std::size_t line = 0; line < 3; ++line) __builtin_prefetch(block + 64 * line);
+  }
+}
+
+void Keys::resolve_group(Group& group, std::size_t count, std::int64_t lsn) const {
+  for (std::size_t i = 0; i < count; ++i) group.blocks[i] = resolve(group.newest[i], lsn);
+}
+
+void Keys::find_all(const std::uint64_t* keys, std::size_t count, std::int64_t lsn, const std::byte** blocks) const {
+  Group group;
   for (std::size_t first = 0; first < count; first += kGroup) {
     const std::size_t size = std::min(kGroup, count - first);
-    for (std::size_t i = 0; i < size; ++i) {
-      hashes[i] = mix(keys[(first + i) * stride]);
-      prefetch(hashes[i]);
-    }
-    for (std::size_t i = 0; i < size; ++i) {
-      const std::uint64_t key = keys[(first + i) * stride];
-      const Entry* entry = key == kMissingKey ? nullptr : view(shard_of(hashes[i])).find(key, hashes[i]);
-      newest[i] = entry == nullptr ? 0 : entry->block.load(std::memory_order_acquire);
-      if (newest[i] == 0) continue;
-      const std::byte* block = arena_->at(newest[i]);
-      __builtin_prefetch(block);
-      __builtin_prefetch(block + 64);
-      __builtin_prefetch(block + 128);
-    }
-    for (std::size_t i = 0; i < size; ++i) blocks[first + i] = resolve(newest[i], lsn);
+    std::copy_n(keys + first, size, group.keys.begin());
+    hash_group(group, size);
+    open_group(group, size);
+    resolve_group(group, size, lsn);
+    std::copy_n(group.blocks.begin(), size, blocks + first);
   }
 }
 
