@@ -22,7 +22,6 @@ std::size_t Blocks::class_of(std::uint32_t units) {
 
 std::uint32_t Blocks::take(std::uint32_t& units) {
   units = round_up(units);
-  reclaim();
   std::uint32_t& free = free_[class_of(units)];
   std::uint32_t block = free;
   if (block != 0) {
@@ -68,7 +67,8 @@ void Blocks::give_back(std::uint32_t block, std::uint32_t units) {
   units_ -= units;
 }
 
-void Blocks::reclaim() {
+void Blocks::set_floor(std::int64_t floor) {
+  floor_ = floor;
   while (!retired_.empty() && retired_.front().version <= floor_) {
     give_back(retired_.front().block, retired_.front().units);
     retired_.pop_front();

@@ -46,8 +46,8 @@ class Blocks {
   // Gives memory back once no reader is below `version`.
   void retire(std::uint32_t block, std::uint32_t units, std::int64_t version) { retired_.push_back({block, units, version}); }
 
-  // No reader is below this position, nor will be.
-  void set_floor(std::int64_t floor) { floor_ = floor; }
+  // No reader is below this position, nor will be: what was retired until then can be used again.
+  void set_floor(std::int64_t floor);
   std::int64_t floor() const { return floor_; }
 
   std::size_t bytes() const { return units_ * Arena::kUnit; }
@@ -67,7 +67,6 @@ class Blocks {
 
   static std::size_t class_of(std::uint32_t units);
   std::uint32_t take_fresh(std::uint32_t units);
-  void reclaim();
 
   Arena* arena_;
   std::array<std::uint32_t, 256> free_{};  // by size class: a list through the blocks' first words

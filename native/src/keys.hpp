@@ -42,4 +42,18 @@ inline std::uint64_t key_text(const char* bytes, std::size_t size) {
 
 inline std::uint64_t cross_step(std::uint64_t state, std::uint64_t key) { return mix(state ^ key); }
 
+// The key of a family: of nothing, of one part, or of all parts together; missing where one is.
+template <typename Parts, typename Value>
+std::uint64_t family_key(const Parts& parts, Value value) {
+  if (parts.empty()) return 1;
+  if (parts.size() == 1) return value(parts.front());
+  std::uint64_t state = kCrossSeed;
+  for (const auto& part : parts) {
+    const std::uint64_t key = value(part);
+    if (key == kMissingKey) return kMissingKey;
+    state = cross_step(state, key);
+  }
+  return not_missing(state);
+}
+
 }  // namespace bowerbird

@@ -50,7 +50,6 @@ std::size_t Program::locate_of(const Node& node, const Aggregate& aggregate, std
 }
 
 void Program::build_locates() {
-  std::vector<std::size_t> sequence_features(plan_.features.size());
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i) {
     const Node& node = plan_.nodes[i];
     const bool is_match = node.operation == Operation::kMatch;
@@ -100,7 +99,6 @@ void Program::build_side(Side& side, bool request, bool candidate) {
     side.vector_features.push_back(i);
   }
 }
-
 
 Columns Program::columns(const Side& side, std::size_t rows) const {
   Columns out;

@@ -141,15 +141,7 @@ void Program::compute(int index, Values& values) const {
 }
 
 std::uint64_t Program::key(const Locate& locate, const Values& values, std::size_t row) const {
-  if (locate.keys.empty()) return 1;
-  if (locate.keys.size() == 1) return values.at(locate.keys.front(), row);
-  std::uint64_t state = kCrossSeed;
-  for (const int node : locate.keys) {
-    const std::uint64_t part = values.at(node, row);
-    if (part == kMissingKey) return kMissingKey;
-    state = cross_step(state, part);
-  }
-  return not_missing(state);
+  return family_key(locate.keys, [&](int node) { return values.at(node, row); });
 }
 
 std::uint64_t Program::read_block(const BlockRead& read, const std::byte* block, std::int64_t time, std::int32_t tile,

@@ -16,8 +16,6 @@ namespace {
 
 constexpr std::size_t kManyCandidates = 16;
 
-
-
 // All states of a program held at one position.
 class Held {
  public:

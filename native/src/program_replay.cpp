@@ -21,7 +21,6 @@ class Program::Replay : public State::Replayer, public ReadSink {
 
   const std::vector<LocatedReads>& locate(std::size_t first, std::size_t last, std::size_t lanes) override {
     const std::size_t count = last - first;
-    first_ = first;
     program_.allocate(values_, count);
     values_.times = reads_.times + first;
     program_.whole_.paths.evaluate({reads_.slots, reads_.count, nullptr, first, count}, kIdle, space_);
@@ -200,7 +199,6 @@ class Program::Replay : public State::Replayer, public ReadSink {
   std::vector<LocatedReads> located_;
   std::vector<Lane> lanes_;
   std::size_t groups_ = 1;
-  std::size_t first_ = 0;
   PartColumns* part_ = nullptr;
 };
 

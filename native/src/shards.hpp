@@ -67,7 +67,6 @@ class Shard {
   Blocks& blocks() { return blocks_; }
   const Blocks& blocks() const { return blocks_; }
   std::size_t size() const { return live_; }
-  std::size_t table_bytes() const { return view().empty() ? 0 : (view().mask() + 1) * sizeof(Entry); }
 
   // The key's entry, new ones with block 0; null where memory is full.
   Entry* find_or_insert(std::uint64_t key, std::uint64_t hash, std::int64_t version);

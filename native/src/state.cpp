@@ -45,7 +45,7 @@ State::State(Plan plan, StateOptions options) : plan_(std::move(plan)), options_
   control_->tables = static_cast<std::uint32_t>(directory_size());
   control_->plan_unit = json;
   control_->plan_bytes = static_cast<std::uint32_t>(options_.plan_json.size());
-  build(arena_.get(), true);
+  build(true);
   workers_ = std::make_unique<Workers>(options_.threads);
   control_->magic.store(kMagic, std::memory_order_release);
 }
@@ -72,17 +72,17 @@ State::State(Plan plan, const std::string& path) : plan_(std::move(plan)) {
   arena_.reset(Arena::attach(path, Arena::kUnit + sizeof(Control)));
   control_ = attached_control(*arena_);
   if (control_->tables != directory_size()) throw std::invalid_argument("the plan is not the one of this state");
-  build(arena_.get(), false);
+  build(false);
 }
 
 State::~State() {
   if (workers_ != nullptr) control_->closed.store(1, std::memory_order_release);
 }
 
-void State::build(Arena* arena, bool writer) {
+void State::build(bool writer) {
   std::atomic<std::uint64_t>* handles = control_->directory();
   for (int i = 0; i < plan_.families; ++i) {
-    families_.push_back(std::make_unique<Family>(arena, handles + static_cast<std::size_t>(i) * kShards));
+    families_.push_back(std::make_unique<Family>(arena_.get(), handles + static_cast<std::size_t>(i) * kShards));
   }
   for (const Aggregate& aggregate : plan_.aggregates) {
     const auto family = static_cast<std::size_t>(aggregate.family);
@@ -128,7 +128,7 @@ std::pair<const AttributeTable*, int> State::attribute(const Hop& hop) const {
 bool State::Condition::operator==(const Condition& other) const {
   return value == other.value && tests.size() == other.tests.size() &&
          std::equal(tests.begin(), tests.end(), other.tests.begin(),
-                    [](const Test_& a, const Test_& b) { return a.value == b.value && same_test(*a.test, *b.test); });
+                    [](const BoundTest& a, const BoundTest& b) { return a.value == b.value && same_test(*a.test, *b.test); });
 }
 
 template <typename Item>

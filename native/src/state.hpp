@@ -51,11 +51,11 @@ struct KeyOperation {
   std::int32_t type;  // of the record, or -1 - locate for a read
 };
 
-// Takes what reads find, on several threads at once: a lane is one thread's.
+// Takes what reads find, on several threads at once: a group of shards is one thread's.
 class ReadSink {
  public:
   virtual ~ReadSink() = default;
-  virtual void read(std::size_t lane, std::size_t locate, std::uint32_t row, const std::byte* block) = 0;
+  virtual void read(std::size_t group, std::size_t locate, std::uint32_t row, const std::byte* block) = 0;
 };
 
 // The reads of a replay: by locate, their family and keys.
@@ -94,7 +94,7 @@ class State : public PathSet::Resolver {
    public:
     virtual ~Replayer() = default;
     // Reads [first, last) are next; returns where their keys are.
-    virtual const std::vector<LocatedReads>& locate(std::size_t first, std::size_t last, std::size_t lanes) = 0;
+    virtual const std::vector<LocatedReads>& locate(std::size_t first, std::size_t last, std::size_t groups) = 0;
     virtual ReadSink& sink() = 0;
     virtual void finish(std::size_t first, std::size_t last) = 0;
   };
@@ -119,12 +119,12 @@ class State : public PathSet::Resolver {
   std::pair<const AttributeTable*, int> attribute(const Hop& hop) const override;
 
  private:
-  struct Test_ {
+  struct BoundTest {
     int value;
     const Test* test;
   };
   struct Condition {  // every test passes and the value is a number
-    std::vector<Test_> tests;
+    std::vector<BoundTest> tests;
     int value;
     bool operator==(const Condition& other) const;
   };
@@ -169,7 +169,7 @@ class State : public PathSet::Resolver {
     std::vector<std::pair<int, int>> vectors;  // (slot, offset)
   };
 
-  void build(Arena* arena, bool writer);
+  void build(bool writer);
   void build_tables(bool writer);
   void build_types();
   void add_feed(TypePlan& type, const Aggregate& aggregate, const Feed& feed, std::size_t place);
@@ -184,7 +184,7 @@ class State : public PathSet::Resolver {
                const Reads* reads, std::size_t first_read, std::size_t last_read);
   std::uint64_t key_of(const FamilyFeeds& feeds, const TypeRows& rows, std::size_t at) const;
   bool is_own_part(std::uint64_t hash) const { return options_.parts == 1 || (hash >> 20) % options_.parts == options_.part; }
-  void run_family(std::size_t family, const std::vector<KeyOperation>& operations, std::size_t lane, const Records& records,
+  void run_family(std::size_t family, const std::vector<KeyOperation>& operations, std::size_t group, const Records& records,
                   ReadSink* sink);
   std::byte* open_block(Family& family, const KeyOperation& operation, Entry*& entry, const FamilyFeeds& feeds,
                         const std::size_t* places, std::size_t count);
@@ -208,7 +208,7 @@ class State : public PathSet::Resolver {
   std::vector<TypePlan> types_;
   std::vector<TypeRows> rows_;
   std::vector<std::uint32_t> row_of_;                        // by record of the segment: its place among its type's rows
-  std::vector<std::vector<std::vector<KeyOperation>>> operations_;  // by family, by lane group
+  std::vector<std::vector<std::vector<KeyOperation>>> operations_;  // by family, by group of shards
   std::unique_ptr<Workers> workers_;
   std::int64_t lsn_ = 0;      // of the next record
   std::size_t segment_begin_ = 0;  // the segment's first record among those given, whose LSN lsn_ is

@@ -162,7 +162,7 @@ void State::prepare_rows(const Records& records, std::size_t begin, std::size_t 
 
 bool State::passes(const Condition& condition, const TypeRows& rows, std::size_t at) const {
   const std::size_t count = rows.rows.size();
-  for (const Test_& test : condition.tests) {
+  for (const BoundTest& test : condition.tests) {
     if (!passes_test(*test.test, rows.space.values[static_cast<std::size_t>(test.value) * count + at])) return false;
   }
   if (condition.value < 0) return true;
@@ -192,16 +192,8 @@ void State::prepare_type(std::size_t index, const Records& records) {
 }
 
 std::uint64_t State::key_of(const FamilyFeeds& feeds, const TypeRows& rows, std::size_t at) const {
-  if (feeds.keys.empty()) return 1;
   const std::size_t count = rows.rows.size();
-  const auto part = [&](int value) { return rows.space.values[static_cast<std::size_t>(value) * count + at]; };
-  if (feeds.keys.size() == 1) return part(feeds.keys.front());
-  std::uint64_t state = kCrossSeed;
-  for (const int value : feeds.keys) {
-    if (part(value) == kMissingKey) return kMissingKey;
-    state = cross_step(state, part(value));
-  }
-  return not_missing(state);
+  return family_key(feeds.keys, [&](int value) { return rows.space.values[static_cast<std::size_t>(value) * count + at]; });
 }
 
 // Puts every event and read into its families' queues, in log order.
@@ -239,7 +231,7 @@ void State::collect(const Records& records, std::size_t begin, std::size_t end, 
   }
 }
 
-void State::run_family(std::size_t index, const std::vector<KeyOperation>& operations, std::size_t lane,
+void State::run_family(std::size_t index, const std::vector<KeyOperation>& operations, std::size_t group,
                        const Records& records, ReadSink* sink) {
   constexpr std::size_t kNear = 20;
   constexpr std::size_t kFar = 48;
@@ -285,7 +277,7 @@ void State::run_family(std::size_t index, const std::vector<KeyOperation>& opera
       continue;
     }
     const std::byte* block = entry == nullptr ? nullptr : family.keys.resolve(entry->block.load(std::memory_order_relaxed), kIdle);
-    sink->read(lane, static_cast<std::size_t>(-1 - operation.type), operation.row, block);
+    sink->read(group, static_cast<std::size_t>(-1 - operation.type), operation.row, block);
   }
 }
 
