@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird import _native
-from bowerbird.errors import StorageError
+from bowerbird.errors import InputError, StorageError
 from bowerbird.plan.batch import ReadBatch, RecordBatch, Slots
 from bowerbird.plan.block import FeatureBlock, Ragged
 from bowerbird.plan.functions import FunctionCost, FunctionEvaluator
@@ -19,11 +19,15 @@ from bowerbird.plan.parts import PartColumns, PartSequence
 from bowerbird.plan.spec import Feature, Plan
 from bowerbird.plan.state import FeatureState
 
+_PARTS = {"sum": "sum", "mean": "sum", "std": "squares", "min": "minimum", "max": "maximum"}
+"""By what a node reads: the part that its aggregate must keep."""
+
 
 class PlanReader:
     """Reads a plan's features where its aggregates and attributes are: in one state or in several, at one position."""
 
     def __init__(self, plan: Plan, states: Sequence[FeatureState], folder: Path | None = None) -> None:
+        _check_parts(plan)
         self.plan = plan
         self.states = list(states)
         self._functions = FunctionEvaluator(plan, folder)
@@ -83,6 +87,17 @@ class PlanReader:
             )
         except RuntimeError as error:
             raise StorageError(f"{error}.", "Give feature state a larger budget, or let it expire keys.") from error
+
+
+def _check_parts(plan: Plan) -> None:
+    """Refuse a plan that reads what its aggregates do not keep: those of version 0.1 did not say what they keep."""
+    for node in plan.nodes:
+        part = _PARTS.get(node.what) if node.op == "read" else None
+        if part is not None and part not in plan.aggregates[node.aggregate].parts:
+            raise InputError(
+                f"The plan of {plan.project!r} reads a {node.what} of an aggregate that keeps no {part}.",
+                "It is of an older Bowerbird: make samples, train and publish again.",
+            )
 
 
 def _fill(block: FeatureBlock, features: list[Feature], columns: Any) -> None:
