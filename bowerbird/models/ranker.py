@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from bowerbird.embedding.inputs import Inputs
@@ -16,6 +18,27 @@ from bowerbird.models.task import Task, check_tasks
 
 NumberColumns = Mapping[str, npt.NDArray[np.float32]]
 """Values of number tensors in the training set, flat, by tensor name (ages and sequence fields too)."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is trained towards, beside its features; all tensors have ``rows`` rows.
+
+    ``labels`` are float32 by task, NaN while immature; ``weight`` is float32; ``item`` are the items' 64-bit keys, as
+    int64.
+    """
+
+    labels: Mapping[str, Tensor]
+    weight: Tensor
+    item: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingPass:
+    """One pass in training: logits [rows, members] to compare with labels, and what ``auxiliary_loss`` needs of it."""
+
+    logits: dict[str, Tensor]
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Ranker(nn.Module):
@@ -39,6 +62,17 @@ class Ranker(nn.Module):
     def members(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the logits that are trained, float32 [rows, members]: an ensemble's members one by one."""
         return {task: logits.unsqueeze(1) for task, logits in self.forward(features).items()}
+
+    def training_pass(self, features: dict[str, Tensor]) -> TrainingPass:
+        """Return what a training step computes from features: ``members``, and extras for ``auxiliary_loss``."""
+        return TrainingPass(self.members(features))
+
+    def auxiliary_loss(self, done: TrainingPass, targets: Targets) -> Tensor:
+        """Return a scalar that is added to the tasks' losses; 0 unless a model has a loss of its own.
+
+        It is called once per training step, on what ``training_pass`` returned for the same batch.
+        """
+        return torch.zeros(())
 
     def fit_numbers(self, columns: NumberColumns) -> None:
         """Fit every number encoding on the training set's values; call it once, before training."""
