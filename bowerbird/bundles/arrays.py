@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -35,24 +36,44 @@ AnyArray = npt.NDArray[np.generic]
 
 def pack_arrays(arrays: Mapping[str, AnyArray]) -> bytes:
     """Return arrays as the bytes of a safetensors file; raises TypeError for another dtype than numbers."""
+    buffer = io.BytesIO()
+    write_arrays(buffer, arrays)
+    return buffer.getvalue()
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
+    """Write arrays as a safetensors file, each straight from its memory.
+
+    Raises TypeError for another dtype than numbers.
+    """
+    file.write(_header(arrays))
+    end = 0
+    for array in arrays.values():
+        padding = -end % _ALIGNMENT
+        file.write(bytes(padding))
+        file.write(_bytes_of(array))
+        end += padding + array.nbytes
+
+
+def _header(arrays: Mapping[str, AnyArray]) -> bytes:
     header: dict[str, Any] = {}
-    chunks = []
     end = 0
     for name, array in arrays.items():
         if array.dtype not in _CODES:
             raise TypeError(f"Array {name!r} has dtype {array.dtype}, which cannot be stored.")
-        data = np.ascontiguousarray(array).tobytes()
         padding = -end % _ALIGNMENT
         if padding:
             header[f"__padding__.{end}"] = _entry("U8", (padding,), end, padding)
-            chunks.append(bytes(padding))
             end += padding
-        header[name] = _entry(_CODES[array.dtype], array.shape, end, len(data))
-        chunks.append(data)
-        end += len(data)
+        header[name] = _entry(_CODES[array.dtype], array.shape, end, array.nbytes)
+        end += array.nbytes
     text = msgspec.json.encode(header)
     text += b" " * (-(len(text) + 8) % _ALIGNMENT)
-    return b"".join([len(text).to_bytes(8, "little"), text, *chunks])
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes_of(array: AnyArray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def read_arrays(path: Path) -> dict[str, AnyArray]:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from bowerbird.bundles.arrays import pack_arrays
-from bowerbird.bundles.atomic import new_folder
 from bowerbird.bundles.bundle import (
     CALIBRATION,
     CODES,
@@ -31,6 +30,7 @@ from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
 from bowerbird.bundles.export import export_program, export_request_program, pack_program
 from bowerbird.bundles.golden import GoldenRequest, golden_to_json
 from bowerbird.bundles.manifest import FileEntry, Manifest
+from bowerbird.durable import new_folder
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.models.ranker import Ranker
 from bowerbird.models.tree_columns import TreeColumns

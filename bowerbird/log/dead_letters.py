@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
-from bowerbird.log.files import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder, write_atomically
+from bowerbird.durable import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder, write_atomically
 
 DAMAGED = "damaged dead letter"
 """Reason given to a stored line that a crash cut off."""

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from bowerbird.durable import make_folder, storage_errors
 from bowerbird.errors import CorruptionError
 from bowerbird.log.faults import Mask
-from bowerbird.log.files import make_folder, storage_errors
 from bowerbird.log.schema import TIME
 
 ERASURES_FILE = "erasures.jsonl"

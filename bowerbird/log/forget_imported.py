@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bowerbird.declare.project import Project
+from bowerbird.durable import storage_errors
 from bowerbird.log.coerce import to_mask
 from bowerbird.log.faults import Mask
-from bowerbird.log.files import storage_errors
 from bowerbird.log.manifest import Part
 from bowerbird.log.parts import write_part
 from bowerbird.log.personal import Id, Personal, personal_columns

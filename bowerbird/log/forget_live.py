@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from bowerbird.declare.project import Project
-from bowerbird.log.files import write_atomically
+from bowerbird.durable import write_atomically
 from bowerbird.log.forget_imported import MENTIONS
 from bowerbird.log.personal import Id, personal_columns
 from bowerbird.log.schema import AVAILABLE, ID, TIME

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from bowerbird.durable import storage_errors
 from bowerbird.errors import InputError
 from bowerbird.log.csv_reader import CsvReader
-from bowerbird.log.files import storage_errors
 from bowerbird.log.json_reader import JsonReader
 from bowerbird.log.readers import EmptyReader, ParquetReader, RawReader
 

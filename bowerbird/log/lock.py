@@ -6,8 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from bowerbird.durable import make_folder, storage_errors
 from bowerbird.errors import StorageError, UnavailableError
-from bowerbird.log.files import make_folder, storage_errors
 
 LOCK_FILE = "LOCK"
 

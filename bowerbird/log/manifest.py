@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from bowerbird.durable import storage_errors, write_atomically
 from bowerbird.errors import CorruptionError
-from bowerbird.log.files import storage_errors, write_atomically
 
 MANIFEST_FILE = "manifest.json"
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bowerbird.durable import TEMPORARY_PREFIX, make_folder, storage_errors, sync_file, sync_folder
 from bowerbird.errors import CorruptionError, InputError
-from bowerbird.log.files import TEMPORARY_PREFIX, make_folder, storage_errors, sync_file, sync_folder
 from bowerbird.log.manifest import Part
 from bowerbird.log.schema import AVAILABLE, ID
 

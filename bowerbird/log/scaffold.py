@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bowerbird.declare.columns import ColumnType
 from bowerbird.declare.workspace import DECLARATIONS_FILE, SETTINGS_FILE
+from bowerbird.durable import make_folder, storage_errors, write_atomically
 from bowerbird.errors import InputError
-from bowerbird.log.files import make_folder, storage_errors, write_atomically
 from bowerbird.log.infer import Guess, NamedColumn, Outcome
 
 _EXAMPLE_ROWS = 2_000

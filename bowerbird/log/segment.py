@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bowerbird.durable import storage_errors
 from bowerbird.errors import CorruptionError
-from bowerbird.log.files import storage_errors
 
 _MAGIC = b"BOWERWAL"
 _VERSION = 1

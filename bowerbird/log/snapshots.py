@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from bowerbird.declare.workspace import Workspace
+from bowerbird.durable import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder
 from bowerbird.errors import BowerbirdError, CorruptionError
-from bowerbird.log.files import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder
 from bowerbird.log.manifest import read_manifest
 from bowerbird.plan.spec import Plan
 from bowerbird.plan.state import FeatureState

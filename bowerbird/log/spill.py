@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bowerbird.log.files import make_folder, storage_errors
+from bowerbird.durable import make_folder, storage_errors
 
 STAGING_FOLDER = ".staging"
 MEMORY_LIMIT = 512 << 20

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from bowerbird.declare.records import Event, Table
-from bowerbird.log.files import storage_errors
+from bowerbird.durable import storage_errors
 from bowerbird.log.lock import FolderLock
 from bowerbird.log.manifest import MANIFEST_FILE, Manifest, Part, read_manifest, write_manifest
 from bowerbird.log.parts import DAY, date_of, read_part, write_part

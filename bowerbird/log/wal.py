@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from bowerbird.declare.workspace import Workspace
+from bowerbird.durable import TEMPORARY_PREFIX, storage_error, storage_errors, sync_folder, write_atomically
 from bowerbird.errors import CorruptionError, StorageError, TooLargeError
-from bowerbird.log.files import TEMPORARY_PREFIX, storage_error, storage_errors, sync_folder, write_atomically
 from bowerbird.log.lock import FolderLock
 from bowerbird.log.manifest import read_manifest
 from bowerbird.log.segment import (

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from bowerbird.declare.workspace import Workspace
+from bowerbird.durable import write_atomically
 from bowerbird.errors import InputError
-from bowerbird.log.files import write_atomically
 from bowerbird.log.reader import LogReader
 from bowerbird.monitoring.records import join, span
 from bowerbird.monitoring.restrict import features_only

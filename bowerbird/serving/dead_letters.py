@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from bowerbird.durable import make_folder, storage_errors
 from bowerbird.log.dead_letters import DeadLetter
-from bowerbird.log.files import make_folder, storage_errors
 
 SOURCE = "live"
 _FILE_BYTES = 64 << 20

@@ -11,10 +11,10 @@ from typing import Any
 
 from bowerbird.declare.columns import ColumnType
 from bowerbird.declare.workspace import Workspace
+from bowerbird.durable import storage_errors
 from bowerbird.errors import InputError
 from bowerbird.log.dead_letters import DeadLetter, remove_dead_letters
 from bowerbird.log.erasures import Erasures
-from bowerbird.log.files import storage_errors
 from bowerbird.log.forget_imported import forget_imported
 from bowerbird.log.forget_live import forget_live
 from bowerbird.log.personal import Id, raw_columns

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from bowerbird.declare.workspace import Workspace
+from bowerbird.durable import make_folder, storage_errors, write_atomically
 from bowerbird.errors import CorruptionError, UnavailableError
-from bowerbird.log.files import make_folder, storage_errors, write_atomically
 
 _SUFFIX = ".state"
 _NO_WRITER = "Start the server with `shared` under [state] in bowerbird.toml."

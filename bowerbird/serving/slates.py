@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bowerbird.durable import write_atomically
 from bowerbird.errors import CorruptionError
-from bowerbird.log.files import write_atomically
 from bowerbird.serving.slate import Slate, decode_slate, encode_slate
 
 _LOG = logging.getLogger("bowerbird.serving")

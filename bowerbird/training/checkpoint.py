@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from bowerbird.bundles.arrays import AnyArray, pack_arrays, read_arrays
-from bowerbird.bundles.atomic import write_file
+from bowerbird.bundles.arrays import AnyArray, read_arrays, write_arrays
+from bowerbird.durable import new_file
 from bowerbird.errors import CorruptionError
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -48,7 +48,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     arrays = {f"{group}/{name}": value for group, values in checkpoint.groups.items() for name, value in values.items()}
     arrays["random"] = torch.get_rng_state().numpy()
     arrays[_STATE] = np.frombuffer(msgspec.json.encode(checkpoint.state), np.uint8)
-    write_file(folder / CHECKPOINT_FILE, pack_arrays(arrays))
+    with new_file(folder / CHECKPOINT_FILE) as file:
+        write_arrays(file, arrays)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bowerbird.bundles.atomic import write_file
+from bowerbird.durable import write_atomically
 
 CURVE_FILE = "curve.jsonl"
 
@@ -33,7 +33,7 @@ class Curve:
     def __init__(self, folder: Path, step: int) -> None:
         self._file = folder / CURVE_FILE
         kept = [line for line in read_curve(folder) if line.step <= step]
-        write_file(self._file, b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
+        write_atomically(self._file, b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
 
     def append(self, evaluation: Evaluation) -> None:
         """Add one line."""

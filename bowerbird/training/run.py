@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import torch
 
-from bowerbird.bundles.atomic import write_file
 from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
+from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models.zoo import model_config
@@ -98,8 +98,8 @@ def train_model(request: TrainRequest, reporter: Reporter | None = None) -> Trai
     record = RunRecord(identifier, settings, code_version(), created.isoformat(timespec="seconds"))
     write_run(folder, record)
     for name, data in function_files(samples.plan).items():
-        write_file(folder / name, data)
-    write_file(folder / PLAN_FILE, samples.plan.to_json())
+        write_atomically(folder / name, data)
+    write_atomically(folder / PLAN_FILE, samples.plan.to_json())
     follower = reporter or Silent()
     follower.say(f"run {identifier}; if it is interrupted, go on with --resume {identifier}")
     return _run(folder, record, samples, follower)
@@ -246,6 +246,6 @@ def _measure(folder: Path, settings: RunSettings, samples: SampleFolder, trained
     metrics = {"validation": validation.report(calibrations)}
     if split.test is not None:
         metrics["test"] = score_range(samples, split.test, trained).report(calibrations)
-    write_file(folder / CALIBRATION_FILE, calibrations_to_json(calibrations))
-    write_file(folder / METRICS_FILE, msgspec.json.format(msgspec.json.encode(metrics)))
+    write_atomically(folder / CALIBRATION_FILE, calibrations_to_json(calibrations))
+    write_atomically(folder / METRICS_FILE, msgspec.json.format(msgspec.json.encode(metrics)))
     return metrics

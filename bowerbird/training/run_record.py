@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bowerbird.bundles.atomic import write_file
+from bowerbird.durable import write_atomically
 from bowerbird.errors import CorruptionError, NotFoundError
 from bowerbird.models.task import Task
 from bowerbird.training.split import Split
@@ -62,7 +62,7 @@ class RunRecord(msgspec.Struct, frozen=True):
 
 def write_run(folder: Path, record: RunRecord) -> None:
     """Replace a run's record, durably."""
-    write_file(folder / RUN_FILE, msgspec.json.format(msgspec.json.encode(record)))
+    write_atomically(folder / RUN_FILE, msgspec.json.format(msgspec.json.encode(record)))
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from bowerbird.bundles.arrays import AnyArray, pack_arrays, read_arrays, unpack_arrays
-from bowerbird.bundles.atomic import write_file
 from bowerbird.bundles.bundle import GRAPH, WEIGHTS
 from bowerbird.bundles.manifest import ModelKind
 from bowerbird.bundles.program import unpack_program
 from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Logits, TreeModel, import_lightgbm
 from bowerbird.bundles.write import torch_files, tree_files
+from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.models.zoo import model_config
@@ -72,9 +72,9 @@ class TrainedNetwork:
 
     def save(self, folder: Path) -> None:
         """Write tables and dense weights."""
-        write_file(folder / TABLES_FILE, pack_arrays(self.network.collection.export_arrays()))
+        write_atomically(folder / TABLES_FILE, pack_arrays(self.network.collection.export_arrays()))
         state = {name: value.detach().numpy() for name, value in self.network.model.state_dict().items()}
-        write_file(folder / DENSE_FILE, pack_arrays(state))
+        write_atomically(folder / DENSE_FILE, pack_arrays(state))
 
     def bundle_files(self) -> dict[str, bytes]:
         """Return tables, graph and weights."""
@@ -104,8 +104,8 @@ class TrainedTrees:
 
     def save(self, folder: Path) -> None:
         """Write codes and boosters."""
-        write_file(folder / CODES_FILE, pack_arrays(self.columns.export_arrays()))
-        write_file(folder / TREES_FILE, msgspec.json.encode(dict(self.boosters)))
+        write_atomically(folder / CODES_FILE, pack_arrays(self.columns.export_arrays()))
+        write_atomically(folder / TREES_FILE, msgspec.json.encode(dict(self.boosters)))
 
     def bundle_files(self) -> dict[str, bytes]:
         """Return codes and boosters."""

@@ -110,12 +110,12 @@ def test_an_existing_version_is_never_overwritten(bundle, make_bundle):
 
 
 def test_a_full_disk_leaves_nothing_behind(make_bundle, tmp_path, monkeypatch):
-    from bowerbird.bundles import atomic
+    from bowerbird import durable
 
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic, "_sync", full)
+    monkeypatch.setattr(durable, "sync_file", full)
     with pytest.raises(StorageError, match="No space left"):
         make_bundle(tmp_path / "home" / "1")
     assert list((tmp_path / "home").iterdir()) == []

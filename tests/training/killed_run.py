@@ -6,11 +6,14 @@ PLACE ``step`` dies between steps, ``checkpoint`` while a checkpoint is being wr
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
-from bowerbird.bundles import atomic
+from bowerbird.training import checkpoint
 from bowerbird.training.progress import Silent
 from bowerbird.training.run import resume_training, train_model
 from tests.training.conftest import SMALL, request
@@ -27,19 +30,20 @@ class Killer(Silent):
 
 def die_in_checkpoint(step: int) -> None:
     """Make the checkpoint after ``step`` stop halfway through its bytes."""
-    original = atomic._sync
+    original = checkpoint.new_file
     seen = 0
 
-    def sync(path: Path) -> None:
+    @contextmanager
+    def new_file(path: Path) -> Iterator[BinaryIO]:
         nonlocal seen
-        if ".checkpoint" in path.name:
+        with original(path) as file:
             seen += 1
+            yield file
             if seen == step:
-                path.write_bytes(path.read_bytes()[:1000])
+                file.truncate(1000)
                 os.kill(os.getpid(), signal.SIGKILL)
-        original(path)
 
-    atomic._sync = sync
+    checkpoint.new_file = new_file
 
 
 def main() -> None:

@@ -1,12 +1,15 @@
-"""Durable files: what is written is whole or absent, and a refusal of the disk is a StorageError."""
+"""Durable files and folders: what is written is whole or absent, and a refusal of the disk is a StorageError."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from bowerbird.errors import StorageError
 
@@ -65,17 +68,51 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``: a crash leaves the old bytes or the new; raises StorageError."""
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write; when the block ends well, sync it and let it replace ``path``.
+
+    A crash leaves the old bytes or the new; the folder is made where it is absent. The unfinished file has one
+    name, so that what a killed process left is written over and not kept. Raises StorageError.
+    """
+    make_folder(path.parent)
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
     with storage_errors(path):
         try:
             with temporary.open("wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``: a crash leaves the old bytes or the new; raises StorageError."""
+    with new_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; when the block ends well, sync it and rename it to ``target``.
+
+    Raises StorageError when ``target`` exists or the file system refuses; what was written is then removed.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    with storage_errors(target):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            for path in sorted(temporary.rglob("*")):
+                sync_file(path)
+            sync_folder(temporary)
+            if target.exists():
+                raise FileExistsError(errno.EEXIST, "it exists already", str(target))
+            temporary.rename(target)
+            sync_folder(target.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
