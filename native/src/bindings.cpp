@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "dense_binding.hpp"
 #include "key_index.hpp"
 #include "plan_binding.hpp"
 #include "program.hpp"
@@ -311,6 +312,7 @@ NB_MODULE(_native, module) {
       .def("__len__", &PythonKeyIndex::size)
       .def("find", &PythonKeyIndex::find, "keys"_a)
       .def("insert", &PythonKeyIndex::insert, "keys"_a);
+  bind_dense(module);
 }
 
 }  // namespace bowerbird
