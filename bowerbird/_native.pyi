@@ -10,6 +10,21 @@ _Integers = npt.NDArray[np.int64]
 
 def keys_of_integers(values: _Integers) -> _Keys: ...
 def keys_of_texts(data: npt.NDArray[np.uint8], offsets: _Integers) -> _Keys: ...
+def column_moments(x: Any, mean: Any, variance: Any, threads: int = 1) -> None: ...
+def hidden_forward(x: Any, y: Any, scale: Any, shift: Any, keep: float, seed: int, threads: int = 1) -> None: ...
+def hidden_backward(
+    x: Any,
+    y: Any,
+    gradient_y: Any,
+    gradient_x: Any,
+    mean: Any,
+    inverse_deviation: Any,
+    weight: Any,
+    gradient_weight: Any,
+    gradient_bias: Any,
+    keep: float,
+    threads: int = 1,
+) -> None: ...
 
 _Types = npt.NDArray[np.int32]
 _Vectors = list[tuple[int, _Integers, npt.NDArray[np.float32]]]

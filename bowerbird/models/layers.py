@@ -7,22 +7,18 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from bowerbird.models.hidden import HiddenActivation
 from bowerbird.models.ranker import RateFitted, log_odds
 from bowerbird.models.task import Task
 
 
 class MLP(nn.Sequential):
-    """Linear, optional batch norm, ReLU and dropout for each of ``sizes``; ``width`` is the last one's."""
+    """Linear, then optional batch norm, ReLU and dropout, for each of ``sizes``; ``width`` is the last one's."""
 
     def __init__(self, width: int, sizes: tuple[int, ...], dropout: float, batch_norm: bool = False) -> None:
         layers: list[nn.Module] = []
         for size in sizes:
-            layers.append(nn.Linear(width, size))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(size))
-            layers.append(nn.ReLU())
-            if dropout:
-                layers.append(nn.Dropout(dropout))
+            layers += [nn.Linear(width, size), HiddenActivation(size, dropout, batch_norm)]
             width = size
         super().__init__(*layers)
         self.width = width
