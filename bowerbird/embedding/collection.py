@@ -70,6 +70,16 @@ class EmbeddingCollection(nn.Module):
         table: nn.Parameter = self.tables[self._places[vocabulary]]
         return table
 
+    @property
+    def dense_tables(self) -> list[nn.Parameter]:
+        """The tables with dense gradients: every row takes part in a step."""
+        return [table for table in self.tables if len(table) < self.config.sparse_rows]
+
+    @property
+    def sparse_tables(self) -> list[nn.Parameter]:
+        """The tables with sparse gradients."""
+        return [table for table in self.tables if len(table) >= self.config.sparse_rows]
+
     def admit(self, counts: Counts) -> dict[str, int]:
         """Give rows to the new keys that were seen often enough; return how many by vocabulary.
 

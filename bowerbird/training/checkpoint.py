@@ -21,7 +21,7 @@ _STATE = "state.json"
 class LoopState(msgspec.Struct):
     """Where the loop stands: steps done, the loss since the last evaluation, early stopping's memory.
 
-    ``precision`` is the arithmetic that was chosen and ``fingerprint`` names what was being trained.
+    ``plateaus`` counts evaluations without progress; ``precision`` is the arithmetic that was chosen and ``fingerprint`` names what was being trained.
     """
 
     fingerprint: str
@@ -32,6 +32,7 @@ class LoopState(msgspec.Struct):
     best: float | None = None
     best_step: int = 0
     unimproved: int = 0
+    plateaus: int = 0
     finished: bool = False
 
 

@@ -12,6 +12,8 @@ from bowerbird.errors import InputError
 from bowerbird.models.zoo import nearest
 
 Precision = Literal["float32", "bfloat16", "auto"]
+Optimisation = Literal["adamw", "adam", "adagrad", "sgd"]
+Schedule = Literal["cosine", "constant", "plateau"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +23,21 @@ class TrainerConfig:
     epochs: int = 5
     batch_size: int = 1024
     learning_rate: float = 1e-3
+    optimiser: Optimisation = "adamw"
+    """Of dense parameters and of tables kept in PyTorch; ``adam`` with ``table_l2`` is what published tables use."""
     weight_decay: float = 0.01
-    """Decoupled L2 on dense matrices (Loshchilov and Hutter, 2019)."""
+    """Decoupled L2 on dense matrices (Loshchilov and Hutter, 2019); of ``adamw`` alone."""
     embedding_decay: float = 0.01
-    """Decoupled L2 on whole tables at each step; tables with sparse gradients have none."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    """Decoupled L2 on whole tables at each step; tables with sparse gradients have none; of ``adamw`` alone."""
+    table_l2: float = 0.0
+    """λ of λ/2 ‖W‖² over whole tables in each step's loss, before clipping; not of tables with sparse gradients."""
+    dense_l2: float = 0.0
+    """λ of the same over all other parameters."""
+    schedule: Schedule = "cosine"
+    """The learning rate's course: ``plateau`` multiplies it by ``plateau_factor`` at an evaluation without progress."""
+    plateau_factor: float = 0.1
+    least_rate: float = 1e-6
+    """What ``plateau`` never goes below."""
     warmup_steps: int = 100
     """Steps over which the learning rate rises; at most a quarter of all."""
     clip_norm: float = 1.0
@@ -44,6 +56,12 @@ class TrainerConfig:
     """False trains in time order."""
     task_weights: dict[str, float] = field(default_factory=dict)
     """Factor on each task's loss; 1 where absent."""
+    uncertainty_weights: bool = False
+    """Learn each task's factor with the model (Kendall et al., 2018), on top of ``task_weights``."""
+    base_rate_start: bool = True
+    """Begin the tasks' biases at their base rates; false begins them where the model does."""
+    linear_start: Literal["default", "xavier_normal"] = "default"
+    """How the matrices of plain linear layers begin (Glorot and Bengio, 2010); their biases then begin at zero."""
 
 
 MODEL_DEFAULTS: dict[str, dict[str, Any]] = {

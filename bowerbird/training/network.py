@@ -9,23 +9,30 @@ from torch import Tensor, nn
 from bowerbird.bundles.arrays import AnyArray
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.rows import RowBlock
-from bowerbird.models.ranker import Ranker
+from bowerbird.models.ranker import Ranker, Targets, TrainingPass
 from bowerbird.training.encoded import EncodedSamples
+from bowerbird.training.losses import TaskWeighting, task_losses
 
 _EVALUATION_ROWS = 4096
 
 
 class Network(nn.Module):
-    """Tables and a dense module; ``forward`` returns the trained logits, [rows, members] by task."""
+    """Tables and a dense module; ``forward`` returns the logits of a training step."""
 
-    def __init__(self, collection: EmbeddingCollection, model: Ranker) -> None:
+    def __init__(self, collection: EmbeddingCollection, model: Ranker, weighting: TaskWeighting | None = None) -> None:
         super().__init__()
         self.collection = collection
         self.model = model
+        self.weighting = weighting or TaskWeighting((), {}, learned=False)
 
-    def forward(self, rows: RowBlock) -> dict[str, Tensor]:
-        """Return logits [rows, members] by task."""
-        return self.model.members(self.collection(rows))
+    def forward(self, rows: RowBlock) -> TrainingPass:
+        """Return logits [rows, members] by task, and what the model's own loss needs."""
+        return self.model.training_pass(self.collection(rows))
+
+    def loss(self, done: TrainingPass, targets: Targets) -> Tensor:
+        """Return the scalar loss of a pass: the tasks' weighted losses and the model's own."""
+        loss: Tensor = self.weighting(task_losses(done.logits, targets))
+        return loss + self.model.auxiliary_loss(done, targets)
 
     def arrays(self) -> dict[str, AnyArray]:
         """Return copies of all parameters and buffers by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,38 +14,67 @@ from bowerbird.training.network import Network
 
 
 def build_optimisers(network: Network, config: TrainerConfig) -> list[Optimizer]:
-    """Return AdamW for dense parameters and tables, and SparseAdam for tables with sparse gradients."""
-    limit = network.collection.config.sparse_rows
-    tables = [table for table in network.collection.tables if len(table) < limit]
-    sparse = [table for table in network.collection.tables if len(table) >= limit]
-    decayed, plain = _by_decay(network.model)
+    """Return the optimiser of dense parameters and tables, and SparseAdam for tables with sparse gradients."""
+    sparse = network.collection.sparse_tables
+    decayed, plain = _by_decay(network)
     groups = [
-        {"params": tables, "weight_decay": config.embedding_decay},
+        {"params": network.collection.dense_tables, "weight_decay": config.embedding_decay},
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
     used = [group for group in groups if group["params"]]
-    optimisers: list[Optimizer] = [torch.optim.AdamW(used, lr=config.learning_rate, fused=True)]
+    optimisers = [_optimiser(used, config)]
     if sparse:
         optimisers.append(torch.optim.SparseAdam(sparse, lr=config.learning_rate))
     return optimisers
 
 
-def _by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def _optimiser(groups: list[dict[str, Any]], config: TrainerConfig) -> Optimizer:
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    for group in groups:
+        group["weight_decay"] = 0.0
+    if config.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    if config.optimiser == "adagrad":
+        return torch.optim.Adagrad(groups, lr=config.learning_rate, fused=True)
+    return torch.optim.SGD(groups, lr=config.learning_rate, fused=True)
+
+
+def add_l2(network: Network, config: TrainerConfig) -> None:
+    """Add λW to the gradients: the loss's part λ/2 ‖W‖² of whole tables and of the other parameters.
+
+    A row that no sample of the batch has moves, too, which is what published accuracies rest on.
+    """
+    if config.table_l2:
+        _add_l2(network.collection.dense_tables, config.table_l2)
+    if config.dense_l2:
+        _add_l2(list(network.model.parameters()), config.dense_l2)
+
+
+def _add_l2(parameters: list[nn.Parameter], factor: float) -> None:
+    with torch.no_grad():
+        for value in parameters:
+            if value.grad is None:
+                value.grad = factor * value
+            else:
+                value.grad.add_(value, alpha=factor)
+
+
+def _by_decay(network: Network) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return matrices, which are decayed, and biases and scales, which are not."""
-    decayed = [value for value in model.parameters() if value.dim() > 1]
-    plain = [value for value in model.parameters() if value.dim() <= 1]
-    return decayed, plain
+    values = [*network.model.parameters(), *network.weighting.parameters()]
+    return [value for value in values if value.dim() > 1], [value for value in values if value.dim() <= 1]
 
 
 def learning_rate_factor(config: TrainerConfig, step: int, steps: int) -> float:
     """Return the factor on the learning rate at a step: a linear warm-up, then a cosine to a twentieth.
 
-    (Loshchilov and Hutter, 2017.) ``schedule`` "constant" keeps it at 1 after the warm-up.
+    (Loshchilov and Hutter, 2017.) Other schedules keep it at 1 after the warm-up.
     """
     rising = min(config.warmup_steps, steps // 4)
     warm = min(1.0, (step + 1) / rising) if rising else 1.0
-    if config.schedule == "constant":
+    if config.schedule != "cosine":
         return warm
     return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1))))
 

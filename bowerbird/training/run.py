@@ -26,6 +26,7 @@ from bowerbird.training.config import MODEL_DEFAULTS, plain, trainer_config
 from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.encoded import base_rates, encode_samples
 from bowerbird.training.held_out import read_range, score_range
+from bowerbird.training.initialise import start_linear_layers
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.lightgbm_model import train_trees
 from bowerbird.training.progress import Reporter, Silent
@@ -209,7 +210,7 @@ def _train_trees(
 def _train_network(
     folder: Path, settings: RunSettings, samples: SampleFolder, reporter: Reporter
 ) -> tuple[Trained, FitResult]:
-    split = settings.split
+    split, config = settings.split, trainer_config(settings.trainer)
     torch.manual_seed(settings.seed)
     network = build_network(samples.plan, settings)
     if settings.from_run is not None:
@@ -219,13 +220,16 @@ def _train_network(
     held = encode_samples(network.collection, samples.read(split.validation.since, split.validation.until))
     if settings.from_run is None:
         network.model.fit_numbers(train.number_columns())
-        network.model.fit_rates(base_rates(train))
+        if config.linear_start == "xavier_normal":
+            start_linear_layers(network.model)
+        if config.base_rate_start:
+            network.model.fit_rates(base_rates(train))
     reporter.say(f"{len(train):,} samples to train on ({split.train}), {len(held):,} to validate")
     trainer = Trainer(
         network,
         train,
         held,
-        trainer_config(settings.trainer),
+        config,
         folder,
         seed=settings.seed,
         fingerprint=settings.fingerprint,

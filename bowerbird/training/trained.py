@@ -22,6 +22,8 @@ from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.spec import Plan
+from bowerbird.training.config import trainer_config
+from bowerbird.training.losses import TaskWeighting
 from bowerbird.training.network import Network
 from bowerbird.training.run_record import RunSettings
 
@@ -149,7 +151,9 @@ def build_network(plan: Plan, settings: RunSettings) -> Network:
     config = msgspec.convert(settings.embedding, EmbeddingCollection.Config)
     collection = config.build(plan)
     model = model_config(settings.model, settings.options).build(collection.inputs, tuple(settings.tasks))
-    return Network(collection, model)
+    config = trainer_config(settings.trainer)
+    names = [task.name for task in settings.tasks]
+    return Network(collection, model, TaskWeighting(names, config.task_weights, config.uncertainty_weights))
 
 
 def load_trained(folder: Path, plan: Plan, settings: RunSettings) -> Trained:

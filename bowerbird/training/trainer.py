@@ -25,12 +25,12 @@ from bowerbird.training.checkpoint import (
 from bowerbird.training.config import TrainerConfig
 from bowerbird.training.curve import Curve, Evaluation
 from bowerbird.training.encoded import Batch, EncodedSamples, Indices
-from bowerbird.training.losses import batch_loss
 from bowerbird.training.metrics import auc, log_loss
 from bowerbird.training.network import Network
-from bowerbird.training.optimisers import build_optimisers, learning_rate_factor, set_learning_rate
+from bowerbird.training.optimisers import add_l2, build_optimisers, learning_rate_factor, set_learning_rate
 from bowerbird.training.precision import autocast, choose_precision
 from bowerbird.training.progress import Reporter, Silent
+from bowerbird.training.targets import targets_of
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,17 @@ class Trainer:
 
     def _step(self, batch: Batch) -> float:
         state = self.state
-        rate = self.config.learning_rate * learning_rate_factor(self.config, state.step, self.steps)
-        set_learning_rate(self.optimisers, rate)
+        set_learning_rate(self.optimisers, self._rate())
         with autocast(state.precision):
-            logits = self.network(batch.rows)
-        loss = batch_loss(logits, batch, self.config.task_weights)
+            done = self.network(batch.rows)
+        loss = self.network.loss(done, targets_of(batch))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise self._not_finite(value, batch)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        add_l2(self.network, self.config)
         self._clip()
         for optimiser in self.optimisers:
             optimiser.step()
@@ -128,6 +128,14 @@ class Trainer:
         state.loss_sum += value
         state.loss_steps += 1
         return value
+
+    def _rate(self) -> float:
+        """Return the learning rate of the present step."""
+        config = self.config
+        planned = config.learning_rate * learning_rate_factor(config, self.state.step, self.steps)
+        if config.schedule == "plateau":
+            return max(planned * config.plateau_factor**self.state.plateaus, min(config.least_rate, planned))
+        return planned
 
     def _clip(self) -> None:
         if self.config.clip_norm:
@@ -157,6 +165,7 @@ class Trainer:
             state.best, state.best_step, state.unimproved = value, state.step, 0
         else:
             state.unimproved += 1
+            state.plateaus += 1
             state.finished = state.unimproved >= self.config.patience
         evaluation = Evaluation(
             step=state.step,
@@ -164,7 +173,7 @@ class Trainer:
             loss=state.loss_sum / max(state.loss_steps, 1),
             value=value,
             metrics=metrics,
-            learning_rate=self.config.learning_rate * learning_rate_factor(self.config, state.step, self.steps),
+            learning_rate=self._rate(),
             rate=rate,
         )
         state.loss_sum, state.loss_steps = 0.0, 0

@@ -1,0 +1,19 @@
+"""How dense layers begin."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def start_linear_layers(model: nn.Module) -> None:
+    """Draw the matrices of plain linear layers from Glorot and Bengio's normal distribution; biases become zero.
+
+    Subclasses of ``nn.Linear``, which begin in a way of their own, are left as they are.
+    """
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            nn.init.xavier_normal_(module.weight)
+            if module.bias is not None:
+                with torch.no_grad():
+                    module.bias.zero_()
