@@ -28,6 +28,7 @@ class DCNv2(Ranker):
         """Rank of the crosses' matrices; None for full ones."""
         hidden: tuple[int, ...] = (256, 128)
         dropout: float = 0.1
+        batch_norm: bool = False
 
         def build(self, inputs: Inputs, tasks: tuple[Task, ...]) -> DCNv2:
             """Return a freshly initialised model."""
@@ -37,7 +38,7 @@ class DCNv2(Ranker):
         super().__init__(inputs, tasks)
         self.flat = FlatInputs(inputs, mean_histories(inputs), config.dimension)
         self.crosses = CrossNetwork(self.flat.width, config.crosses, config.rank)
-        self.mlp = MLP(self.flat.width, config.hidden, config.dropout)
+        self.mlp = MLP(self.flat.width, config.hidden, config.dropout, config.batch_norm)
         self.heads = TaskHeads(self.flat.width + self.mlp.width, tasks)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ class DIN(Ranker):
         attention: tuple[int, ...] = (64, 32)
         hidden: tuple[int, ...] = (256, 128)
         dropout: float = 0.1
+        batch_norm: bool = False
 
         def build(self, inputs: Inputs, tasks: tuple[Task, ...]) -> DIN:
             """Return a freshly initialised model."""
@@ -33,7 +34,7 @@ class DIN(Ranker):
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
         self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention), config.dimension)
-        self.mlp = MLP(self.flat.width, config.hidden, config.dropout)
+        self.mlp = MLP(self.flat.width, config.hidden, config.dropout, config.batch_norm)
         self.heads = TaskHeads(self.mlp.width, tasks)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

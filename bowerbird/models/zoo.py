@@ -9,21 +9,39 @@ from typing import Any
 import msgspec
 
 from bowerbird.errors import InputError
+from bowerbird.models.autoint import AutoInt
+from bowerbird.models.bst import BST
 from bowerbird.models.dcnv2 import DCNv2
 from bowerbird.models.deepfm import DeepFM
 from bowerbird.models.din import DIN
 from bowerbird.models.esmm import ESMM
+from bowerbird.models.finalmlp import FinalMLP
+from bowerbird.models.finalnet import FinalNet
+from bowerbird.models.fm import FM
 from bowerbird.models.logistic import LogisticRegression
+from bowerbird.models.mmoe import MMoE
+from bowerbird.models.ple import PLE
 from bowerbird.models.ranker import RankerConfig
 from bowerbird.models.tabm import TabM
+from bowerbird.models.two_tower import TwoTower
+from bowerbird.models.widedeep import WideDeep
 
 MODELS: dict[str, type[RankerConfig]] = {
     "lr": LogisticRegression.Config,
+    "fm": FM.Config,
+    "widedeep": WideDeep.Config,
     "deepfm": DeepFM.Config,
     "dcnv2": DCNv2.Config,
+    "autoint": AutoInt.Config,
+    "finalmlp": FinalMLP.Config,
+    "finalnet": FinalNet.Config,
     "din": DIN.Config,
-    "esmm": ESMM.Config,
+    "bst": BST.Config,
     "tabm": TabM.Config,
+    "esmm": ESMM.Config,
+    "mmoe": MMoE.Config,
+    "ple": PLE.Config,
+    "two_tower": TwoTower.Config,
 }
 
 
