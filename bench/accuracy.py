@@ -26,7 +26,7 @@ import torch
 
 from bench.common import Row, write
 from bench.kuairand import sampled
-from bowerbird.bundles.calibrate import calibrate, calibrations_from_json
+from bowerbird.bundles.calibrate import calibrations_from_json
 from bowerbird.declare.workspace import Workspace
 from bowerbird.samples.manifest import MANIFEST_FILE, PLAN_FILE, DayCount, read_manifest
 from bowerbird.training.bootstrap import auc_difference, auc_interval, pcoc_interval
@@ -116,7 +116,7 @@ def score(run: Path, samples: SampleFolder, day: str) -> tuple[HeldOut, dict[str
     model = load_trained(run, samples.plan, read_run(run).settings)
     held = score_range(samples, DateRange(day, day), model)
     calibrations = calibrations_from_json((run / CALIBRATION_FILE).read_bytes())
-    return held, {task: calibrate(calibrations[task], logits) for task, logits in held.logits.items()}
+    return held, held.scores(calibrations)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bowerbird.bundles.calibrate import Calibrations, Probabilities, calibrate
+from bowerbird.bundles.calibrate import Calibrations, Calibrator, Probabilities
 from bowerbird.bundles.program import ScoringProgram
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import MissingExtraError
@@ -79,10 +79,13 @@ class Scorer:
     def __init__(self, model: LogitModel, calibrations: Calibrations) -> None:
         self.model = model
         self.calibrations = calibrations
+        self._calibrators = {task: Calibrator(calibration) for task, calibration in calibrations.items()}
 
     def score(self, block: FeatureBlock) -> dict[str, Probabilities]:
         """Return calibrated probabilities by task, float64 [rows]."""
-        return {task: calibrate(self.calibrations[task], logits) for task, logits in self.model.logits(block).items()}
+        return {
+            task: self._calibrators[task](logits, block.categories) for task, logits in self.model.logits(block).items()
+        }
 
 
 def import_lightgbm() -> ModuleType:

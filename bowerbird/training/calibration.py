@@ -1,140 +1,214 @@
-"""Calibrations fitted on validation: a shift, Platt or isotonic, whichever predicts best out of fold."""
+"""Calibrations fitted on validation, of which the one is kept that predicts best out of fold.
+
+What can be chosen, or forced by name, in the order in which a simpler one is preferred:
+
+* ``identity``: the logistic function alone;
+* ``shift``: an intercept;
+* ``platt``: slope and intercept (Platt, 1999);
+* ``isotonic``: a step-wise rising function (Zadrozny and Elkan, 2002);
+* ``monotone``: a smooth rising function;
+* ``platt:FIELD``: ``platt`` with a shift for each key of a category feature, shrunk to the global one;
+* ``monotone:FIELD``: a small monotone network of the logit and the feature.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.bundles.calibrate import Calibration, Identity, Isotonic, Platt, calibrate, logistic
+from bowerbird.bundles.calibrate import Calibration, Identity, Isotonic, Platt, calibrate
+from bowerbird.errors import InputError
 from bowerbird.plan.block import Keys
-from bowerbird.training.metrics import Floats, log_loss
+from bowerbird.training.calibration_field import fit_platt_by_field
+from bowerbird.training.calibration_global import fit_isotonic, fit_platt, fit_shift
+from bowerbird.training.calibration_monotone import fit_monotone
+from bowerbird.training.metrics import Floats, likelihood_losses
 
+AUTOMATIC = "auto"
+_GLOBAL = ("shift", "platt", "isotonic", "monotone")
+_BY_FIELD = ("platt", "monotone")
 _FOLDS = 5
 _FEWEST = 20
 """With fewer samples of either class nothing is fitted."""
-_GROUPS = 1000
-"""Isotonic regression works on at most so many groups of neighbouring scores."""
+_FEWEST_BY_FIELD = 200
+"""With fewer samples of either class calibrations by field are not tried."""
+_MOST_KEYS = 1000
+"""A category feature with more keys on validation is not tried."""
+_TRIED = 3
+"""Cross-fitted are so many fields, those whose keys leave the most unexplained."""
 _MARGIN = 1e-4
 """How much log loss (nats) a richer calibration must save to be preferred."""
+_ONE_SIDED = 0.025
+"""How probable it may be that what a richer calibration saves is chance; shared by the fields that are tried."""
 
 Array = npt.NDArray[np.float64]
-Fitter = Callable[[Array, Array, Array], Calibration]
+_FITTERS: dict[str, Callable[[Array, Array, Array], Platt | Isotonic]] = {
+    "shift": fit_shift,
+    "platt": fit_platt,
+    "isotonic": fit_isotonic,
+}
 
 
-def fit_calibration(logits: Floats, labels: Floats, weight: Floats, user: Keys) -> Calibration:
+@dataclass(frozen=True)
+class CalibrationRows:
+    """Mature samples of one task: float64 [rows], ``user`` and ``categories`` uint64 [rows]."""
+
+    logit: Array
+    label: Array
+    weight: Array
+    user: Keys
+    categories: Mapping[str, Keys] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, chosen: npt.NDArray[np.bool_], fields: Collection[str]) -> CalibrationRows:
+        """Return some rows, with some of the category features."""
+        categories = {name: self.categories[name][chosen] for name in fields}
+        return CalibrationRows(
+            self.logit[chosen], self.label[chosen], self.weight[chosen], self.user[chosen], categories
+        )
+
+
+def fit_calibration(
+    logits: Floats,
+    labels: Floats,
+    weight: Floats,
+    user: Keys,
+    *,
+    categories: Mapping[str, Keys] | None = None,
+    method: str = AUTOMATIC,
+    trained_weight: Floats | None = None,
+) -> Calibration:
     """Return the calibration with the least cross-fitted log loss, fitted on all mature samples.
 
-    A user's samples share a fold. Simpler calibrations win ties.
+    A user's samples share a fold. A richer calibration is preferred where it saves more than a margin of log loss
+    and more than chance would between users; one by a field, more than chance would with so many fields.
+    ``categories`` are the category features that may be calibrated by, uint64 [rows] each. ``method`` forces one by
+    name. ``trained_weight`` is what the model was trained with, where ``weight`` corrects for negatives that were
+    left out: with too few positives to fit anything, the logits are shifted by what is known of the down-sampling.
+    Raises InputError for an unknown method or field.
     """
     mature = ~np.isnan(labels)
-    logit, label = logits[mature].astype(np.float64), labels[mature].astype(np.float64)
-    mass, fold = weight[mature].astype(np.float64), user[mature] % np.uint64(_FOLDS)
-    if min(label.sum(), (1 - label).sum()) < _FEWEST:
-        return Identity()
-    fitters: list[Fitter] = [fit_shift, fit_platt, fit_isotonic]
-    chosen, least = fitters[0], np.inf
-    for fitter in fitters:
-        loss = _cross_fitted_loss(fitter, logit, label, mass, fold)
-        if loss < least - _MARGIN:
-            chosen, least = fitter, loss
-    return chosen(logit, label, mass)
+    fields = {name: keys[mature] for name, keys in (categories or {}).items()}
+    check_method(method, fields)
+    values = [column[mature].astype(np.float64) for column in (logits, labels, weight)]
+    rows = CalibrationRows(values[0], values[1], values[2], user[mature], fields)
+    if method == "identity" or min(rows.label.sum(), (1 - rows.label).sum()) < _FEWEST:
+        return _known_shift(rows, None if trained_weight is None else trained_weight[mature])
+    return fit_named(rows, _choose(rows) if method == AUTOMATIC else method)
 
 
-def fit_shift(logit: Array, label: Array, weight: Array) -> Platt:
-    """Return the maximum-likelihood intercept with slope 1: the mean prediction becomes the mean label."""
-    intercept = _maximise(np.ones((len(logit), 1)), logit, label, weight)
-    return Platt(1.0, float(intercept[0]))
+def check_method(method: str, fields: Mapping[str, Keys]) -> None:
+    """Raise InputError unless ``method`` is ``auto`` or names a calibration, and its field is among ``fields``."""
+    kind, _, name = method.partition(":")
+    if method in (AUTOMATIC, "identity", *_GLOBAL) or (kind in _BY_FIELD and name in fields):
+        return
+    if kind in _BY_FIELD and name:
+        raise InputError(
+            f"Calibration {method!r} asks for a category feature {name!r}, which is not there.",
+            f"The category features: {', '.join(sorted(fields)) or 'none'}.",
+        )
+    raise InputError(
+        f"There is no calibration {method!r}.",
+        f"Choose {AUTOMATIC}, identity, {', '.join(_GLOBAL)}, platt:FIELD or monotone:FIELD.",
+    )
 
 
-def fit_platt(logit: Array, label: Array, weight: Array) -> Platt:
-    """Return the maximum-likelihood slope and intercept; a shift where the scores rank the labels backwards.
-
-    Calibration must not turn a ranking round: that would hide a model that is wrong.
-    """
-    design = np.stack([logit, np.ones_like(logit)], axis=1)
-    slope, intercept = _maximise(design, np.zeros_like(logit), label, weight)
-    if slope <= 0.0:
-        return fit_shift(logit, label, weight)
-    return Platt(float(slope), float(intercept))
-
-
-def _maximise(design: Array, offset: Array, label: Array, weight: Array) -> Array:
-    """Return the logistic regression's coefficients, by Newton's method with step halving."""
-    mass = weight / weight.sum()
-    coefficients = np.zeros(design.shape[1])
-    loss = _loss(design @ coefficients + offset, label, mass)
-    for _ in range(50):
-        chance = logistic(design @ coefficients + offset)
-        gradient = design.T @ (mass * (chance - label))
-        curvature = (design * (mass * chance * (1 - chance))[:, None]).T @ design
-        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(coefficients)), gradient)
-        while np.abs(step).max() > 1e-9 and _loss(design @ (coefficients - step) + offset, label, mass) > loss:
-            step = step / 2
-        coefficients = coefficients - step
-        loss = _loss(design @ coefficients + offset, label, mass)
-        if np.abs(step).max() < 1e-9:
-            break
-    return coefficients
+def fit_named(rows: CalibrationRows, name: str) -> Calibration:
+    """Return the calibration of a name fitted on all rows."""
+    kind, _, chosen = name.partition(":")
+    columns = (rows.logit, rows.label, rows.weight)
+    if chosen and kind == "platt":
+        return fit_platt_by_field(*columns, rows.categories[chosen], chosen)
+    if kind == "monotone":
+        return fit_monotone(*columns, rows.categories.get(chosen), chosen)
+    return _FITTERS[kind](*columns)
 
 
-def fit_isotonic(logit: Array, label: Array, weight: Array) -> Isotonic:
-    """Return weighted isotonic regression (pool adjacent violators) over groups of neighbouring scores.
-
-    Breakpoints are the pools' mean logits and mean labels, the latter shrunk by half a sample towards the
-    overall rate, so that no score becomes certain.
-    """
-    mean_logit, mean_label, mass, count = _groups(logit, label, weight)
-    level, _, pools = pool_adjacent_violators(mean_label, mass)
-    place = np.bincount(pools, mean_logit * mass) / np.bincount(pools, mass)
-    samples = np.bincount(pools, count)
-    rate = float((label * weight).sum() / weight.sum())
-    shrunk = (level * samples + 0.5 * rate) / (samples + 0.5)
-    return Isotonic(place.tolist(), np.maximum.accumulate(shrunk).tolist())
-
-
-def pool_adjacent_violators(values: Array, weight: Array) -> tuple[Array, Array, npt.NDArray[np.int64]]:
-    """Return each pool's level and weight, and the pool of each value (Ayer et al., 1955)."""
-    levels: list[float] = []
-    masses: list[float] = []
-    lengths: list[int] = []
-    for value, mass in zip(values.tolist(), weight.tolist(), strict=True):
-        levels.append(value)
-        masses.append(mass)
-        lengths.append(1)
-        while len(levels) > 1 and levels[-2] >= levels[-1]:
-            level, joined, length = levels.pop(), masses.pop(), lengths.pop()
-            total = masses[-1] + joined
-            levels[-1] = (levels[-1] * masses[-1] + level * joined) / total
-            masses[-1] = total
-            lengths[-1] += length
-    return np.array(levels), np.array(masses), np.repeat(np.arange(len(levels)), lengths)
+def _choose(rows: CalibrationRows) -> str:
+    chosen, losses = "shift", _cross_fitted_losses(rows, "shift")
+    for name in ("platt", "isotonic", "monotone"):
+        chosen, losses = _better(rows, chosen, losses, name, _ONE_SIDED)
+    fields = _eligible(rows)
+    if not fields:
+        return chosen
+    chance = calibrate(fit_platt(rows.logit, rows.label, rows.weight), rows.logit)
+    tried = sorted(fields, key=lambda name: _unexplained(rows, chance, name), reverse=True)[:_TRIED]
+    by_field = {f"platt:{name}": _cross_fitted_losses(rows, f"platt:{name}") for name in tried}
+    best = min(by_field, key=lambda name: _mean(rows, by_field[name]))
+    if _saves(rows, losses, by_field[best], _ONE_SIDED / len(fields)):
+        chosen, losses = best, by_field[best]
+        chosen, losses = _better(rows, chosen, losses, f"monotone:{best.partition(':')[2]}", _ONE_SIDED)
+    return chosen
 
 
-def _groups(logit: Array, label: Array, weight: Array) -> tuple[Array, Array, Array, Array]:
-    """Return mean logit, mean label, weight and count of groups of neighbours; equal logits share one."""
-    kept = weight > 0
-    distinct, tie = np.unique(logit[kept], return_inverse=True)
-    mass = np.bincount(tie, weight[kept])
-    place = (np.cumsum(mass) - 0.5 * mass) / mass.sum()
-    group = np.unique((place * _GROUPS).astype(np.int64), return_inverse=True)[1]
-    total = np.bincount(group, mass)
-    positive = np.bincount(group, np.bincount(tie, (weight * label)[kept]))
-    samples = np.bincount(group[tie]).astype(np.float64)
-    return np.bincount(group, distinct * mass) / total, positive / total, total.astype(np.float64), samples
+def _better(rows: CalibrationRows, chosen: str, losses: Array, name: str, chance: float) -> tuple[str, Array]:
+    other = _cross_fitted_losses(rows, name)
+    return (name, other) if _saves(rows, losses, other, chance) else (chosen, losses)
 
 
-def _loss(logit: Array, label: Array, mass: Array) -> float:
-    return float((mass * (np.logaddexp(0.0, logit) - label * logit)).sum())
+def _saves(rows: CalibrationRows, losses: Array, other: Array, chance: float) -> bool:
+    """Say whether ``other`` saves more than the margin, and more than users' differences would by chance."""
+    if not np.isfinite(other).all():
+        return False
+    if not np.isfinite(losses).all():
+        return True
+    saved = rows.weight * (losses - other) / rows.weight.sum()
+    mean = saved.sum()
+    owner = np.unique(rows.user, return_inverse=True)[1]
+    by_user = np.bincount(owner, saved - mean * rows.weight / rows.weight.sum())
+    error = np.sqrt((by_user**2).sum())
+    return bool(mean > _MARGIN and mean > NormalDist().inv_cdf(1 - chance) * error)
 
 
-def _cross_fitted_loss(fitter: Fitter, logit: Array, label: Array, mass: Array, fold: Keys) -> float:
-    predicted = np.zeros(len(logit))
+def _mean(rows: CalibrationRows, losses: Array) -> float:
+    return float((rows.weight * losses).sum() / rows.weight.sum())
+
+
+def _eligible(rows: CalibrationRows) -> list[str]:
+    if min(rows.label.sum(), (1 - rows.label).sum()) < _FEWEST_BY_FIELD:
+        return []
+    return [name for name, keys in rows.categories.items() if 1 < len(np.unique(keys)) <= _MOST_KEYS]
+
+
+def _unexplained(rows: CalibrationRows, chance: Array, name: str) -> float:
+    """Return what a field's keys may explain beyond predictions ``chance``: chi-square less its degrees of freedom."""
+    place = np.unique(rows.categories[name], return_inverse=True)[1]
+    residual = np.bincount(place, rows.weight * (rows.label - chance))
+    variance = np.bincount(place, rows.weight**2 * chance * (1 - chance))
+    known = variance > 0
+    return float((residual[known] ** 2 / variance[known]).sum() - known.sum())
+
+
+def _cross_fitted_losses(rows: CalibrationRows, name: str) -> Array:
+    """Return each row's log loss under the calibration fitted without its fold; infinite where it cannot be fitted."""
+    fold = rows.user % np.uint64(_FOLDS)
+    fields = [name.partition(":")[2]] if ":" in name else []
+    losses = np.full(len(rows), np.inf)
     for held in range(_FOLDS):
         out = fold == held
-        inside = label[~out]
-        if out.all() or not 0 < inside.sum() < len(inside):
-            return float("inf")
-        predicted[out] = calibrate(fitter(logit[~out], inside, mass[~out]), logit[out])
-    return log_loss(label, predicted, mass)
+        inside = rows.take(~out, fields)
+        if out.all() or not 0 < inside.label.sum() < len(inside):
+            return losses
+        held_rows = rows.take(out, fields)
+        predicted = calibrate(fit_named(inside, name), held_rows.logit, held_rows.categories)
+        losses[out] = likelihood_losses(held_rows.label, predicted)
+    return losses
+
+
+def _known_shift(rows: CalibrationRows, trained_weight: Floats | None) -> Calibration:
+    """Return what is known without fitting: negatives that the model saw less of than there are lower the logit.
+
+    The odds that a model learns are too high by the share of negatives left out (King and Zeng, 2001).
+    """
+    negative = rows.label == 0
+    corrected = float(rows.weight[negative].sum())
+    if trained_weight is None or not corrected > 0:
+        return Identity()
+    seen = float(trained_weight.astype(np.float64)[negative].sum())
+    return Identity() if seen == corrected or not seen > 0 else Platt(1.0, float(np.log(seen / corrected)))

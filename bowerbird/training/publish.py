@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from bowerbird.bundles.bundle import Bundle, read_bundle
-from bowerbird.bundles.calibrate import Calibrations, calibrate, calibrations_from_json
+from bowerbird.bundles.calibrate import Calibrations, Calibrator, calibrations_from_json
 from bowerbird.bundles.gates import (
     GateLimits,
     auc_gate,
@@ -23,16 +23,19 @@ from bowerbird.bundles.gates import (
 from bowerbird.bundles.golden import GoldenRequest, golden_request
 from bowerbird.bundles.manifest import GateResult, Lineage, Manifest
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
-from bowerbird.bundles.scorer import LogitModel, Logits
+from bowerbird.bundles.scorer import LogitModel, Scorer
 from bowerbird.bundles.write import BundleParts, write_bundle
 from bowerbird.errors import BowerbirdError, InputError, StorageError
+from bowerbird.plan.block import Keys
 from bowerbird.plan.functions import read_function_files
 from bowerbird.plan.spec import Plan
 from bowerbird.training.blocks import take_rows
 from bowerbird.training.bootstrap import pcoc_interval
 from bowerbird.training.dataset import SampleFolder, SampleRows
+from bowerbird.training.down_sampling import population_weight
 from bowerbird.training.held_out import read_range, score_rows
 from bowerbird.training.metrics import auc, log_loss
+from bowerbird.training.report import SCALARS
 from bowerbird.training.run_record import CALIBRATION_FILE, METRICS_FILE, PLAN_FILE, RunRecord, read_run
 from bowerbird.training.trained import Trained, load_trained
 
@@ -87,7 +90,8 @@ def _publish(request: PublishRequest, record: RunRecord, registry: Registry) -> 
     files = trained.bundle_files()
     rows = _held_out(request, record)
     published = trained.as_published(files)
-    gates = _gates(request, registry, trained, published, calibrations, rows)
+    held = _HeldOut(rows, record.settings.negative_rate)
+    gates = _gates(request, registry, trained, published, calibrations, held)
     if not request.force:
         check_gates(gates)
     parts = BundleParts(
@@ -122,11 +126,9 @@ def _gates(
     trained: Trained,
     published: LogitModel,
     calibrations: Calibrations,
-    rows: list[SampleRows],
+    held: _HeldOut,
 ) -> list[GateResult]:
-    held = _HeldOut(rows)
-    eager = _scores(score_rows(rows, trained), calibrations)
-    exported = _scores(score_rows(rows, published), calibrations)
+    eager, exported = held.scores(trained, calibrations), held.scores(published, calibrations)
     worst = max(float(np.abs(eager[task] - exported[task]).max()) for task in eager)
     gates = [parity_gate(worst, request.limits)]
     for task, score in exported.items():
@@ -136,11 +138,23 @@ def _gates(
 
 
 class _HeldOut:
-    def __init__(self, rows: list[SampleRows]) -> None:
+    def __init__(self, rows: list[SampleRows], negative_rate: float) -> None:
         self.rows = rows
         self.labels = {task: np.concatenate([part.labels[task] for part in rows]) for task in rows[0].labels}
-        self.weight = np.concatenate([part.weight for part in rows]).astype(np.float64)
+        weight = np.concatenate([part.weight for part in rows])
+        self.weight = population_weight(self.labels, weight, negative_rate).astype(np.float64)
         self.user = np.concatenate([part.user for part in rows])
+
+    def scores(self, model: LogitModel, calibrations: Calibrations) -> dict[str, np.ndarray]:
+        """Return a model's calibrated scores by task."""
+        calibrators = {task: Calibrator(calibration) for task, calibration in calibrations.items()}
+        return {
+            task: calibrators[task](values, self._categories(calibrators[task].field))
+            for task, values in score_rows(self.rows, model).items()
+        }
+
+    def _categories(self, name: str) -> dict[str, Keys]:
+        return {name: np.concatenate([part.block.categories[name] for part in self.rows])} if name else {}
 
     def auc_and_loss(self, task: str, score: np.ndarray) -> tuple[float, float]:
         mature = ~np.isnan(self.labels[task])
@@ -156,7 +170,7 @@ def _live_gates(
         return []
     try:
         bundle = read_bundle(registry.folder_of(live.name, live.version))
-        scores = _scores(score_rows(held.rows, bundle.load_model()), bundle.calibrations)
+        scores = held.scores(bundle.load_model(), bundle.calibrations)
     except BowerbirdError as error:
         note = f"the live version {live.version} cannot score these samples: {error.what}"
         return [GateResult("live", True, None, "comparable", note)]
@@ -168,16 +182,13 @@ def _live_gates(
     return sorted(gates, key=lambda gate: gate.name)
 
 
-def _scores(logits: dict[str, Logits], calibrations: Calibrations) -> dict[str, np.ndarray]:
-    return {task: calibrate(calibrations[task], values) for task, values in logits.items()}
-
-
 def _golden(rows: SampleRows, trained: Trained, calibrations: Calibrations) -> Iterator[GoldenRequest]:
     """Yield golden requests over evenly spread held-out samples."""
+    scorer = Scorer(trained, calibrations)
     for count in _GOLDEN_ROWS:
         chosen = np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))
         block = take_rows(rows.block, chosen)
-        yield golden_request(block, _scores(trained.logits(block), calibrations))
+        yield golden_request(block, scorer.score(block))
 
 
 def _manifest(request: PublishRequest, record: RunRecord, trained: Trained, gates: list[GateResult]) -> Manifest:
@@ -233,7 +244,7 @@ def _register(registry: Registry, bundle: Bundle) -> VersionRecord:
         kind=manifest.kind,
         lineage=manifest.lineage,
         metrics={
-            task: {name: value for name, value in values.items() if name != "slices"} for task, values in held.items()
+            task: {name: value for name, value in values.items() if name in SCALARS} for task, values in held.items()
         },
         created=manifest.created,
     )

@@ -38,15 +38,25 @@ class RunSettings(msgspec.Struct, frozen=True):
     from_run: str | None = None
     trees: bool = False
     """Whether LightGBM is trained beside the network and averaged with it."""
+    calibration: str = "auto"
+    """Which calibration is fitted on validation; ``auto`` chooses."""
+    negative_rate: float = 1.0
+    """Share of the negatives that the samples' source kept, where their weights do not say so."""
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with any setting."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+        """Sixteen hexadecimal digits that change with any setting of the training (not with its calibration's)."""
+        plain = msgspec.to_builtins(self)
+        kept = {name: value for name, value in plain.items() if name not in ("calibration", "negative_rate")}
+        return hashlib.sha256(msgspec.json.encode(kept)).hexdigest()[:16]
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """A run's settings and how far it came; ``seconds`` is the time of the last sitting."""
+    """A run's settings and how far it came; ``seconds`` is the time of the last sitting.
+
+    ``packages`` are the versions of Python and of the packages that the outcome depends on. Samples, features and
+    seed are among the settings; metrics and curve have files of their own in the folder.
+    """
 
     id: str
     settings: RunSettings
@@ -58,6 +68,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     best_step: int = 0
     seconds: float = 0.0
     notes: list[str] = []
+    packages: dict[str, str] = {}
 
 
 def write_run(folder: Path, record: RunRecord) -> None:

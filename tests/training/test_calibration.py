@@ -1,6 +1,7 @@
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -8,14 +9,22 @@ from sklearn.linear_model import LogisticRegression
 from bowerbird.bundles.calibrate import (
     Identity,
     Isotonic,
+    Monotone,
     Platt,
+    PlattByField,
     calibrate,
     calibrations_from_json,
     calibrations_to_json,
+    field_of,
     logistic,
 )
-from bowerbird.training.calibration import fit_calibration, fit_isotonic, fit_platt, pool_adjacent_violators
-from bowerbird.training.metrics import log_loss, pcoc
+from bowerbird.errors import InputError
+from bowerbird.training.calibration import fit_calibration
+from bowerbird.training.calibration_field import fit_platt_by_field
+from bowerbird.training.calibration_global import fit_isotonic, fit_platt, fit_shift, pool_adjacent_violators
+from bowerbird.training.calibration_monotone import fit_monotone
+from bowerbird.training.down_sampling import population_weight
+from bowerbird.training.metrics import field_calibration_error, log_loss, pcoc
 
 
 def drawn(random, truth, rows=20_000):
@@ -105,3 +114,181 @@ def test_a_backward_ranking_is_not_turned_round(random):
     label = (random.random(5000) < 1 / (1 + np.exp(logit))).astype(np.float64)
     fitted = fit_platt(logit, label, np.ones(5000))
     assert fitted.slope == 1.0
+
+
+FIELD = np.arange(12).astype(np.uint64) * np.uint64(977) + np.uint64(2**63)
+
+
+def by_field(random, rows=12_000, spread=0.6, tilt=0.0):
+    """Return logits that are right but for a shift and a scale by the value of ``f``; ``g`` has no part in it."""
+    effects = np.random.default_rng(5)
+    shift, scale = spread * effects.normal(size=12), np.exp(tilt * effects.normal(size=12))
+    logit, place = random.normal(size=rows) * 1.2 - 1, random.integers(0, 12, rows)
+    label = (random.random(rows) < logistic(scale[place] * logit + shift[place])).astype(float)
+    user = random.integers(0, rows // 20, rows).astype(np.uint64)
+    return logit, label, np.ones(rows), user, {"f": FIELD[place], "g": random.integers(0, 30, rows).astype(np.uint64)}
+
+
+def fitted_loss(calibration, rows):
+    logit, label, weight, _, categories = rows
+    return log_loss(label, calibrate(calibration, logit, categories), weight)
+
+
+def test_a_field_that_shifts_is_found_and_better_than_any_global_calibration(random):
+    *columns, categories = by_field(random)
+    chosen = fit_calibration(*columns, categories=categories)
+    assert isinstance(chosen, PlattByField) and chosen.field == "f"
+    truth = 0.6 * np.random.default_rng(5).normal(size=12)
+    ours = np.array(chosen.shifts) + chosen.intercept
+    assert np.abs(ours - truth).max() < 0.3 and np.corrcoef(ours, truth)[0, 1] > 0.97
+    fresh = by_field(np.random.default_rng(99), rows=40_000)
+    assert fitted_loss(chosen, fresh) < fitted_loss(fit_calibration(*columns), fresh) - 0.01
+    scores = calibrate(chosen, fresh[0], fresh[4])
+    flat = calibrate(fit_calibration(*columns), fresh[0])
+    errors = [field_calibration_error(fresh[1], score, fresh[2], fresh[4]["f"]) for score in (scores, flat)]
+    assert errors[0] < 0.3 * errors[1]
+
+
+def test_a_field_that_scales_gets_the_monotone_network(random):
+    *columns, categories = by_field(random, tilt=0.5)
+    chosen = fit_calibration(*columns, categories=categories)
+    assert isinstance(chosen, Monotone) and chosen.field == "f"
+    fresh = by_field(np.random.default_rng(99), rows=40_000, tilt=0.5)
+    shifted = fit_calibration(*columns, categories=categories, method="platt:f")
+    assert fitted_loss(chosen, fresh) < fitted_loss(shifted, fresh) - 0.005
+
+
+def test_fields_that_do_not_differ_are_not_chosen():
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        logit, label, weight, user = drawn(random, logistic, rows=4000)
+        fields = {f"f{size}": random.integers(0, size, 4000).astype(np.uint64) for size in (2, 10, 60)}
+        assert isinstance(fit_calibration(logit, label, weight, user % np.uint64(200), categories=fields), Platt)
+
+
+def test_keys_that_do_not_differ_are_shrunk_to_nothing(random):
+    logit, label, weight, _ = drawn(random, logistic, rows=6000)
+    keys = random.integers(0, 50, 6000).astype(np.uint64)
+    fitted = fit_platt_by_field(logit, label, weight, keys, "f")
+    alone = [fit_platt(logit[keys == key], label[keys == key], weight[keys == key]).intercept for key in range(50)]
+    assert np.std(fitted.shifts) < 0.2 * np.std(alone)
+
+
+def test_a_rare_key_stays_near_the_global_calibration_and_an_unknown_one_has_it(random):
+    logit, label, weight, _, categories = by_field(random)
+    keys = categories["f"].copy()
+    keys[:25], label[:20] = 7, 1.0
+    fitted = fit_platt_by_field(logit, label, weight, keys, "f")
+    assert FIELD[0] in fitted.keys and 7 in fitted.keys
+    own = fit_shift(fitted.slope * logit[:25] + fitted.intercept, label[:25], weight[:25]).intercept
+    assert 0 < fitted.shifts[fitted.keys.index(7)] < 0.9 * own
+    plain = Platt(fitted.slope, fitted.intercept)
+    unknown = {"f": np.array([12345], np.uint64)}
+    assert np.array_equal(calibrate(fitted, logit, unknown), calibrate(plain, logit))
+
+
+@pytest.mark.parametrize("bend", [lambda x: 0.5 * x, lambda x: np.where(x > 0, 2 * x, 0.3 * x) - 0.5])
+def test_the_monotone_curve_recovers_a_bend(random, bend):
+    logit, label, weight, _ = drawn(random, lambda x: logistic(bend(x)), rows=40_000)
+    fitted = fit_monotone(logit, label, weight)
+    at = np.linspace(-3, 3, 25)
+    assert np.abs(calibrate(fitted, at) - logistic(bend(at))).max() < 0.03
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(30, 300), st.floats(0.02, 0.98), st.booleans())
+def test_the_monotone_network_rises_for_every_key_whatever_the_labels(seed, rows, rate, ties):
+    random = np.random.default_rng(seed)
+    logit = random.normal(size=rows).round(1 if ties else 9) * 3
+    label = (random.random(rows) < rate).astype(float)
+    keys = random.integers(0, 3, rows).astype(np.uint64)
+    fitted = fit_monotone(logit, label, random.random(rows) + 0.1, keys, "f")
+    at = np.sort(random.normal(size=50) * 20)
+    for key in (0, 1, 2, 9):
+        score = calibrate(fitted, at, {"f": np.full(50, key, np.uint64)})
+        assert np.all(np.diff(score) >= 0) and np.isfinite(score).all()
+
+
+def test_a_method_can_be_forced_and_a_wrong_one_is_named(random):
+    *columns, categories = by_field(random, rows=3000)
+    kinds = {"identity": Identity, "shift": Platt, "platt": Platt, "isotonic": Isotonic, "monotone": Monotone}
+    for method, kind in {**kinds, "platt:g": PlattByField, "monotone:g": Monotone}.items():
+        chosen = fit_calibration(*columns, categories=categories, method=method)
+        assert isinstance(chosen, kind) and field_of(chosen) == ("g" if ":" in method else "")
+    with pytest.raises(InputError, match=r"no calibration 'plat'"):
+        fit_calibration(*columns, categories=categories, method="plat")
+    with pytest.raises(InputError, match=r"category feature 'h'.*f, g"):
+        fit_calibration(*columns, categories=categories, method="platt:h")
+
+
+def test_left_out_negatives_are_counted_again(random):
+    logit, label, weight, user = drawn(random, lambda x: logistic(x - 2), rows=60_000)
+    kept = (label == 1) | (random.random(len(label)) < 0.1)
+    trained = logit[kept] - 2 - np.log(0.1)
+    corrected = population_weight({"click": label[kept]}, weight[kept].astype(np.float32), 0.1)
+    fitted = fit_calibration(trained, label[kept], corrected, user[kept], trained_weight=weight[kept])
+    assert pcoc(label, calibrate(fitted, logit - 2 - np.log(0.1)), weight) == pytest.approx(1, abs=0.03)
+    few = slice(0, 300)
+    sparse = np.where(np.arange(300) < 5, 1.0, 0.0)
+    ones = np.ones(300, np.float32)
+    known = fit_calibration(
+        trained[few], sparse, population_weight({"a": sparse}, ones, 0.1), user[:300], trained_weight=ones
+    )
+    assert isinstance(known, Platt) and known.slope == 1
+    assert known.intercept == pytest.approx(np.log(0.1))
+
+
+def test_a_row_with_any_label_was_not_left_out():
+    labels = {"click": np.array([1.0, 0.0, 0.0]), "order": np.array([0.0, 0.0, np.nan])}
+    weight = population_weight(labels, np.ones(3, np.float32), 0.25)
+    assert weight.tolist() == [1, 4, 4] and weight.dtype == np.float32
+    with pytest.raises(InputError, match="negative rate of 0"):
+        population_weight(labels, weight, 0.0)
+
+
+def test_every_kind_scores_to_the_same_bits_after_a_round_trip(random):
+    logit, label, weight, _, categories = by_field(random, rows=4000)
+    every = {
+        "platt": fit_platt(logit, label, weight),
+        "isotonic": fit_isotonic(logit, label, weight),
+        "monotone": fit_monotone(logit, label, weight),
+        "platt:f": fit_platt_by_field(logit, label, weight, categories["f"], "f"),
+        "monotone:f": fit_monotone(logit, label, weight, categories["f"], "f"),
+    }
+    read = calibrations_from_json(calibrations_to_json(every))
+    assert read == every
+    for name, calibration in every.items():
+        assert np.array_equal(calibrate(read[name], logit, categories), calibrate(calibration, logit, categories))
+
+
+def test_files_of_earlier_versions_are_read():
+    data = b'{"a":{"type":"identity"},"b":{"type":"platt","slope":2.0,"intercept":0.5}}'
+    assert calibrations_from_json(data) == {"a": Identity(), "b": Platt(2.0, 0.5)}
+
+
+def test_a_field_of_one_row_is_that_of_all_candidates_and_an_absent_one_is_named():
+    calibration = PlattByField("topic", 1.0, 0.0, [3, 2**64 - 1], [0.5, -0.5])
+    logits = np.zeros(3, np.float32)
+    shared = calibrate(calibration, logits, {"topic": np.array([2**64 - 1], np.uint64)})
+    assert np.array_equal(shared, logistic(np.full(3, -0.5)))
+    each = calibrate(calibration, logits, {"topic": np.array([3, 4, 2**64 - 1], np.uint64)})
+    assert np.array_equal(each, logistic(np.array([0.5, 0.0, -0.5])))
+    for categories in (None, {"user": np.zeros(3, np.uint64)}):
+        with pytest.raises(InputError, match="category feature 'topic'"):
+            calibrate(calibration, logits, categories)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"platt_by_field","field":"a","slope":1,"intercept":0,"keys":[2,1],"shifts":[0,0]}',
+        '{"type":"platt_by_field","field":"a","slope":1,"intercept":0,"keys":[1],"shifts":[]}',
+        '{"type":"platt_by_field","field":"","slope":1,"intercept":0,"keys":[1],"shifts":[0]}',
+        '{"type":"monotone","knots":[0,1],"values":[1,0]}',
+        '{"type":"monotone","knots":[0],"values":[1]}',
+        '{"type":"monotone","knots":[0,1],"values":[0,1],"field":"a","keys":[1],"scales":[-1],"shifts":[0]}',
+    ],
+)
+def test_damaged_calibrations_are_refused(text):
+    with pytest.raises(msgspec.ValidationError):
+        calibrations_from_json(f'{{"click":{text}}}'.encode())
