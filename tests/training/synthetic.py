@@ -125,7 +125,9 @@ class World:
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04")
 
 
-def write_samples(folder: Path, rows_per_day: int = 600, seed: int = 0, days: tuple[str, ...] = DAYS) -> Path:
+def write_samples(
+    folder: Path, rows_per_day: int = 600, seed: int = 0, days: tuple[str, ...] = DAYS, group_rows: int | None = None
+) -> Path:
     """Write a sample folder as ``bowerbird samples`` does; the last day's latest labels are immature."""
     world = World(seed)
     plan = synthetic_plan()
@@ -138,7 +140,7 @@ def write_samples(folder: Path, rows_per_day: int = 600, seed: int = 0, days: tu
         table = _table(plan, block, labels, immature, user, item, time)
         target = folder / f"date={day}"
         target.mkdir(parents=True)
-        pq.write_table(table, target / "part-0.parquet")
+        pq.write_table(table, target / "part-0.parquet", row_group_size=group_rows)
         counts.append(DayCount(day, rows_per_day))
     (folder / "plan.json").write_bytes(plan.to_json())
     (folder / "manifest.json").write_bytes(msgspec.json.encode(_manifest(folder.name, plan, counts)))

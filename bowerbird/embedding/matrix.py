@@ -1,0 +1,63 @@
+"""Named columns of one dtype side by side, so that a batch's columns are gathered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Value = TypeVar("Value", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix(Mapping[str, npt.NDArray[Value]], Generic[Value]):
+    """A mapping from names to columns that are views of ``values``.
+
+    ``values`` is [..., columns] in row-major order, with the columns of ``names``; a column is [...].
+    """
+
+    names: tuple[str, ...]
+    values: npt.NDArray[Value]
+
+    def __getitem__(self, name: str) -> npt.NDArray[Value]:
+        """Return a column, a view; raises KeyError."""
+        try:
+            column: npt.NDArray[Value] = self.values[..., self.names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Return how many columns there are."""
+        return len(self.names)
+
+    def columns(self) -> dict[str, npt.NDArray[Value]]:
+        """Return all columns by name, views."""
+        return {name: self.values[..., place] for place, name in enumerate(self.names)}
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Matrix[Value]:
+        """Return the rows at ``indices``, which may have any shape; memory of its own."""
+        return Matrix(self.names, np.take(self.values, indices, axis=0))
+
+    def span(self, start: int, stop: int) -> Matrix[Value]:
+        """Return the rows from ``start`` to ``stop``, a view."""
+        return Matrix(self.names, self.values[start:stop])
+
+
+def empty_matrix(names: tuple[str, ...], rows: int, dtype: npt.DTypeLike) -> Matrix[Any]:
+    """Return a matrix [rows, columns] to fill; its memory is not touched yet."""
+    return Matrix(names, np.empty((rows, len(names)), dtype))
+
+
+def matrix_of(columns: Mapping[str, npt.NDArray[Any]], rows: int, dtype: npt.DTypeLike) -> Matrix[Any]:
+    """Return columns [rows] as a matrix of ``dtype``, copied."""
+    matrix = empty_matrix(tuple(columns), rows, dtype)
+    for place, values in enumerate(columns.values()):
+        matrix.values[:, place] = values
+    return matrix
