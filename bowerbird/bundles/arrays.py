@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -41,7 +41,14 @@ def pack_arrays(arrays: Mapping[str, AnyArray]) -> bytes:
     return buffer.getvalue()
 
 
-def write_arrays(file: BinaryIO, arrays: Mapping[str, AnyArray]) -> None:
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Take all of ``data``."""
+
+
+def write_arrays(file: Sink, arrays: Mapping[str, AnyArray]) -> None:
     """Write arrays as a safetensors file, each straight from its memory.
 
     Raises TypeError for another dtype than numbers.

@@ -24,6 +24,7 @@ from bowerbird.samples.manifest import MANIFEST_FILE, SampleManifest, read_manif
 _UNUSED = ("lsn", "read_lsn", "exposure_id")
 _READ_BUFFER = 1 << 16
 _SLICE_ROWS = 8192
+_PART_ROWS = 65_536
 
 Labels = dict[str, Numbers]
 """By task, float32: 1, 0, or NaN while immature."""
@@ -142,6 +143,12 @@ class SampleFolder:
                 "Restore the files or make the samples again.",
             )
         return pieces
+
+    def read_pieces(self, since: str, until: str) -> Iterator[SampleRows]:
+        """Yield the samples from ``since`` to ``until`` in parts of at most 65,536 rows; raises as ``read`` does."""
+        for whole in self.pieces(since, until):
+            for piece in whole.split(_PART_ROWS):
+                yield self.read_piece(piece)
 
     def read_piece(self, piece: Piece) -> SampleRows:
         """Return the samples of one piece, in memory that is bounded by the piece; raises as ``read`` does."""
