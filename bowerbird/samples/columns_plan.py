@@ -1,0 +1,172 @@
+"""The plan of ready-made columns: every feature is a value that a request gives."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from bowerbird.errors import InputError
+from bowerbird.plan.spec import (
+    Aggregate,
+    Family,
+    Feature,
+    Node,
+    Path,
+    Plan,
+    RecordType,
+    SequenceField,
+    Slot,
+    Stage,
+)
+from bowerbird.samples.columns import CategoryType, FeatureColumn, ReadyColumns
+
+_USER, _ITEM = 0, 1
+
+
+class ReadyPlan:
+    """Builds a plan from a declaration and the tables' schema.
+
+    A category, number or vector is a slot of the exposure, so that a request can give it; the user's and the item's
+    own columns are the request's. A sequence belongs to an aggregate that no event feeds: the request gives it, too.
+    """
+
+    def __init__(self, columns: ReadyColumns, schema: pa.Schema, project: str, exposure: str) -> None:
+        self._columns = columns
+        self._schema = schema
+        self._project = project
+        self._exposure = exposure
+        self.types: dict[str, CategoryType] = {}
+        """The type of each category's column, sequences' fields included."""
+        self._slots = [Slot(name, self._entity_type(name), getattr(columns, name)) for name in ("user", "item")]
+        self._nodes: list[Node] = []
+        self._aggregates: list[Aggregate] = []
+        self._vocabularies: dict[str, tuple[CategoryType, str]] = {}
+
+    def build(self) -> Plan:
+        """Return the plan; raises InputError for a column of another type than its feature's."""
+        features = [self._feature(name, feature) for name, feature in self._columns.features.items()]
+        return Plan(
+            project=self._project,
+            slots=self._slots,
+            types=[RecordType(self._exposure, "exposure", list(range(len(self._slots))))],
+            families=[Family("user", ["user"])] if self._aggregates else [],
+            aggregates=self._aggregates,
+            nodes=self._nodes,
+            features=features,
+            item_slot=_ITEM,
+            user_slot=_USER,
+        )
+
+    def _entity_type(self, name: str) -> CategoryType:
+        column = getattr(self._columns, name)
+        declared = self._columns.type_of_entity(name)
+        return self._category_type(column, declared) if column else declared or "text"
+
+    def _feature(self, name: str, feature: FeatureColumn) -> Feature:
+        if feature.kind == "sequence":
+            return self._sequence(name, feature)
+        column = feature.column or name
+        stage: Stage = "request" if feature.per == "request" else "pair"
+        if feature.kind == "category":
+            return self._category(name, column, feature, stage)
+        width = self._width(name, column, feature) if feature.kind == "vector" else 0
+        if not width:
+            self._require_number(column)
+        path = self._add_slot(name, Slot(name, feature.kind, column, width))
+        node = self._add_node("vector" if width else "value", stage, path=path)
+        return Feature(name, feature.kind, stage, node, width=width)
+
+    def _category(self, name: str, column: str, feature: FeatureColumn, stage: Stage) -> Feature:
+        kind = self._category_type(column, feature.type)
+        vocabulary = feature.vocabulary or name
+        self._share(vocabulary, kind, column)
+        if column == self._columns.user:
+            path, stage = Path(_USER), "request"
+        elif column == self._columns.item:
+            path, stage = Path(_ITEM), "item"
+        else:
+            path = self._add_slot(name, Slot(name, kind, column))
+        node = self._add_node("value", stage, is_category=True, path=path)
+        return Feature(name, "category", stage, node, vocabulary=vocabulary)
+
+    def _sequence(self, name: str, feature: FeatureColumn) -> Feature:
+        fields = []
+        for field_name, field in feature.fields.items():
+            vocabulary = ""
+            if field.kind == "category":
+                vocabulary = field.vocabulary or f"{name}.{field_name}"
+                self._share(vocabulary, self._category_type(field.column, field.type, lists=True), field.column)
+            fields.append(SequenceField(field_name, field.kind == "category", vocabulary))
+        fingerprint = f"ready:{name}:{feature.length}:{','.join(feature.fields)}"
+        title = f"{name}, given by the request"
+        self._aggregates.append(
+            Aggregate("sequence", 0, [], fingerprint, title, length=feature.length, fields=len(fields))
+        )
+        user = self._add_node("value", "request", is_category=True, path=Path(_USER))
+        aggregate = len(self._aggregates) - 1
+        node = self._add_node("sequence", "request", inputs=[user], aggregate=aggregate)
+        return Feature(name, "sequence", "request", node, length=feature.length, fields=fields)
+
+    def _add_slot(self, name: str, slot: Slot) -> Path:
+        taken = [each.name for each in self._slots]
+        self._slots.append(slot if name not in taken else Slot(f"feature.{name}", slot.type, slot.column, slot.width))
+        return Path(len(self._slots) - 1)
+
+    def _add_node(
+        self, op: str, stage: Stage, *, is_category: bool = False, path: Path | None = None,
+        inputs: list[int] | None = None, aggregate: int = -1,
+    ) -> int:  # fmt: skip
+        self._nodes.append(Node(op, stage, is_category, inputs or [], path, aggregate))
+        return len(self._nodes) - 1
+
+    def _category_type(self, column: str, declared: CategoryType | None, lists: bool = False) -> CategoryType:
+        found = self._schema.field(column).type
+        if lists and (pa.types.is_list(found) or pa.types.is_large_list(found)):
+            found = found.value_type
+        kind = declared or _type_of(found)
+        if kind is None:
+            raise InputError(
+                f"Column {column!r} is {found}, which is not a category's type.",
+                'Declare it as a number, or give type = "integer" where its values are whole.',
+            )
+        self.types[column] = kind
+        return kind
+
+    def _share(self, vocabulary: str, kind: CategoryType, column: str) -> None:
+        known, first = self._vocabularies.setdefault(vocabulary, (kind, column))
+        if known != kind:
+            raise InputError(
+                f"Vocabulary {vocabulary!r} holds {known} in column {first!r} and {kind} in {column!r}: "
+                "their keys would never meet.",
+                "Give both the same type.",
+            )
+
+    def _require_number(self, column: str) -> None:
+        found = self._schema.field(column).type
+        numeric = pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_decimal(found)
+        if not (numeric or pa.types.is_boolean(found)):
+            raise InputError(f"Column {column!r} is {found}, not a number.", "Declare it as a category, or cast it.")
+
+    def _width(self, name: str, column: str, feature: FeatureColumn) -> int:
+        found = self._schema.field(column).type
+        if pa.types.is_fixed_size_list(found):
+            if feature.width not in (0, found.list_size):
+                raise InputError(
+                    f"Vector {name!r} is declared with {feature.width} numbers and has {found.list_size}.",
+                    "Correct its width.",
+                )
+            return int(found.list_size)
+        if not (pa.types.is_list(found) or pa.types.is_large_list(found)):
+            raise InputError(f"Column {column!r} is {found}, not a vector.", "Write it as a Parquet column of lists.")
+        if feature.width < 1:
+            raise InputError(f"Vector {name!r} has no width.", "Give the number of its values: width = 64.")
+        return feature.width
+
+
+def _type_of(found: pa.DataType) -> CategoryType | None:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_string(found) or pa.types.is_large_string(found):
+        return "text"
+    if pa.types.is_integer(found):
+        return "integer"
+    return "flag" if pa.types.is_boolean(found) else None
