@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 
 from bench.common import WORK, data_folder
+from bowerbird.samples.columns import FeatureColumn, LabelColumn, ReadyColumns
+from bowerbird.samples.columns_build import build_from_columns
+from bowerbird.samples.manifest import MANIFEST_FILE
 
 FIELDS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 CAVEAT = "train negatives redrawn"
@@ -24,3 +27,22 @@ def frappe_files() -> Path:
                 shutil.copyfileobj(packed, unpacked)
             (folder / f"{part}.tmp").rename(target)
     return folder
+
+
+def frappe_samples() -> Path:
+    """Return the same rows as a sample folder, made on first use: validation is 2000-01-02, test 2000-01-03."""
+    folder = frappe_files()
+    samples = folder / "samples" / "default"
+    if not (samples / MANIFEST_FILE).is_file():
+        columns = ReadyColumns(
+            labels={"label": LabelColumn()},
+            features={
+                name: FeatureColumn(kind="category", per="candidate" if name == "item" else "request")
+                for name in FIELDS
+            },
+            parts={"train": ["train.csv"], "validation": ["valid.csv"], "test": ["test.csv"]},
+            user="user",
+            item="item",
+        )
+        build_from_columns(samples.parent, samples.name, columns, folder, project="frappe")
+    return samples

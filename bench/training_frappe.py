@@ -18,10 +18,21 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import torch
+
 from bench.common import WORK, Row, write
-from bench.frappe import CAVEAT, FIELDS, frappe_files
+from bench.frappe import CAVEAT, FIELDS, frappe_files, frappe_samples
 from bench.frappe_settings import BATCH, LEARNING_RATE, SETTINGS, Setting
 from bench.peers.fuxictr_call import PEER, FuxiRun, run_fuxictr
+from bowerbird.bundles.calibrate import logistic
+from bowerbird.samples.columns import SPLIT_DATES
+from bowerbird.training.dataset import SampleFolder
+from bowerbird.training.held_out import HeldOut, score_range
+from bowerbird.training.metrics import auc, log_loss
+from bowerbird.training.run import TrainRequest, train_model
+from bowerbird.training.split import DateRange
+from bowerbird.training.trained import load_trained
 
 RESULTS = WORK / "frappe-results.json"
 SIDES = ("ours", "fuxictr")
@@ -49,12 +60,43 @@ def train_fuxictr(setting: Setting, seed: int, threads: int) -> Result:
     return {**measured, "epochs": answer["epochs"], "seconds": sum(answer["epoch_seconds"])}
 
 
-TRAIN = {"fuxictr": train_fuxictr}
+def train_ours(setting: Setting, seed: int, threads: int) -> Result:
+    """Train our model in exact mode; scores are the logits' own, before any calibration."""
+    torch.set_num_threads(threads)
+    samples = SampleFolder(frappe_samples())
+    validation, test = SPLIT_DATES["validation"], SPLIT_DATES["test"]
+    request = TrainRequest(
+        samples=samples.folder,
+        runs_folder=WORK / "frappe" / "runs",
+        model=setting.model,
+        validation=validation,
+        test=test,
+        seed=seed,
+        options=setting.ours,
+        embedding=setting.embedding,
+        trainer=setting.trainer,
+    )
+    trained = train_model(request)
+    record = trained.record
+    model = load_trained(trained.folder, samples.plan, record.settings)
+    days = {"valid": validation, "test": test}
+    measured = {part: _measured(score_range(samples, DateRange(day, day), model)) for part, day in days.items()}
+    return {**measured, "steps": record.steps, "best_step": record.best_step, "seconds": record.seconds}
+
+
+def _measured(held: HeldOut) -> dict[str, float]:
+    label, weight = held.labels["label"].astype(np.float64), held.weight.astype(np.float64)
+    score = logistic(held.logits["label"].astype(np.float64))
+    return {"auc": auc(label, score, weight), "log_loss": log_loss(label, score, weight)}
+
+
+TRAIN = {"ours": train_ours, "fuxictr": train_fuxictr}
 
 
 def _wanted(setting: Setting, side: str, seed: int) -> Result:
     options = setting.ours if side == "ours" else setting.fuxictr
-    return {"side": side, "model": setting.name, "seed": seed, "options": options, "table_l2": setting.table_l2}
+    wanted = {"side": side, "model": setting.name, "seed": seed, "options": options, "table_l2": setting.table_l2}
+    return {**wanted, "trainer": setting.trainer, "embedding": setting.embedding} if side == "ours" else wanted
 
 
 def _kept() -> list[Result]:

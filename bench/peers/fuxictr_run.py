@@ -2,8 +2,8 @@
 
     fuxictr-venv/bin/python bench/peers/fuxictr_run.py SPECIFICATION.json RESULT.json
 
-FuxiCTR's own preprocessing, model class, loss, regulariser, clipping, optimiser, learning-rate decay, early stopping and
-metrics are used unchanged. With ``"loader": "memory"`` its batches come from tensors in memory instead of from its
+FuxiCTR's own preprocessing, model class, loss, regulariser, clipping, optimiser, learning-rate decay, early stopping
+and metrics are used unchanged. With ``"loader": "memory"`` its batches come from tensors in memory instead of from its
 Parquet loader: the same batches in content and size, so that an accuracy run costs little; ``"shipped"`` leaves the
 loader as it is, which is what speed is measured with.
 """
