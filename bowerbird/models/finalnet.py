@@ -12,6 +12,7 @@ from torch.nn import functional
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.errors import InputError
 from bowerbird.models.fields import FieldVectors
+from bowerbird.models.hidden import HiddenActivation
 from bowerbird.models.layers import TaskHeads
 from bowerbird.models.ranker import Ranker, Targets, TrainingPass
 from bowerbird.models.task import Task
@@ -110,14 +111,21 @@ class FieldGate(nn.Module):
 
     def __init__(self, fields: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(fields, fields)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.ones_(self.linear.bias)
+        self.linear = GateLinear(fields, fields)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return [rows, 2 fields, d]."""
         gates = self.linear(fields.transpose(1, 2)).transpose(1, 2)
         return torch.cat([fields, fields * gates], dim=1)
+
+
+class GateLinear(nn.Linear):
+    """A linear layer that begins as the constant one."""
+
+    def reset_parameters(self) -> None:
+        """Set the matrix to zero and the biases to one."""
+        nn.init.zeros_(self.weight)
+        nn.init.ones_(self.bias)
 
 
 class InteractionBlock(nn.Sequential):
@@ -128,12 +136,7 @@ class InteractionBlock(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         for size in sizes:
-            layers.append(FactorisedInteraction(width, size, residual))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(size))
-            layers.append(nn.ReLU())
-            if dropout:
-                layers.append(nn.Dropout(dropout))
+            layers += [FactorisedInteraction(width, size, residual), HiddenActivation(size, dropout, batch_norm)]
             width = size
         super().__init__(*layers)
         self.width = width

@@ -10,32 +10,14 @@ from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models import MODELS, Task, model_config
 from bowerbird.models.attention import HeadedHistory
-from bowerbird.models.towers import logit_of_product
 from bowerbird.models.layers import CrossNetwork, factorisation_pairs, masked_mean
 from bowerbird.models.sequences import TargetAttention, shared_fields
-from tests.training.synthetic import TASKS, World, synthetic_plan
+from bowerbird.models.towers import logit_of_product
+from tests.models.built import built, training_loss
+from tests.training.synthetic import TASKS, synthetic_plan
+from tests.training.vectors import draw
 
 NAMES = sorted(MODELS)
-
-
-def built(name):
-    torch.manual_seed(1)
-    config = model_config(name)
-    collection = EmbeddingCollection.Config(dimension=config.dimension, minimum_count=1).build(synthetic_plan())
-    model = config.build(collection.inputs, TASKS)
-    model.fit_numbers(
-        {key: np.random.default_rng(0).normal(size=500).astype(np.float32) for key in number_names(model)}
-    )
-    model.fit_rates({"click": 0.4, "long": 0.1})
-    return collection, model.eval()
-
-
-def number_names(model):
-    inputs = model.inputs
-    names = [item.name for item in inputs.numbers]
-    for sequence in inputs.sequences:
-        names += [sequence.age, *(item.name for item in sequence.numbers)]
-    return names
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -45,7 +27,7 @@ def exported(request):
     return collection, model, unpack_program(graph, arrays)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 5000])
+@pytest.mark.parametrize("rows", [1, 3, 1000])
 def test_the_exported_program_equals_eager(exported, rows):
     _, model, program = exported
     features = model.inputs.example(rows, torch.Generator().manual_seed(rows))
@@ -93,16 +75,16 @@ def test_a_module_that_does_not_broadcast_keeps_one_graph():
     graph, arrays = pack_program(export_program(stacked), stacked)
     program = unpack_program(graph, arrays)
     assert program.for_request is None
-    block, *_ = World().draw(3)
+    block = draw(3)
     assert torch.equal(program(collection(block))["click"], stacked(collection(block))["click"])
 
 
 def test_empty_histories_unseen_ids_and_unknown_numbers_are_scored(exported):
     collection, model, program = exported
-    block, *_ = World().draw(4)
+    block = draw(4)
     for name, values in block.numbers.items():
         block.numbers[name] = np.full_like(values, np.nan)
-    block.sequences["history"] = World().draw(4)[0].sequences["history"]
+    block.vectors["embedding"][:] = np.nan
     empty = block.sequences["searches"]
     block.sequences["searches"] = type(empty)(
         np.zeros(5, np.int64), {"query": np.zeros(0, np.uint64)}, np.zeros(0, np.float32)
@@ -150,7 +132,7 @@ def test_members_agree_with_the_answer(exported):
 
 def test_biases_begin_near_the_base_rates(exported):
     collection, model, _ = exported
-    block, *_ = World().draw(200)
+    block = draw(200)
     with torch.inference_mode():
         logits = model(collection(block))
     assert float(torch.sigmoid(logits["click"]).mean()) == pytest.approx(0.4, abs=0.2)
@@ -170,6 +152,43 @@ def test_every_input_of_every_stage_has_gradient(exported):
     gradients = torch.autograd.grad(loss, [wanted[name] for name in embedded], allow_unused=True)
     for name, gradient in zip(embedded, gradients, strict=True):
         assert gradient is not None and gradient.abs().sum() > 0, name
+
+
+def test_a_vector_is_read_where_it_is_known(exported):
+    collection, model, _ = exported
+    features = collection(draw(6))
+    with torch.inference_mode():
+        answer, turned = model(features), model(features | {"embedding": -features["embedding"]})
+    for task, logits in answer.items():
+        moved = ~torch.isclose(logits, turned[task], atol=1e-7)
+        assert moved.tolist() == [True, True, True, False, True, True]  # row 3 is unknown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_reaches_every_parameter_and_repeats_with_its_seed(name):
+    runs = []
+    for _ in range(2):
+        collection, model = built(name)
+        parameters = dict(model.train().named_parameters())
+        with torch.no_grad():
+            for value in parameters.values():
+                value += 0.05 * torch.randn_like(value)
+        loss = training_loss(collection, model, rows=64)
+        loss.backward()
+        runs.append((float(loss.detach()), {key: value.grad for key, value in parameters.items()}))
+    (first, gradients), (second, again) = runs
+    assert first == second
+    for key, gradient in gradients.items():
+        assert gradient is not None and gradient.isfinite().all() and gradient.abs().sum() > 0, key
+        assert torch.equal(gradient, again[key]), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_task_is_enough(name):
+    collection, model = built(name, tasks=TASKS[:1])
+    with torch.inference_mode():
+        logits = model(collection(draw(5)))
+    assert list(logits) == ["click"] and logits["click"].shape == (5,)
 
 
 def test_the_joint_probability_of_esmm_never_exceeds_the_first():

@@ -4,38 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.bundles.export import export_program, export_request_program, pack_program
-from bowerbird.bundles.program import unpack_program
 from bowerbird.embedding import EmbeddingCollection
-from bowerbird.models import MODELS, Task, model_config
+from bowerbird.models import MODELS, Task
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.models.vectors import VectorEmbedding
-from tests.training.synthetic import TASKS
+from tests.models.built import built
 from tests.training.vectors import WIDTH, draw, plan_of_vector_alone, plan_with_vector, vectors
-
-
-def built(name, plan=None, tasks=TASKS):
-    torch.manual_seed(1)
-    config = model_config(name)
-    collection = EmbeddingCollection.Config(dimension=config.dimension).build(plan or plan_with_vector())
-    return collection, config.build(collection.inputs, tasks).eval()
-
-
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_model_reads_a_vector_and_is_exported_with_it(name):
-    collection, model = built(name)
-    graph, arrays = pack_program(export_program(model), model, export_request_program(model))
-    program = unpack_program(graph, arrays)
-    features = collection(draw(6))
-    turned = features | {"embedding": -features["embedding"]}
-    with torch.inference_mode():
-        expected, other = model(features), model(turned)
-    for task, logits in program(features).items():
-        assert torch.allclose(logits, expected[task], atol=1e-5)
-        moved = ~torch.isclose(expected[task], other[task], atol=1e-7)
-        assert moved.tolist() == [True, True, True, False, True, True]  # row 3 is unknown
-    once = model.inputs.request_example(3)
-    assert program(once)["click"].shape == (3,)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
