@@ -37,9 +37,11 @@ class FirstOrder(RateFitted):
         sequences = tuple(replace(sequence, categories=()) for sequence in inputs.sequences)
         rest = replace(inputs, categories=(), sequences=sequences)
         flat = FlatInputs(rest, mean_histories(rest), len(tasks))
-        linear = nn.Linear(flat.width, len(tasks), bias=False)
-        nn.init.normal_(linear.weight, std=0.01)
-        self.rest = nn.ModuleList([flat, linear] if flat.width else [])
+        self.rest = nn.ModuleList()
+        if flat.width:
+            linear = nn.Linear(flat.width, len(tasks), bias=False)
+            nn.init.normal_(linear.weight, std=0.01)
+            self.rest.extend([flat, linear])
         self.bias = nn.Parameter(torch.zeros(len(tasks))) if bias else None
 
     def fit_rates(self, rates: Mapping[str, float]) -> None:
@@ -64,7 +66,8 @@ class FirstOrder(RateFitted):
 
 
 def without_weights(inputs: Inputs, tasks: tuple[Task, ...]) -> Inputs:
-    """Return the inputs less the columns that ``FirstOrder`` reads."""
+    """Return the inputs less the columns that ``FirstOrder`` reads; raises InputError where none would be left."""
+    check_widths(inputs, len(tasks) + 1)
     return narrow_inputs(inputs, lambda item: item.dimension - len(tasks))
 
 
