@@ -16,6 +16,7 @@
 #include "plan_binding.hpp"
 #include "program.hpp"
 #include "state.hpp"
+#include "table_binding.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -282,6 +283,7 @@ class PythonKeyIndex {
 }  // namespace
 
 NB_MODULE(_native, module) {
+  bind_table(module);
   module.def("keys_of_integers", &keys_of_integers, "values"_a);
   module.def("keys_of_texts", &keys_of_texts, "data"_a, "offsets"_a);
   nb::class_<State>(module, "State")

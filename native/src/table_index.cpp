@@ -1,0 +1,229 @@
+#include "table_index.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+
+namespace bowerbird::embedding {
+namespace {
+
+// A unit takes at most this many keys before its shard grows: 85 in 100 places.
+constexpr std::size_t kUnitKeys = kUnitBuckets * IndexBucket::kSlots * 85 / 100;
+// Keys per shard, on average, from which on shards split; one that has not split yet holds up to twice as many.
+constexpr std::size_t kShardKeys = 6500;
+constexpr std::size_t kAhead = 24;
+
+std::size_t units_for(std::size_t keys) {
+  return std::clamp<std::size_t>((keys + kUnitKeys - 1) / kUnitKeys, 1, IndexShard::kMostUnits);
+}
+
+}  // namespace
+
+std::uint32_t IndexView::find(std::uint64_t key) const {
+  const std::uint64_t hashed = hash(key);
+  const IndexShard& in = shard(hashed);
+  for (std::size_t at = in.home(hashed);; at = in.after(at)) {
+    const IndexBucket& bucket = in.bucket(at);
+    const std::uint32_t row = bucket.row_of(key);
+    if (row != kAbsentRow || bucket.passed == 0) return row;
+  }
+}
+
+void IndexView::find(const std::uint64_t* keys, std::size_t number, std::int64_t* rows) const {
+  struct Step {
+    const IndexShard* shard;
+    const IndexBucket* bucket;
+    std::size_t at;
+  };
+  std::array<Step, kAhead> ahead;
+  const auto begin = [&](std::size_t i) {
+    const std::uint64_t hashed = hash(keys[i]);
+    const IndexShard& in = shard(hashed);
+    const std::size_t at = in.home(hashed);
+    const IndexBucket* bucket = &in.bucket(at);
+    __builtin_prefetch(bucket);
+    return Step{&in, bucket, at};
+  };
+  for (std::size_t i = 0; i < std::min(kAhead, number); ++i) ahead[i] = begin(i);
+  std::size_t turn = 0;
+  for (std::size_t i = 0; i < number; ++i) {
+    Step step = ahead[turn];
+    if (i + kAhead < number) ahead[turn] = begin(i + kAhead);
+    turn = turn + 1 == kAhead ? 0 : turn + 1;
+    const std::uint64_t key = keys[i];
+    if (key == kMissingKey) {
+      rows[i] = 0;
+      continue;
+    }
+    std::uint32_t row = step.bucket->row_of(key);
+    while (row == kAbsentRow && step.bucket->passed != 0) {
+      step.at = step.shard->after(step.at);
+      step.bucket = &step.shard->bucket(step.at);
+      row = step.bucket->row_of(key);
+    }
+    rows[i] = row == kAbsentRow ? 1 : row;
+  }
+}
+
+bool IndexView::sound(std::uint64_t rows) const {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const IndexShard& shard = shards[i];
+    bool ends = false;
+    std::uint64_t keys = 0;
+    for (std::size_t number = 0; number < shard.buckets; ++number) {
+      const IndexBucket& bucket = shard.bucket(number);
+      ends |= bucket.passed == 0;
+      for (std::size_t slot = 0; slot < IndexBucket::kSlots; ++slot) {
+        if (bucket.keys[slot] == kMissingKey) continue;
+        ++keys;
+        if (bucket.rows[slot] >= rows || bucket.rows[slot] < 2) return false;
+      }
+    }
+    if (!ends || keys != shard.keys) return false;
+  }
+  return true;
+}
+
+IndexBucket* UnitPool::take() {
+  if (!free_.empty()) {
+    IndexBucket* unit = free_.back();
+    free_.pop_back();
+    std::memset(static_cast<void*>(unit), 0, kUnitBytes);
+    return unit;
+  }
+  if (next_ == end_) {
+    const std::size_t wanted = std::clamp(bytes_, kUnitBytes, 2 * SystemMemory::kLargePage);
+    const bool large = wanted >= SystemMemory::kLargePage;
+    const std::size_t size = large ? wanted / SystemMemory::kLargePage * SystemMemory::kLargePage : wanted / kUnitBytes * kUnitBytes;
+    slabs_.emplace_back(size, large);
+    next_ = slabs_.back().data();
+    end_ = next_ + size;
+    bytes_ += size;
+  }
+  auto* unit = reinterpret_cast<IndexBucket*>(next_);
+  next_ += kUnitBytes;
+  return unit;
+}
+
+TableIndex::TableIndex(std::uint64_t salt) : salt_(salt) {
+  shards_.push_back({{units_.take()}, kUnitBuckets, 0});
+}
+
+double TableIndex::load() const {
+  std::uint64_t places = 0;
+  for (const IndexShard& shard : shards_) places += std::uint64_t{shard.buckets} * IndexBucket::kSlots;
+  return static_cast<double>(size_) / static_cast<double>(places);
+}
+
+IndexShard& TableIndex::shard_of(std::uint64_t hash) {
+  const std::uint64_t number = (hash >> 32) & wide_;
+  return shards_[number >= shards_.size() ? number & (wide_ >> 1) : number];
+}
+
+void TableIndex::insert(std::uint64_t key, std::uint32_t row) {
+  if (size_ >= shards_.size() * kShardKeys) split();
+  const std::uint64_t hashed = hash(key);
+  IndexShard& shard = shard_of(hashed);
+  if (shard.keys >= kUnitKeys * shard.unit_count()) grow(shard);
+  place(shard, hashed, {key, row});
+  ++shard.keys;
+  ++size_;
+}
+
+void TableIndex::place(IndexShard& shard, std::uint64_t hash, Entry entry) {
+  for (std::size_t at = shard.home(hash);; at = shard.after(at)) {
+    IndexBucket& bucket = shard.bucket(at);
+    for (std::size_t i = 0; i < IndexBucket::kSlots; ++i) {
+      if (bucket.keys[i] != kMissingKey) continue;
+      bucket.keys[i] = entry.key;
+      bucket.rows[i] = entry.row;
+      return;
+    }
+    ++bucket.passed;
+  }
+}
+
+std::uint32_t TableIndex::remove(std::uint64_t key) {
+  const std::uint64_t hashed = hash(key);
+  IndexShard& shard = shard_of(hashed);
+  const std::size_t home = shard.home(hashed);
+  std::size_t at = home;
+  for (;; at = shard.after(at)) {
+    const IndexBucket& bucket = shard.bucket(at);
+    if (bucket.row_of(key) != kAbsentRow) break;
+    if (bucket.passed == 0) return kAbsentRow;
+  }
+  for (std::size_t before = home; before != at; before = shard.after(before)) --shard.bucket(before).passed;
+  IndexBucket& bucket = shard.bucket(at);
+  const auto slot = static_cast<std::size_t>(std::find(bucket.keys, bucket.keys + IndexBucket::kSlots, key) - bucket.keys);
+  const std::uint32_t row = bucket.rows[slot];
+  bucket.keys[slot] = kMissingKey;
+  bucket.rows[slot] = 0;
+  --shard.keys;
+  --size_;
+  return row;
+}
+
+void TableIndex::take_out(const IndexShard& shard) {
+  for (std::size_t number = 0; number < shard.buckets; ++number) {
+    each_in_bucket(shard.bucket(number), [this](std::uint64_t key, std::uint32_t row) { moved_.push_back({key, row}); });
+  }
+}
+
+// Gives an emptied shard as many units as are asked for, all zero.
+void TableIndex::resize(IndexShard& shard, std::size_t units) {
+  std::size_t held = shard.unit_count();
+  for (std::size_t i = 0; i < std::min(held, units); ++i) std::memset(static_cast<void*>(shard.units[i]), 0, kUnitBytes);
+  while (held > units) units_.give(shard.units[--held]);
+  for (; held < units; ++held) shard.units[held] = units_.take();
+  shard.buckets = static_cast<std::uint32_t>(units * kUnitBuckets);
+  shard.keys = 0;
+}
+
+void TableIndex::grow(IndexShard& shard) {
+  if (shard.unit_count() == IndexShard::kMostUnits) {
+    if (shard.keys + 1 < shard.buckets * IndexBucket::kSlots) return;
+    throw std::length_error("a shard of the index is full: the keys collide on purpose, so give the table another seed");
+  }
+  moved_.clear();
+  take_out(shard);
+  resize(shard, shard.unit_count() + 1);
+  for (const Entry& entry : moved_) place(shard, hash(entry.key), entry);
+  shard.keys = static_cast<std::uint32_t>(moved_.size());
+}
+
+void TableIndex::split() {
+  if (shards_.size() > wide_) wide_ = 2 * wide_ + 1;
+  const std::uint64_t from = shards_.size() & (wide_ >> 1);
+  const std::uint64_t to = shards_.size();
+  shards_.push_back({});
+  moved_.clear();
+  take_out(shards_[from]);
+  const auto goes = [&](const Entry& entry) { return ((hash(entry.key) >> 32) & wide_) == to; };
+  const auto going = static_cast<std::size_t>(std::count_if(moved_.begin(), moved_.end(), goes));
+  resize(shards_[from], units_for(moved_.size() - going));
+  resize(shards_[to], units_for(going));
+  for (const Entry& entry : moved_) {
+    IndexShard& shard = shards_[goes(entry) ? to : from];
+    place(shard, hash(entry.key), entry);
+    ++shard.keys;
+  }
+}
+
+void TableIndex::adopt(const std::vector<IndexShard>& sizes) {
+  shards_.clear();
+  units_ = {};
+  size_ = 0;
+  wide_ = 0;
+  while (sizes.size() > wide_ + 1) wide_ = 2 * wide_ + 1;
+  for (const IndexShard& size : sizes) {
+    IndexShard shard{};
+    resize(shard, size.unit_count());
+    shard.keys = size.keys;
+    size_ += size.keys;
+    shards_.push_back(shard);
+  }
+}
+
+}  // namespace bowerbird::embedding
