@@ -228,7 +228,7 @@ def test_a_field_gate_begins_at_one_and_mixes_fields_by_component():
 
 
 def test_the_blocks_of_finalnet_learn_from_their_mean_which_stands_still():
-    collection, model = built("finalnet", distillation=0.5)
+    _, model = built("finalnet", distillation=0.5)
     features = model.inputs.example(40, torch.Generator().manual_seed(3))
     done = model.training_pass(features)
     weight = torch.rand(40)
