@@ -10,6 +10,7 @@ import msgspec
 
 from bowerbird.errors import InputError
 from bowerbird.models.zoo import nearest
+from bowerbird.training.open_source import Placement
 
 Precision = Literal["float32", "bfloat16", "auto"]
 Optimisation = Literal["adamw", "adam", "adagrad", "sgd"]
@@ -54,6 +55,12 @@ class TrainerConfig:
     """Arithmetic of the dense part; ``auto`` measures and takes bfloat16 where it is clearly faster."""
     shuffle: bool = True
     """False trains in time order."""
+    placement: Placement = "auto"
+    """Hold training samples in memory or stream them; ``auto`` streams what does not fit ``memory_bytes``."""
+    memory_bytes: int | None = None
+    """Memory for training samples; half of the machine's where it is not given."""
+    ahead: int = 2
+    """Batches that a thread gathers ahead."""
     task_weights: dict[str, float] = field(default_factory=dict)
     """Factor on each task's loss; 1 where absent."""
     uncertainty_weights: bool = False

@@ -36,7 +36,11 @@ class Network(nn.Module):
 
     def arrays(self) -> dict[str, AnyArray]:
         """Return copies of all parameters and buffers by name."""
-        return {name: value.detach().numpy().copy() for name, value in self.state_dict().items()}
+        return {name: value.copy() for name, value in self.views().items()}
+
+    def views(self) -> dict[str, AnyArray]:
+        """Return all parameters and buffers by name, their memory shared."""
+        return {name: value.detach().numpy() for name, value in self.state_dict().items()}
 
     def load_arrays(self, arrays: dict[str, AnyArray]) -> None:
         """Set all parameters and buffers by name; shapes must agree."""

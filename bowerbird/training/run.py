@@ -24,11 +24,11 @@ from bowerbird.training.calibration import fit_calibration
 from bowerbird.training.code_version import code_version
 from bowerbird.training.config import MODEL_DEFAULTS, plain, trainer_config
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import base_rates, encode_samples
 from bowerbird.training.held_out import read_range, score_range
 from bowerbird.training.initialise import start_linear_layers
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.lightgbm_model import train_trees
+from bowerbird.training.open_source import encode_range, open_source
 from bowerbird.training.progress import Reporter, Silent
 from bowerbird.training.report import Report
 from bowerbird.training.run_record import (
@@ -40,7 +40,7 @@ from bowerbird.training.run_record import (
     read_run,
     write_run,
 )
-from bowerbird.training.split import choose_split
+from bowerbird.training.split import Split, choose_split
 from bowerbird.training.trained import (
     LIGHTGBM,
     Trained,
@@ -51,6 +51,7 @@ from bowerbird.training.trained import (
     load_weights,
 )
 from bowerbird.training.trainer import FitResult, Trainer
+from bowerbird.training.unseen import unseen_shares, unseen_warnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,14 +217,19 @@ def _train_network(
     if settings.from_run is not None:
         load_weights(network, folder.parent / settings.from_run)
     network.collection.admit(count_keys(samples.plan, samples.read(split.train.since, split.train.until)))
-    train = encode_samples(network.collection, samples.read(split.train.since, split.train.until))
-    held = encode_samples(network.collection, samples.read(split.validation.since, split.validation.until))
+    train = open_source(
+        samples, split.train, network.collection, config.batch_size, settings.seed,
+        shuffle=config.shuffle, placement=config.placement, memory_bytes=config.memory_bytes, ahead=config.ahead,
+    )  # fmt: skip
+    held = encode_range(samples, split.validation, network.collection)
+    for warning in [*_skipped(samples, split), *unseen_warnings(unseen_shares(held))]:
+        reporter.say(warning)
     if settings.from_run is None:
         network.model.fit_numbers(train.number_columns())
         if config.linear_start == "xavier_normal":
             start_linear_layers(network.model)
         if config.base_rate_start:
-            network.model.fit_rates(base_rates(train))
+            network.model.fit_rates(train.base_rates())
     reporter.say(f"{len(train):,} samples to train on ({split.train}), {len(held):,} to validate")
     trainer = Trainer(
         network,
@@ -231,13 +237,17 @@ def _train_network(
         held,
         config,
         folder,
-        seed=settings.seed,
         fingerprint=settings.fingerprint,
         reporter=reporter,
     )
     fit = trainer.fit()
     trained = TrainedNetwork(network)
     return TrainedBlend(trained, _train_trees(settings, {}, samples, reporter)) if settings.trees else trained, fit
+
+
+def _skipped(samples: SampleFolder, split: Split) -> list[str]:
+    empty = samples.empty_days(split.train.since, split.validation.until)
+    return [f"There are no samples of {', '.join(empty)}: skipped."] if empty else []
 
 
 def _measure(folder: Path, settings: RunSettings, samples: SampleFolder, trained: Trained) -> dict[str, Report]:

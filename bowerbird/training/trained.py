@@ -151,9 +151,9 @@ def build_network(plan: Plan, settings: RunSettings) -> Network:
     config = msgspec.convert(settings.embedding, EmbeddingCollection.Config)
     collection = config.build(plan)
     model = model_config(settings.model, settings.options).build(collection.inputs, tuple(settings.tasks))
-    config = trainer_config(settings.trainer)
+    trainer = trainer_config(settings.trainer)
     names = [task.name for task in settings.tasks]
-    return Network(collection, model, TaskWeighting(names, config.task_weights, config.uncertainty_weights))
+    return Network(collection, model, TaskWeighting(names, trainer.task_weights, trainer.uncertainty_weights))
 
 
 def load_trained(folder: Path, plan: Plan, settings: RunSettings) -> Trained:

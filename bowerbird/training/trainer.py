@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ from bowerbird.training.checkpoint import (
 )
 from bowerbird.training.config import TrainerConfig
 from bowerbird.training.curve import Curve, Evaluation
-from bowerbird.training.encoded import Batch, EncodedSamples, Indices
+from bowerbird.training.encoded import Batch, EncodedSamples
+from bowerbird.training.faulty_batch import faulty_values, save_faulty_batch
 from bowerbird.training.metrics import auc, log_loss
 from bowerbird.training.network import Network
 from bowerbird.training.optimisers import add_l2, build_optimisers, learning_rate_factor, set_learning_rate
 from bowerbird.training.precision import autocast, choose_precision
 from bowerbird.training.progress import Reporter, Silent
+from bowerbird.training.source import BatchSource
 from bowerbird.training.targets import targets_of
 
 
@@ -44,7 +47,7 @@ class FitResult:
 
 
 class Trainer:
-    """Trains a network on samples in memory and leaves the best weights in it.
+    """Trains a network on batches of a source and leaves the best weights in it.
 
     A checkpoint in ``folder`` is resumed, bit for bit: weights, averages, optimisers, random state, data
     order and early stopping. ``fingerprint`` says what is being trained; a checkpoint of something else is
@@ -54,12 +57,11 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        train: EncodedSamples,
+        train: BatchSource,
         validation: EncodedSamples,
         config: TrainerConfig,
         folder: Path,
         *,
-        seed: int,
         fingerprint: str = "",
         reporter: Reporter | None = None,
     ) -> None:
@@ -68,9 +70,8 @@ class Trainer:
         self.validation = validation
         self.config = config
         self.folder = folder
-        self.seed = seed
         self.reporter = reporter or Silent()
-        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        self.steps_per_epoch = train.steps_per_epoch
         self.steps = self.steps_per_epoch * config.epochs
         self.optimisers = build_optimisers(network, config)
         self.average = WeightAverage(network, config.average)
@@ -92,20 +93,24 @@ class Trainer:
 
     def _run_epoch(self, curve: Curve) -> None:
         epoch, first = divmod(self.state.step, self.steps_per_epoch)
-        started, done = time.perf_counter(), 0
         self.network.train()
-        for batch in self.train.batches(self._order(epoch), self.config.batch_size, first):
-            loss = self._step(batch)
-            done += len(batch.weight)
-            rate = done / (time.perf_counter() - started)
-            self.reporter.advance(self.state.step, loss, rate)
-            if self._evaluation_is_due():
-                curve.append(self._evaluate(rate))
-                self._save()
-            elif self.state.step % self.config.checkpoint_steps == 0:
-                self._save()
-            if self.state.finished:
-                return
+        with contextlib.closing(self.train.batches(epoch, first)) as batches:
+            started, done = time.perf_counter(), 0
+            for batch in batches:
+                loss = self._step(batch)
+                done += len(batch)
+                rate = done / (time.perf_counter() - started)
+                self.reporter.advance(self.state.step, loss, rate)
+                self._after_step(curve, rate)
+                if self.state.finished:
+                    return
+
+    def _after_step(self, curve: Curve, rate: float) -> None:
+        if self._evaluation_is_due():
+            curve.append(self._evaluate(rate))
+            self._save()
+        elif self.state.step % self.config.checkpoint_steps == 0:
+            self._save()
 
     def _step(self, batch: Batch) -> float:
         state = self.state
@@ -142,11 +147,6 @@ class Trainer:
             dense = [value for value in self.network.parameters() if value.grad is not None]
             dense = [value for value in dense if value.grad is not None and not value.grad.is_sparse]
             torch.nn.utils.clip_grad_norm_(dense, self.config.clip_norm)
-
-    def _order(self, epoch: int) -> Indices:
-        if not self.config.shuffle:
-            return np.argsort(self.train.time, kind="stable")
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
 
     def _evaluation_is_due(self) -> bool:
         within = (self.state.step - 1) % self.steps_per_epoch + 1
@@ -193,7 +193,7 @@ class Trainer:
 
     def _save(self) -> None:
         groups = {
-            "weights": self.network.arrays(),
+            "weights": self.network.views(),
             "average": self.average.arrays(),
             "optimiser": optimiser_arrays(self.optimisers),
             "best": self.best,
@@ -203,9 +203,12 @@ class Trainer:
     def _restore(self) -> None:
         checkpoint = load_checkpoint(self.folder)
         if checkpoint is None:
-            first = self.train.batch(np.arange(min(self.config.batch_size, len(self.train))))
+            with contextlib.closing(self.train.batches(0)) as batches:
+                first = next(batches)
             self.state.precision = choose_precision(self.network, first, self.config.precision)
             return
+        if checkpoint.warning:
+            self.reporter.say(checkpoint.warning)
         if checkpoint.state.fingerprint != self.state.fingerprint:
             raise CorruptionError(
                 f"The checkpoint in {self.folder} is of {checkpoint.state.fingerprint!r}, "
@@ -220,17 +223,18 @@ class Trainer:
 
     def _not_finite(self, value: float, batch: Batch) -> InputError:
         epoch, within = divmod(self.state.step, self.steps_per_epoch)
-        features = self.network.collection(batch.rows)
-        broken = [name for name, tensor in features.items() if _is_broken(tensor)]
-        cause = f"feature {broken[0]!r} has a value that is not finite" if broken else "no feature is to blame"
+        causes = faulty_values(batch) or self._broken_inputs(batch)
+        file = save_faulty_batch(self.folder, batch, self.state.step)
         return InputError(
-            f"The loss became {value} in epoch {epoch}, batch {within}: {cause}.",
-            "Clip or repair that feature." if broken else "Lower learning_rate, or raise warmup_steps.",
+            f"The loss became {value} in epoch {epoch}, batch {within}: "
+            f"{'; '.join(causes) if causes else 'no feature is to blame'}. The batch is in {file}.",
+            "Clip or repair what is named." if causes else "Lower learning_rate, or raise warmup_steps.",
         )
 
-
-def _is_broken(tensor: torch.Tensor) -> bool:
-    """Say whether a tensor is infinite anywhere, or everywhere unknown (NaN alone marks unknown numbers)."""
-    if not tensor.is_floating_point():
-        return False
-    return bool(torch.isinf(tensor).any()) or (tensor.dim() != 1 and bool(torch.isnan(tensor).all()))
+    def _broken_inputs(self, batch: Batch) -> list[str]:
+        collection = self.network.collection
+        features = collection(batch.rows)
+        sequences = collection.inputs.sequences
+        embedded = [*collection.inputs.categories, *(item for one in sequences for item in one.categories)]
+        broken = [item.name for item in embedded if not bool(features[item.name].isfinite().all())]
+        return [f"feature {name!r} has a table row that is not finite" for name in broken]

@@ -19,6 +19,7 @@ from bowerbird.training.key_counts import count_keys
 from bowerbird.training.losses import TaskWeighting, task_losses
 from bowerbird.training.network import Network
 from bowerbird.training.optimisers import add_l2
+from bowerbird.training.source import MemorySource
 from bowerbird.training.trainer import Trainer
 from tests.training.synthetic import DAYS, TASKS
 
@@ -40,7 +41,9 @@ def trainer_of(samples, folder, **config):
     network = Network(collection, model_config("lr").build(collection.inputs, TASKS))
     train = encode_samples(collection, samples.read(DAYS[0], DAYS[1]))
     held = encode_samples(collection, samples.read(DAYS[2], DAYS[2]))
-    return Trainer(network, train, held, trainer_config({**EXACT, **config}), folder, seed=5, fingerprint="exact")
+    options = trainer_config({**EXACT, **config})
+    source = MemorySource(train, options.batch_size, 5)
+    return Trainer(network, source, held, options, folder, fingerprint="exact")
 
 
 def test_a_step_is_adam_on_the_loss_with_l2_of_whole_tables(samples, tmp_path):
@@ -48,7 +51,7 @@ def test_a_step_is_adam_on_the_loss_with_l2_of_whole_tables(samples, tmp_path):
     network = trainer.network
     plain = torch.optim.Adam(network.parameters(), lr=1e-3)
     start = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    batches = [trainer.train.batch(np.arange(place * 100, place * 100 + 100)) for place in range(3)]
+    batches = [trainer.train.samples.batch(np.arange(place * 100, place * 100 + 100)) for place in range(3)]
     trainer.state.precision = "float32"
     for batch in batches:
         trainer._step(batch)

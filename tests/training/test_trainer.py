@@ -25,6 +25,7 @@ from bowerbird.training.optimisers import build_optimisers, learning_rate_factor
 from bowerbird.training.precision import choose_precision
 from bowerbird.training.run import resume_training, train_model
 from bowerbird.training.run_record import read_run
+from bowerbird.training.source import MemorySource
 from bowerbird.training.trainer import Trainer
 from tests.training.conftest import SMALL, request
 from tests.training.synthetic import DAYS, TASKS
@@ -49,7 +50,9 @@ def trainer_of(samples, folder, network=None, **config):
     network = network or network_of(samples)
     train = encode_samples(network.collection, samples.read(DAYS[0], DAYS[1]))
     held = encode_samples(network.collection, samples.read(DAYS[2], DAYS[2]))
-    return Trainer(network, train, held, trainer_config({**SMALL, **config}), folder, seed=5, fingerprint="test")
+    options = trainer_config({**SMALL, **config})
+    source = MemorySource(train, options.batch_size, 5, shuffle=options.shuffle)
+    return Trainer(network, source, held, options, folder, fingerprint="test")
 
 
 def run_killed(workspace, step, place):
@@ -117,14 +120,14 @@ def test_evaluations_within_an_epoch(samples, tmp_path):
 
 def test_immature_labels_do_not_move_weights(samples, tmp_path):
     left, right = trainer_of(samples, tmp_path / "a", epochs=1), trainer_of(samples, tmp_path / "b", epochs=1)
-    right.train.labels["click"][:] = np.nan
-    right.train.labels["long"][:] = np.nan
+    right.train.samples.labels["click"][:] = np.nan
+    right.train.samples.labels["long"][:] = np.nan
     before = {name: value.clone() for name, value in right.network.model.named_parameters()}
     right.config = trainer_config({**SMALL, "weight_decay": 0.0, "embedding_decay": 0.0})
     right.optimisers = build_optimisers(right.network, right.config)
     right.state.precision = left.state.precision = "float32"
-    right._step(right.train.batch(np.arange(64)))
-    left._step(left.train.batch(np.arange(64)))
+    right._step(right.train.samples.batch(np.arange(64)))
+    left._step(left.train.samples.batch(np.arange(64)))
     for name, value in right.network.model.named_parameters():
         assert torch.equal(value, before[name]), name
     assert any(not torch.equal(value, before[name]) for name, value in left.network.model.named_parameters())
@@ -197,10 +200,10 @@ def test_bfloat16_learns_too(workspace):
 
 def test_time_order_is_kept_on_request(samples, tmp_path):
     trainer = trainer_of(samples, tmp_path, shuffle=False)
-    assert (np.diff(trainer.train.time[trainer._order(0)]) >= 0).all()
+    assert (np.diff(trainer.train.samples.time[trainer.train.order(0)]) >= 0).all()
     shuffled = trainer_of(samples, tmp_path)
-    assert not np.array_equal(shuffled._order(0), shuffled._order(1))
-    assert np.array_equal(shuffled._order(1), shuffled._order(1))
+    assert not np.array_equal(shuffled.train.order(0), shuffled.train.order(1))
+    assert np.array_equal(shuffled.train.order(1), shuffled.train.order(1))
 
 
 def test_the_learning_rate_warms_up_and_falls():
