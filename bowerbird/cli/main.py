@@ -15,6 +15,7 @@ from bowerbird.errors import BowerbirdError
 _COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("plan:check_command", "Find every mistake in the declarations."),
     "dead-letters": ("log:dead_letters_command", "List rejected records."),
+    "evaluate": ("evaluate:evaluate_command", "Judge a training run: metrics, slices, importance, pictures."),
     "explain": ("features:explain_command", "Show the events behind a feature's value."),
     "features": ("features:features_command", "The catalogue of features: values, state, cost, users."),
     "forget": ("forget:forget_command", "Erase one user from everything that is stored."),

@@ -44,9 +44,9 @@ def choose_split(
     latest days that hold a tenth of the rows before the test range. Training ends the day before
     validation, or at ``until``. Raises InputError when a range is empty or out of order.
     """
-    test_range = _parse(test, "test") if test else None
+    test_range = date_range(test, "test") if test else None
     before_test = {day: rows for day, rows in days.items() if test_range is None or day < test_range.since}
-    validation_range = _parse(validation, "validation") if validation else _latest(before_test)
+    validation_range = date_range(validation, "validation") if validation else _latest(before_test)
     earlier = [day for day in days if day < validation_range.since]
     first = since or (earlier[0] if earlier else "")
     last = until or (earlier[-1] if earlier else "")
@@ -70,7 +70,8 @@ def _latest(days: dict[str, int]) -> DateRange:
     return DateRange(dates[position], dates[-1])
 
 
-def _parse(text: str, option: str) -> DateRange:
+def date_range(text: str, option: str) -> DateRange:
+    """Return a date or ``FIRST:LAST`` as a range; raises InputError, naming the ``option``, where it is neither."""
     first, _, last = text.partition(":")
     return DateRange(_date(first, option), _date(last or first, option))
 
