@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -10,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 Value = TypeVar("Value", bound=np.generic)
+
+_MAPPED_BYTES = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +55,20 @@ class Matrix(Mapping[str, npt.NDArray[Value]], Generic[Value]):
 
 
 def empty_matrix(names: tuple[str, ...], rows: int, dtype: npt.DTypeLike) -> Matrix[Any]:
-    """Return a matrix [rows, columns] to fill; its memory is not touched yet."""
-    return Matrix(names, np.empty((rows, len(names)), dtype))
+    """Return a matrix [rows, columns] to fill, of ``untouched`` memory."""
+    return Matrix(names, untouched((rows, len(names)), dtype))
+
+
+def untouched(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array to fill that takes memory only where it is written to, and gives all of it back when dropped.
+
+    The general allocator keeps what was freed for later, and so may hold much more than what is in use.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < _MAPPED_BYTES:
+        return np.empty(shape, dtype)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def matrix_of(columns: Mapping[str, npt.NDArray[Any]], rows: int, dtype: npt.DTypeLike) -> Matrix[Any]:

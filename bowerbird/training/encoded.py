@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.inputs import field_vocabulary, vocabulary_of
-from bowerbird.embedding.matrix import Matrix, empty_matrix, matrix_of
+from bowerbird.embedding.matrix import Matrix, empty_matrix, matrix_of, untouched
 from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors
 from bowerbird.models.ranker import NumberColumns
 from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Offsets
@@ -294,7 +294,7 @@ class SampleEncoder:
                 },
                 empty_matrix(like.target_matrix.names, self._rows, np.float32),
                 empty_matrix(like.mark_matrix.names, self._rows, np.int64),
-                {name: np.empty((self._rows, values.shape[1]), np.float32) for name, values in like.vectors.items()},
+                {name: untouched((self._rows, values.shape[1]), np.float32) for name, values in like.vectors.items()},
             )
         return self._encoded
 

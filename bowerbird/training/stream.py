@@ -23,7 +23,7 @@ _WINDOW_SHARE = 4
 """The budget in windows: one in use, one being filled, and as much again for what decoding takes."""
 _PIECES_PER_WINDOW = 8
 _FITTED_VALUES = 200_000
-_FITTED_PIECES = 32
+_FITTED_PIECES = 64
 
 
 class StreamSource:

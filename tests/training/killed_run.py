@@ -1,6 +1,6 @@
-"""Trains and dies by SIGKILL at a given step: ``python -m tests.training.killed_run FOLDER STEP PLACE``.
+"""Trains and dies by SIGKILL at a given step: ``python -m tests.training.killed_run FOLDER STEP PLACE [BATCH_SIZE]``.
 
-PLACE ``step`` dies between steps, ``checkpoint`` while a checkpoint is being written.
+PLACE ``step`` dies between steps, ``checkpoint`` while the STEP-th checkpoint of this process is being written.
 """
 
 import os
@@ -29,7 +29,7 @@ class Killer(Silent):
 
 
 def die_in_checkpoint(step: int) -> None:
-    """Make the checkpoint after ``step`` stop halfway through its bytes."""
+    """Make the checkpoint number ``step`` stop somewhere in its bytes."""
     original = checkpoint.new_file
     seen = 0
 
@@ -40,7 +40,7 @@ def die_in_checkpoint(step: int) -> None:
             seen += 1
             yield file
             if seen == step:
-                file.truncate(1000)
+                file.truncate(file.tell() * (step * 37 % 100) // 100)
                 os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoint.new_file = new_file
@@ -57,7 +57,9 @@ def main() -> None:
     if runs:
         resume_training(folder / "samples", runs[0], reporter)
     else:
-        train_model(request(folder, "din", trainer={**SMALL, "checkpoint_steps": 3}), reporter)
+        batch_size = int(sys.argv[4]) if len(sys.argv) > 4 else SMALL["batch_size"]
+        trainer = {**SMALL, "checkpoint_steps": 3, "batch_size": batch_size}
+        train_model(request(folder, "din", trainer=trainer), reporter)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,10 @@ def stream_of(folder, **options):
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
-    [("label.click", 3, "label 'click' is 3.0 in row 87, not 0, 1 or null"), ("weight", -1.0, "weight of row 87 is -1")],
+    [
+        ("label.click", 3, "label 'click' is 3.0 in row 87, not 0, 1 or null"),
+        ("weight", -1.0, "weight of row 87 is -1"),
+    ],
 )
 def test_an_impossible_value_is_named_with_its_row_in_the_file(folder, column, value, message):
     samples = SampleFolder(folder)
@@ -110,7 +113,8 @@ def test_vectors_are_saved_and_looked_at(tmp_path):
     batch = encoded.batch(np.arange(20))
     name = next(iter(batch.rows.vectors))
     batch.rows.vectors[name][3, 1] = np.nan
-    assert faulty_values(batch) == [f"feature {name!r} is nan in {batch.origin.describe(3)} (1 such samples in the batch)"]
+    place = batch.origin.describe(3)
+    assert faulty_values(batch) == [f"feature {name!r} is nan in {place} (1 such samples in the batch)"]
     saved = pq.ParquetFile(save_faulty_batch(tmp_path / "run", batch, 0)).read()
     assert saved.column(f"f.{name}")[0].as_py() == batch.rows.vectors[name][0].tolist()
 
@@ -133,7 +137,7 @@ def test_a_day_whose_files_are_gone_is_corruption(folder):
 def test_a_file_with_fewer_rows_than_declared_is_corruption(folder):
     file = folder / f"date={DAYS[1]}" / "part-0.parquet"
     pq.write_table(pq.ParquetFile(file).read().slice(0, 90), file)
-    with pytest.raises(CorruptionError, match="has 390 rows .* but its manifest says 400"):
+    with pytest.raises(CorruptionError, match=r"has 390 rows .* but its manifest says 400"):
         SampleFolder(folder).pieces(DATES.since, DATES.until)
 
 
@@ -198,4 +202,5 @@ def test_the_choice_follows_the_size(folder):
 
 def test_memory_is_told_from_the_machine():
     assert 1 << 28 < machine_memory() < 1 << 50
-    assert [bytes_text(count) for count in (12, 2048, 3 << 20, 5 << 40)] == ["12 bytes", "2.0 KiB", "3.0 MiB", "5.0 TiB"]
+    texts = [bytes_text(count) for count in (12, 2048, 3 << 20, 5 << 40)]
+    assert texts == ["12 bytes", "2.0 KiB", "3.0 MiB", "5.0 TiB"]

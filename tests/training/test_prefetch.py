@@ -55,8 +55,7 @@ def test_leaving_early_closes_the_iterator_and_ends_the_thread(error):
 
     def items():
         try:
-            for item in range(1000):
-                yield item
+            yield from range(1000)
         finally:
             closed.append(threading.current_thread().name)
 

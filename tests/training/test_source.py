@@ -18,7 +18,7 @@ from tests.training.synthetic import DAYS, write_samples
 
 BATCH = 64
 DATES = DateRange(DAYS[0], DAYS[3])
-SMALL_BUDGET = 400_000
+SMALL_BUDGET = 150_000
 KINDS = [
     ("memory", True),
     ("memory", False),
