@@ -11,6 +11,8 @@ Kind = Literal["category", "number", "sequence", "vector"]
 Stage = Literal["request", "item", "pair"]
 MISSING_KEY = 0
 """The 64-bit key of an absent category; a missing number is NaN."""
+GIVEN_PREFIX = "given."
+"""Begins the name of a record type that never occurs: what it would feed is what a request gives."""
 
 
 class Slot(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ CategoryType = Literal["text", "integer", "flag"]
 SPLIT_DATES = {"train": "2000-01-01", "validation": "2000-01-02", "test": "2000-01-03"}
 """The days that stand for official parts: sample folders name their parts by days, in time order."""
 _ENTITIES = ("user", "item")
+_TAKEN = ("age", "mask")
 
 
 class LabelColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -121,6 +122,9 @@ def _check_feature(name: str, feature: FeatureColumn) -> None:
             raise ValueError(f"sequence {name!r} needs fields and a length of 1 or more")
         if feature.column or feature.per == "candidate":
             raise ValueError(f"sequence {name!r} is the request's, and its fields have columns, not itself")
+        for field in feature.fields:
+            if field in _TAKEN or not field.replace("_", "a").isalnum():
+                raise ValueError(f"{field!r} is not a field's name (letters, digits and underscores; not age or mask)")
         return
     if feature.fields or feature.length or feature.age or feature.separator:
         raise ValueError(f"{name!r} is a {feature.kind}: fields, length, age and separator are a sequence's")

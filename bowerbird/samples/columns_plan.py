@@ -6,9 +6,12 @@ import pyarrow as pa
 
 from bowerbird.errors import InputError
 from bowerbird.plan.spec import (
+    GIVEN_PREFIX,
     Aggregate,
     Family,
     Feature,
+    Feed,
+    Hop,
     Node,
     Path,
     Plan,
@@ -25,8 +28,9 @@ _USER, _ITEM = 0, 1
 class ReadyPlan:
     """Builds a plan from a declaration and the tables' schema.
 
-    A category, number or vector is a slot of the exposure, so that a request can give it; the user's and the item's
-    own columns are the request's. A sequence belongs to an aggregate that no event feeds: the request gives it, too.
+    A category or number is a slot of the exposure, so that a request can give it; the user's and the item's own columns
+    are the request's. A sequence is of events that never occur, and a vector of a table that holds nothing: the request
+    gives them, too.
     """
 
     def __init__(self, columns: ReadyColumns, schema: pa.Schema, project: str, exposure: str) -> None:
@@ -38,8 +42,10 @@ class ReadyPlan:
         """The type of each category's column, sequences' fields included."""
         self._slots = [Slot(name, self._entity_type(name), getattr(columns, name)) for name in ("user", "item")]
         self._nodes: list[Node] = []
+        self._unlogged: list[RecordType] = []
         self._aggregates: list[Aggregate] = []
         self._vocabularies: dict[str, tuple[CategoryType, str]] = {}
+        self._context = [_USER, _ITEM]
 
     def build(self) -> Plan:
         """Return the plan; raises InputError for a column of another type than its feature's."""
@@ -47,7 +53,7 @@ class ReadyPlan:
         return Plan(
             project=self._project,
             slots=self._slots,
-            types=[RecordType(self._exposure, "exposure", list(range(len(self._slots))))],
+            types=[RecordType(self._exposure, "exposure", self._context), *self._unlogged],
             families=[Family("user", ["user"])] if self._aggregates else [],
             aggregates=self._aggregates,
             nodes=self._nodes,
@@ -68,12 +74,23 @@ class ReadyPlan:
         stage: Stage = "request" if feature.per == "request" else "pair"
         if feature.kind == "category":
             return self._category(name, column, feature, stage)
-        width = self._width(name, column, feature) if feature.kind == "vector" else 0
-        if not width:
-            self._require_number(column)
-        path = self._add_slot(name, Slot(name, feature.kind, column, width))
-        node = self._add_node("vector" if width else "value", stage, path=path)
-        return Feature(name, feature.kind, stage, node, width=width)
+        if feature.kind == "vector":
+            return self._vector(name, column, feature)
+        self._require_number(column)
+        node = self._add_node("value", stage, path=self._add_slot(name, Slot(name, "number", column)))
+        return Feature(name, "number", stage, node)
+
+    def _vector(self, name: str, column: str, feature: FeatureColumn) -> Feature:
+        """Return a vector as an attribute of the user or the item, in a table that holds none."""
+        width = self._width(name, column, feature)
+        stage: Stage = "request" if feature.per == "request" else "item"
+        entity = _USER if feature.per == "request" else _ITEM
+        record = f"{GIVEN_PREFIX}{name}"
+        self._slots.append(Slot(f"{record}.{name}", "vector", name, width))
+        slot = len(self._slots) - 1
+        self._unlogged.append(RecordType(record, "table", [entity, slot]))
+        path = Path(entity, [Hop(len(self._unlogged), slot)])
+        return Feature(name, "vector", stage, self._add_node("vector", stage, path=path), width=width)
 
     def _category(self, name: str, column: str, feature: FeatureColumn, stage: Stage) -> Feature:
         kind = self._category_type(column, feature.type)
@@ -89,26 +106,35 @@ class ReadyPlan:
         return Feature(name, "category", stage, node, vocabulary=vocabulary)
 
     def _sequence(self, name: str, feature: FeatureColumn) -> Feature:
-        fields = []
+        fields, places = [], []
         for field_name, field in feature.fields.items():
-            vocabulary = ""
+            vocabulary, slot_type = "", "number"
             if field.kind == "category":
                 vocabulary = field.vocabulary or f"{name}.{field_name}"
-                self._share(vocabulary, self._category_type(field.column, field.type, lists=True), field.column)
+                slot_type = kind = self._category_type(field.column, field.type, lists=True)
+                self._share(vocabulary, kind, field.column)
+            places.append(Path(len(self._slots)))
+            self._slots.append(Slot(f"{name}.{field_name}", slot_type, field_name))
             fields.append(SequenceField(field_name, field.kind == "category", vocabulary))
-        fingerprint = f"ready:{name}:{feature.length}:{','.join(feature.fields)}"
-        title = f"{name}, given by the request"
-        self._aggregates.append(
-            Aggregate("sequence", 0, [], fingerprint, title, length=feature.length, fields=len(fields))
-        )
         user = self._add_node("value", "request", is_category=True, path=Path(_USER))
-        aggregate = len(self._aggregates) - 1
+        aggregate = self._add_aggregate(name, feature.length, places)
         node = self._add_node("sequence", "request", inputs=[user], aggregate=aggregate)
         return Feature(name, "sequence", "request", node, length=feature.length, fields=fields)
+
+    def _add_aggregate(self, name: str, length: int, fields: list[Path]) -> int:
+        """Add the sequence of a user's events, of a type that never occurs; its fields' slots say their types."""
+        self._unlogged.append(RecordType(f"{GIVEN_PREFIX}{name}", "event", [_USER, *(path.slot for path in fields)]))
+        feed = Feed(len(self._unlogged), [Path(_USER)], fields=fields)
+        described = f"{GIVEN_PREFIX}{name}:{length}:{','.join(self._slots[path.slot].type for path in fields)}"
+        self._aggregates.append(
+            Aggregate("sequence", 0, [feed], described, f"{name}, as given", length=length, fields=len(fields))
+        )
+        return len(self._aggregates) - 1
 
     def _add_slot(self, name: str, slot: Slot) -> Path:
         taken = [each.name for each in self._slots]
         self._slots.append(slot if name not in taken else Slot(f"feature.{name}", slot.type, slot.column, slot.width))
+        self._context.append(len(self._slots) - 1)
         return Path(len(self._slots) - 1)
 
     def _add_node(

@@ -12,21 +12,22 @@ import numpy.typing as npt
 
 from bowerbird.errors import InputError
 from bowerbird.kernels.keys import key_integer, key_text
-from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.block import FeatureBlock, Ragged
 from bowerbird.plan.mistake import nearest
-from bowerbird.plan.spec import MISSING_KEY, Feature, Plan
+from bowerbird.plan.spec import GIVEN_PREFIX, MISSING_KEY, Feature, Plan
 
 Given = Mapping[str, Any]
 CandidateGiven = Mapping[int, Given]
 """Feature values by the candidate's position."""
 
 
-Converted = int | float | npt.NDArray[np.float32]
+_AGE = "age"
+Converted = int | float | npt.NDArray[np.float32] | Ragged
 
 
 @dataclass(frozen=True)
 class _Giveable:
-    """A feature that a request may give, and how its JSON value becomes a key, a number or a vector."""
+    """A feature that a request may give, and how its JSON value becomes a key, a number, a vector or a sequence."""
 
     feature: Feature
     convert: Callable[[Any], Converted]
@@ -36,7 +37,9 @@ class GivenFeatures:
     """Lays given values over a block of one plan's features.
 
     Attributes and context (plain values), all numbers and all vectors can be given; crosses, calendar features,
-    sequences and categories that a function makes follow from other values and cannot.
+    sequences and categories that a function makes follow from other values and cannot. A sequence of events that
+    never occur, as ready-made columns have them, can: a list of events, oldest first, each a value or an object of its
+    fields, with its ``age`` in seconds where known.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -52,10 +55,13 @@ class GivenFeatures:
         if not given and not by_candidate:
             return block
         laid = FeatureBlock(
-            dict(block.categories), dict(block.numbers), block.sequences, block.lsn, dict(block.vectors)
+            dict(block.categories), dict(block.numbers), dict(block.sequences), block.lsn, dict(block.vectors)
         )
         for name, value in given.items():
             giveable = self._find(name)
+            if giveable.feature.kind == "sequence":
+                laid.sequences[name] = _converted(giveable, value)
+                continue
             columns = _columns_of(laid, giveable.feature)
             rows = 1 if giveable.feature.stage == "request" else candidates
             columns[name] = np.full((rows, *columns[name].shape[1:]), _converted(giveable, value), columns[name].dtype)
@@ -101,13 +107,28 @@ def _converter(plan: Plan, feature: Feature) -> Callable[[Any], Converted] | Non
     if feature.kind == "vector":
         return partial(_vector, feature.width)
     node = plan.nodes[feature.node]
+    if feature.kind == "sequence":
+        return _sequence_converter(plan, feature) if node.op == "sequence" else None
     if feature.kind != "category" or node.op != "value" or node.path is None:
         return None
     slot = node.path.hops[-1].slot if node.path.hops else node.path.slot
     return _CONVERTERS[plan.slots[slot].type]
 
 
-def _converted(giveable: _Giveable, value: Any) -> Converted:
+def _sequence_converter(plan: Plan, feature: Feature) -> Callable[[Any], Converted] | None:
+    """Return the conversion of a sequence of events that never occur; None of any other."""
+    (feed, *more) = plan.aggregates[plan.nodes[feature.node].aggregate].feeds
+    if more or not plan.types[feed.type].name.startswith(GIVEN_PREFIX):
+        return None
+    types = [plan.slots[path.slot].type for path in feed.fields]
+    fields = {
+        field.name: _CONVERTERS[kind] if field.is_category else _number
+        for field, kind in zip(feature.fields, types, strict=True)
+    }
+    return partial(_events, feature.length, fields)
+
+
+def _converted(giveable: _Giveable, value: Any) -> Any:
     try:
         return giveable.convert(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -135,6 +156,29 @@ def _vector(width: int, value: Any) -> npt.NDArray[np.float32]:
     if not np.isfinite(vector).all():
         raise ValueError("a component is missing or too large")
     return vector
+
+
+def _events(length: int, fields: dict[str, Callable[[Any], int | float]], value: Any) -> Ragged:
+    if value is not None and not isinstance(value, list):
+        raise TypeError("it is a list of events")
+    events = [_event(fields, each) for each in (value or [])[-length:]]
+    columns: dict[str, Any] = {}
+    for name, convert in fields.items():
+        dtype = np.float32 if convert is _number else np.uint64
+        columns[name] = np.array([convert(event.get(name)) for event in events], dtype)
+    ages = np.array([_number(event.get(_AGE, 0.0)) for event in events], np.float32)
+    return Ragged(np.array([0, len(events)], np.int64), columns, ages)
+
+
+def _event(fields: Mapping[str, Any], event: Any) -> Mapping[str, Any]:
+    if not isinstance(event, dict):
+        if len(fields) != 1:
+            raise TypeError(f"each event is an object of {', '.join(fields)}")
+        return {next(iter(fields)): event}
+    unknown = sorted(set(event) - set(fields) - {_AGE})
+    if unknown:
+        raise ValueError(f"an event has no field {unknown[0]!r}")
+    return event
 
 
 def _text(value: Any) -> int:
