@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from bowerbird.models.finalnet import FinalNet
 from bowerbird.models.fm import FM
 from bowerbird.models.logistic import LogisticRegression
 from bowerbird.models.mmoe import MMoE
+from bowerbird.models.own import is_own, own_config
 from bowerbird.models.ple import PLE
 from bowerbird.models.ranker import RankerConfig
 from bowerbird.models.tabm import TabM
@@ -45,11 +47,13 @@ MODELS: dict[str, type[RankerConfig]] = {
 }
 
 
-def model_config(name: str, values: Mapping[str, Any] | None = None) -> RankerConfig:
-    """Return a model's configuration; raises InputError for an unknown model, option or value."""
-    if name not in MODELS:
-        raise InputError(f"There is no model {name!r}.", nearest(name, list(MODELS)))
-    owner = MODELS[name]
+def model_config(name: str, values: Mapping[str, Any] | None = None, folder: Path | None = None) -> RankerConfig:
+    """Return a model's configuration; raises InputError for an unknown model, option or value.
+
+    ``name`` is one of MODELS, or a class of the user's own (``module:Class``, see ``own.py``), looked for in ``folder``
+    and among the installed packages.
+    """
+    owner = _config_type(name, folder)
     options = list(owner.__dataclass_fields__)  # type: ignore[attr-defined]
     for option in values or {}:
         if option not in options:
@@ -59,6 +63,14 @@ def model_config(name: str, values: Mapping[str, Any] | None = None) -> RankerCo
     except msgspec.ValidationError as error:
         raise InputError(f"An option of model {name!r} has a wrong value: {error}.") from error
     return config
+
+
+def _config_type(name: str, folder: Path | None) -> type[RankerConfig]:
+    if is_own(name):
+        return own_config(name, folder)
+    if name not in MODELS:
+        raise InputError(f"There is no model {name!r}.", nearest(name, list(MODELS)))
+    return MODELS[name]
 
 
 def nearest(name: str, known: list[str]) -> str:

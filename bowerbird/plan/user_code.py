@@ -12,7 +12,7 @@ import importlib.util
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -91,28 +91,38 @@ def function_files(plan: Plan) -> dict[str, bytes]:
 
     Raises InputError for one whose source this process has not read.
     """
+    return source_files(functions_of(plan))
+
+
+def read_function_files(plan: Plan, folder: Path) -> None:
+    """Make the sources known that travel with a plan in ``folder``; what is not there may be installed."""
+    read_source_files(functions_of(plan), folder)
+
+
+def source_files(functions: Iterable[Function], kept: str = FUNCTIONS_FOLDER) -> dict[str, bytes]:
+    """Return the sources of functions or classes by file name in the folder ``kept``.
+
+    Raises InputError for one whose source this process has not read.
+    """
     files = {}
-    for function in functions_of(plan):
+    for function in functions:
         module, _ = _parts(function.path)
         source = _sources.get((module, function.digest))
         if source is None:
             raise InputError(
                 f"The source of {function.path!r} ({function.digest}) is not known.", "Make the samples again."
             )
-        files[_file_of(function)] = source.text
+        files[f"{kept}/{module}.py"] = source.text
     return files
 
 
-def read_function_files(plan: Plan, folder: Path) -> None:
-    """Make the sources known that travel with a plan in ``folder``; what is not there may be installed."""
-    for function in functions_of(plan):
-        file = folder / _file_of(function)
+def read_source_files(functions: Iterable[Function], folder: Path, kept: str = FUNCTIONS_FOLDER) -> None:
+    """Make the sources known that ``source_files`` named and that stand in ``folder``."""
+    for function in functions:
+        module, _ = _parts(function.path)
+        file = folder / kept / f"{module}.py"
         if file.is_file():
-            _offer(_parts(function.path)[0], file)
-
-
-def _file_of(function: Function) -> str:
-    return f"{FUNCTIONS_FOLDER}/{_parts(function.path)[0]}.py"
+            _offer(module, file)
 
 
 def _parts(path: str) -> tuple[str, str]:
