@@ -24,7 +24,13 @@ _SECTIONS = ("model", "embedding", "trainer")
 
 
 @click.command("train")
-@click.option("--model", default="din", show_default=True, help=f"One of {', '.join([*MODELS, LIGHTGBM])}.")
+@click.option(
+    "--model",
+    default="din",
+    show_default=True,
+    metavar="MODEL",
+    help=f"One of {', '.join([*MODELS, LIGHTGBM])}, or a class of your own, module:Class.",
+)
 @click.option("--samples", default="default", show_default=True, help="Name of the sample dataset.")
 @click.option("--since", metavar="DATE", help="First day to train on.")
 @click.option("--until", metavar="DATE", help="Last day to train on (default: the day before validation).")
@@ -81,6 +87,7 @@ def train(
                     embedding=sections["embedding"],
                     trainer=sections["trainer"],
                     trees=with_trees,
+                    code=workspace.folder,
                 ),
                 terminal,
             )

@@ -17,6 +17,7 @@ from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
 from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import InputError
+from bowerbird.models.own import label_of, model_files, pinned_name, read_model_files
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
@@ -60,7 +61,8 @@ class TrainRequest:
 
     ``options``, ``embedding`` and ``trainer`` override the model's, the tables' and the trainer's defaults.
     ``from_run`` starts from an earlier run's weights, model and tables; new keys get new rows. With ``trees``
-    LightGBM is trained beside a network, and their mean logit is the answer.
+    LightGBM is trained beside a network, and their mean logit is the answer. ``model`` may be a class of the user's
+    own, ``module:Class``, which is looked for in ``code`` and among the installed packages.
     """
 
     samples: Path
@@ -76,6 +78,7 @@ class TrainRequest:
     embedding: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
     trees: bool = False
+    code: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,11 @@ def train_model(request: TrainRequest, reporter: Reporter | None = None) -> Trai
     samples = SampleFolder(request.samples)
     settings = _settings(request, samples)
     created = datetime.datetime.now(datetime.UTC)
-    identifier = f"{created:%Y%m%d-%H%M%S}-{settings.model}-{secrets.token_hex(2)}"
+    identifier = f"{created:%Y%m%d-%H%M%S}-{label_of(settings.model)}-{secrets.token_hex(2)}"
     folder = request.runs_folder / identifier
     record = RunRecord(identifier, settings, code_version(), created.isoformat(timespec="seconds"))
     write_run(folder, record)
-    for name, data in function_files(samples.plan).items():
+    for name, data in {**function_files(samples.plan), **model_files(settings.model)}.items():
         write_atomically(folder / name, data)
     write_atomically(folder / PLAN_FILE, samples.plan.to_json())
     follower = reporter or Silent()
@@ -113,6 +116,7 @@ def resume_training(samples: Path, folder: Path, reporter: Reporter | None = Non
     ``samples`` is the folder of sample datasets. Raises InputError when the samples have changed since.
     """
     record = read_run(folder)
+    read_model_files(record.settings.model, folder)
     dataset = SampleFolder(samples / record.settings.samples)
     if dataset.sha256 != record.settings.samples_sha256:
         raise InputError(
@@ -140,6 +144,7 @@ def _settings(request: TrainRequest, samples: SampleFolder) -> RunSettings:
     model, options, embedding = request.model, request.options, request.embedding
     if request.from_run is not None:
         model, options, embedding = _earlier(request, samples.plan)
+    model = pinned_name(model, request.code)
     config = model_config(model, options)
     tables = {"dimension": config.dimension, **embedding}
     trainer = {**MODEL_DEFAULTS.get(model, {}), **request.trainer}
@@ -172,6 +177,7 @@ def _earlier(request: TrainRequest, plan: Plan) -> tuple[str, Mapping[str, Any],
             f"The features have changed since run {earlier.id}.",
             "Train from the beginning, without --from-run.",
         )
+    read_model_files(earlier.settings.model, folder)
     return earlier.settings.model, earlier.settings.options, earlier.settings.embedding
 
 

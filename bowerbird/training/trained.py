@@ -18,6 +18,7 @@ from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Logit
 from bowerbird.bundles.write import torch_files, tree_files
 from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.models.own import read_model_files
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.block import FeatureBlock
@@ -160,6 +161,7 @@ def load_trained(folder: Path, plan: Plan, settings: RunSettings) -> Trained:
     """Read a finished run's model."""
     if settings.model == LIGHTGBM:
         return _load_trees(folder, plan)
+    read_model_files(settings.model, folder)
     network = build_network(plan, settings)
     load_weights(network, folder)
     trained = TrainedNetwork(network)
