@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from rich.progress import Progress, SpinnerColumn, TextColumn
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
+from bowerbird.errors import InputError
 from bowerbird.training.bootstrap import Interval
 from bowerbird.training.evaluate import EvaluationRequest, EvaluationResult, evaluate_run
 from bowerbird.training.importance import Importance
@@ -17,6 +19,7 @@ from bowerbird.training.report import Report
 from bowerbird.training.run_record import latest_run
 from bowerbird.training.slices import SliceReport
 from bowerbird.training.split import date_range
+from bowerbird.training.tracking import track, tracking_of
 
 _MOST = 20
 """So many lines of a table are shown; the file has all."""
@@ -29,9 +32,17 @@ _MOST = 20
 @click.option("--slices", is_flag=True, help="Where the model is worst.")
 @click.option("--plots", is_flag=True, help="Draw curves, reliability and importance.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws of --importance.")
+@click.option("--track", "send", is_flag=True, help="Send the run and what was found to MLflow.")
 @project_option
 def evaluate_command(
-    workspace: Workspace, run: str | None, dates: str | None, importance: bool, slices: bool, plots: bool, seed: int
+    workspace: Workspace,
+    run: str | None,
+    dates: str | None,
+    importance: bool,
+    slices: bool,
+    plots: bool,
+    seed: int,
+    send: bool,
 ) -> None:
     """Judge a run on held-out days: metrics with intervals, slices, importance, pictures.
 
@@ -54,6 +65,20 @@ def evaluate_command(
         )
     _show(result)
     console.print(f"Written to {folder}: {', '.join(result.files)}", markup=False, soft_wrap=True)
+    if send:
+        _send(workspace, folder)
+
+
+def _send(workspace: Workspace, folder: Path) -> None:
+    tracking = tracking_of(
+        workspace.settings.tracking.mlflow, workspace.settings.tracking.experiment or workspace.project.name
+    )
+    if tracking is None:
+        raise InputError(
+            "No MLflow is configured.", "Set MLFLOW_TRACKING_URI, or mlflow under [tracking] in bowerbird.toml."
+        )
+    identifier = track(folder, tracking)
+    console.print(f"Sent to {tracking.address}, experiment {tracking.experiment}: run {identifier}", markup=False)
 
 
 def _show(result: EvaluationResult) -> None:

@@ -75,12 +75,24 @@ class StateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return size_bytes(self.memory)
 
 
+class TrackingSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where finished training runs are sent: ``mlflow`` is a tracking address (``"http://mlflow:5000"``,
+    ``"sqlite:////shared/mlflow.db"``), and nothing is sent without one; ``experiment`` defaults to the project's name.
+
+    The environment's MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME come before both.
+    """
+
+    mlflow: str = ""
+    experiment: str = ""
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What ``bowerbird.toml`` may say."""
 
     paths: PathSettings = msgspec.field(default_factory=PathSettings)
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
     state: StateSettings = msgspec.field(default_factory=StateSettings)
+    tracking: TrackingSettings = msgspec.field(default_factory=TrackingSettings)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bowerbird.plan.block import Numbers
 def population_weight(labels: Mapping[str, Numbers], weight: Numbers, negative_rate: float) -> Numbers:
     """Return weights, float32 [rows], in which each negative stands for ``1 / negative_rate`` of them.
 
-    ``bowerbird samples --negative-rate`` writes that into the samples' own weights, and nothing remains to be
+    ``bowerbird samples --negatives`` writes that into the samples' own weights, and nothing remains to be
     corrected: give ``negative_rate`` only for what happened before, in logs that hold a share of the negatives. As
     there, a row is negative when none of its labels happened. Raises InputError for a rate that is not above 0 and
     at most 1.

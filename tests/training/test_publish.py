@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 import threading
 
 import msgspec
@@ -7,15 +8,20 @@ import pytest
 import torch
 
 from bowerbird.bundles import read_bundle, verify_golden
+from bowerbird.bundles.calibrate import calibrations_to_json
 from bowerbird.bundles.gates import GateLimits
 from bowerbird.bundles.registry import Registry, VersionStage
+from bowerbird.bundles.scorer import Scorer
 from bowerbird.errors import CorruptionError, GateError, InputError
+from bowerbird.training.blocks import take_rows
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.held_out import read_range, score_rows
+from bowerbird.training.held_out import read_range, score_range, score_rows
 from bowerbird.training.publish import PublishRequest, publish
 from bowerbird.training.run import train_model
 from bowerbird.training.run_record import read_run, write_run
+from bowerbird.training.trained import load_trained
 from tests.training.conftest import SMALL, request
+from tests.training.synthetic import DAYS
 
 
 @pytest.fixture
@@ -40,6 +46,40 @@ def test_a_published_bundle_answers_as_the_run_does(target, workspace, din_run):
     known = ~np.isnan(labels)
     assert np.corrcoef(scores["click"][known], labels[known])[0, 1] > 0.3
     assert result.version.metrics["click"]["auc"] == din_run.metrics["test"]["click"]["auc"]
+
+
+def test_calibrations_by_field_are_published_and_served(target, workspace, din_run, tmp_path):
+    """Golden requests and gates go through them; a feature of the request is shared by all candidates."""
+    samples = SampleFolder(workspace / "samples" / "default")
+    validation = score_range(
+        samples,
+        din_run.record.settings.split.validation,
+        load_trained(din_run.folder, samples.plan, din_run.record.settings),
+    )
+    fitted = {
+        "click": validation.calibrations("monotone:topic")["click"],
+        "long": validation.calibrations("platt:hour")["long"],
+    }
+    run = tmp_path / din_run.folder.name
+    shutil.copytree(din_run.folder, run)
+    (run / "calibration.json").write_bytes(calibrations_to_json(fitted))
+    bundle = publish(dataclasses.replace(target, run=run)).bundle
+    assert bundle.calibrations == fitted
+    assert [fitted[task].field for task in ("click", "long")] == ["topic", "hour"]
+    scorer = verify_golden(bundle)
+    rows = next(samples.read(DAYS[-1], DAYS[-1]))
+    many = take_rows(rows.block, np.arange(6))
+    hour = many.categories["hour"][:1]
+    shared = dataclasses.replace(many, categories=many.categories | {"hour": hour})
+    repeated = dataclasses.replace(many, categories=many.categories | {"hour": np.repeat(hour, 6)})
+    assert np.array_equal(scorer.score(shared)["long"], scorer.score(repeated)["long"])
+    place = fitted["long"].keys.index(int(hour[0]))
+    shifted = msgspec.structs.replace(
+        fitted["long"], shifts=[value + (row == place) for row, value in enumerate(fitted["long"].shifts)]
+    )
+    moved = Scorer(scorer.model, fitted | {"long": shifted}).score(shared)["long"]
+    odds = [np.log(score / (1 - score)) for score in (moved, scorer.score(shared)["long"])]
+    assert np.allclose(odds[0] - odds[1], 1.0)
 
 
 def test_the_manifest_says_where_it_comes_from(target, din_run):
