@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bowerbird.embedding.inputs import Inputs, field_vocabulary, inputs_of, vocabularies, vocabulary_of
+from bowerbird.embedding.exact_tables import ExactTables
+from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, inputs_of, vocabularies, vocabulary_of
 from bowerbird.embedding.key_index import RESERVED_ROWS, KeyIndex
+from bowerbird.embedding.matrix import Matrix
+from bowerbird.embedding.native_options import EVERY_OTHER, is_native, native_config
 from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
+from bowerbird.embedding.table import Table
+from bowerbird.embedding.trained_table import TrainedTable
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Ragged
 from bowerbird.plan.spec import Feature, Plan
@@ -28,12 +34,13 @@ class EmbeddingCollection(nn.Module):
 
     ``forward`` returns the model inputs of ``docs/design.md``: a category is float32 [rows, dimension], a
     number [rows], a sequence [rows, length, dimension] newest first with its age and mask, a vector
-    [rows, width] (zeros where it is unknown).
+    [rows, width] (zeros where it is unknown). A table is *exact*, a part of a PyTorch parameter of which every row
+    takes part in every step, or *native* (``Table``): only the rows of a batch are updated, with ``step``.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Sizes and admission."""
+        """Sizes, admission and where tables live."""
 
         dimension: int = 16
         """Width of a row where ``dimensions`` says nothing."""
@@ -43,8 +50,11 @@ class EmbeddingCollection(nn.Module):
         """How often a key must be seen in training to get a row of its own."""
         initial_scale: float = 0.01
         """Standard deviation of new rows."""
-        sparse_rows: int = 1_000_000
-        """Tables of at least so many rows have sparse gradients."""
+        exact_rows: int = 1_000_000
+        """A vocabulary that outgrows so many rows gets a native table with lazy Adam."""
+        tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+        """Native tables by vocabulary, "*" for all that are not named: options of ``TableConfig``, such as
+        ``{"user": {"optimiser": {"name": "RowWiseAdagrad", "learning_rate": 0.05}, "precision": "bfloat16"}}``."""
 
         def build(self, plan: Plan) -> EmbeddingCollection:
             """Return empty tables for a plan's vocabularies; raises InputError for an unknown one."""
@@ -55,43 +65,75 @@ class EmbeddingCollection(nn.Module):
         self.config = config or EmbeddingCollection.Config()
         self.plan = plan
         self.vocabularies = vocabularies(plan)
-        self._places = {name: place for place, name in enumerate(self.vocabularies)}
         _check_vocabularies(self.config, self.vocabularies)
         self.inputs: Inputs = inputs_of(plan, self.dimension_of)
-        self.indexes = {name: KeyIndex() for name in self.vocabularies}
-        self.tables = nn.ParameterList([self._new_rows(name, RESERVED_ROWS) for name in self.vocabularies])
+        self.indexes: dict[str, KeyIndex | Table] = {}
+        self.exact = nn.ModuleDict()
+        self.native: dict[str, TrainedTable] = {}
+        for name in self.vocabularies:
+            if is_native(self.config.tables, name):
+                self._make_native(name)
+            else:
+                self._put_exact(name, KeyIndex(), self._new_rows(name, RESERVED_ROWS))
 
     def dimension_of(self, vocabulary: str) -> int:
         """Return the width of a vocabulary's rows."""
         return self.config.dimensions.get(vocabulary, self.config.dimension)
 
-    def table(self, vocabulary: str) -> nn.Parameter:
-        """Return a vocabulary's rows, float32 [rows, dimension]."""
-        table: nn.Parameter = self.tables[self._places[vocabulary]]
-        return table
+    def table(self, vocabulary: str) -> Tensor:
+        """Return a vocabulary's rows, float32 [rows, dimension]: a view of an exact table, a copy of a native one."""
+        if vocabulary in self.native:
+            table = self.native[vocabulary].table
+            return torch.from_numpy(table.take(np.arange(table.rows)))
+        return self._exact(vocabulary).view(vocabulary)
 
     @property
-    def dense_tables(self) -> list[nn.Parameter]:
-        """The tables with dense gradients: every row takes part in a step."""
-        return [table for table in self.tables if len(table) < self.config.sparse_rows]
-
-    @property
-    def sparse_tables(self) -> list[nn.Parameter]:
-        """The tables with sparse gradients."""
-        return [table for table in self.tables if len(table) >= self.config.sparse_rows]
+    def exact_parameters(self) -> list[nn.Parameter]:
+        """The parameters of exact tables, one for each width."""
+        return [tables.rows for tables in self._all_exact()]
 
     def admit(self, counts: Counts) -> dict[str, int]:
         """Give rows to the new keys that were seen often enough; return how many by vocabulary.
 
-        Tables grow, so an optimiser must be built afterwards.
+        Exact tables grow, so an optimiser must be built afterwards.
         """
-        admitted = {}
-        for name, (keys, frequency) in counts.items():
-            admitted[name] = self.indexes[name].admit(keys, frequency, self.config.minimum_count)
-            if admitted[name]:
-                grown = torch.cat([self.table(name).detach(), self._new_rows(name, admitted[name])])
-                self.tables[self._places[name]] = nn.Parameter(grown)
-        return admitted
+        return {name: self._admit(name, keys, frequency) for name, (keys, frequency) in counts.items()}
+
+    def observe(self, block: FeatureBlock, time: float) -> None:
+        """Count the keys of a block that is trained on at ``time`` (seconds), and admit those that are due.
+
+        For streams whose keys were not counted before; raises InputError unless all tables are native.
+        """
+        for name, keys in block_keys(self.plan, block):
+            if name not in self.native:
+                raise InputError(
+                    f"The table {name!r} is exact and cannot grow while it is trained.",
+                    'Make it native: embedding.tables={"*": {}}.',
+                )
+            self.native[name].table.admit(keys, time)
+
+    def expire(self, now: float) -> dict[str, int]:
+        """Take away the rows that native tables' options say are due at ``now`` (seconds); return how many."""
+        return {name: trained.table.expire(now) for name, trained in self.native.items()}
+
+    def step(self, learning_rate: float, factor: float) -> None:
+        """Update native tables with the gradients that came back since the last step.
+
+        A table with a learning rate of its own uses that times ``factor``, the others ``learning_rate``.
+        """
+        for trained in self.native.values():
+            trained.step(learning_rate, factor)
+
+    def restore_table(self, vocabulary: str, path: Path) -> None:
+        """Replace a native table by a snapshot, optimiser state and all; raises CorruptionError, NotFoundError."""
+        table = Table.restore(path, threads=torch.get_num_threads())
+        self.native[vocabulary] = TrainedTable(table, self.native[vocabulary].learning_rate)
+        self.indexes[vocabulary] = table
+
+    def forget_gradients(self) -> None:
+        """Drop the gradients that wait for native tables."""
+        for trained in self.native.values():
+            trained.forget()
 
     def encode(self, block: FeatureBlock) -> RowBlock:
         """Return the block with keys replaced by rows and sequences padded to the plan's length.
@@ -128,15 +170,12 @@ class EmbeddingCollection(nn.Module):
 
         Without ``expand_sequences`` sequences of one row stay as they are: for graphs of one request.
         """
-        features: dict[str, Tensor] = {}
-        for category in self.inputs.categories:
-            features[category.name] = self._embed(category.vocabulary, rows.categories[category.name])
+        features = self._embed(self.inputs.categories, rows.categories)
         for number in self.inputs.numbers:
             features[number.name] = torch.from_numpy(rows.numbers[number.name])
         for sequence in self.inputs.sequences:
             padded = rows.sequences[sequence.name]
-            for item in sequence.categories:
-                features[item.name] = self._embed(item.vocabulary, padded.categories[item.name])
+            features |= self._embed(sequence.categories, padded.categories)
             for value in sequence.numbers:
                 features[value.name] = torch.from_numpy(padded.numbers[value.name])
             features[sequence.age] = torch.from_numpy(padded.age)
@@ -158,13 +197,12 @@ class EmbeddingCollection(nn.Module):
         """Return ``<vocabulary>.keys`` uint64 [n] and ``<vocabulary>.rows`` float32 [n + 2, dimension]."""
         arrays: Arrays = {}
         for name in self.vocabularies:
-            arrays[f"{name}.keys"] = self.indexes[name].keys
-            arrays[f"{name}.rows"] = self.table(name).detach().numpy()
+            arrays[f"{name}.keys"], arrays[f"{name}.rows"] = self._export(name)
         return arrays
 
     def import_arrays(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Replace all tables by exported arrays; raises CorruptionError where one is absent or misshapen."""
-        for position, name in enumerate(self.vocabularies):
+        for name in self.vocabularies:
             keys, rows = arrays.get(f"{name}.keys"), arrays.get(f"{name}.rows")
             if keys is None or rows is None:
                 raise CorruptionError(f"The tables lack the vocabulary {name!r}.", "Publish the version again.")
@@ -173,13 +211,91 @@ class EmbeddingCollection(nn.Module):
                     f"Table {name!r} has {len(keys)} keys but rows of shape {rows.shape}.",
                     "Publish the version again.",
                 )
-            self.indexes[name] = KeyIndex(keys.astype(np.uint64))
-            self.tables[position] = nn.Parameter(torch.from_numpy(rows.astype(np.float32)))
+            self._import(name, keys.astype(np.uint64), rows.astype(np.float32))
 
-    def _embed(self, vocabulary: str, rows: Rows) -> Tensor:
-        table = self.table(vocabulary)
-        sparse = table.shape[0] >= self.config.sparse_rows
-        return functional.embedding(torch.from_numpy(rows), table, sparse=sparse)
+    def _admit(self, name: str, keys: Keys, frequency: npt.NDArray[np.int64]) -> int:
+        if name in self.native:
+            return self._admit_native(name, keys, frequency)
+        index = self.indexes[name]
+        assert isinstance(index, KeyIndex)
+        admitted = index.admit(keys, frequency, self.config.minimum_count)
+        if len(index) > self.config.exact_rows:
+            rows = self._exact(name).remove(name)
+            self._make_native(name)
+            self._fill_native(name, index.keys, torch.cat([rows, self._new_rows(name, admitted)]).numpy())
+        elif admitted:
+            self._put_exact(name, index, torch.cat([self._exact(name).view(name), self._new_rows(name, admitted)]))
+        return admitted
+
+    def _admit_native(self, name: str, keys: Keys, frequency: npt.NDArray[np.int64]) -> int:
+        table = self.native[name].table
+        before = len(table)
+        chosen = frequency >= self.config.minimum_count
+        order = np.lexsort((keys[chosen], -frequency[chosen]))
+        table.admit(keys[chosen][order], counts=frequency[chosen][order])
+        return len(table) - before
+
+    def _export(self, name: str) -> tuple[Keys, npt.NDArray[np.float32]]:
+        index = self.indexes[name]
+        if isinstance(index, KeyIndex):
+            rows: npt.NDArray[np.float32] = self._exact(name).view(name).detach().numpy()
+            return index.keys, rows
+        keys, places = index.keys()
+        return keys, index.take(np.concatenate([np.arange(RESERVED_ROWS), places]))
+
+    def _import(self, name: str, keys: Keys, rows: npt.NDArray[np.float32]) -> None:
+        if name in self.native or len(rows) > self.config.exact_rows:
+            if name not in self.native:
+                self._exact(name).remove(name)
+            self._make_native(name)
+            self._fill_native(name, keys, rows)
+        else:
+            self._put_exact(name, KeyIndex(keys), torch.from_numpy(rows))
+
+    def _make_native(self, name: str) -> None:
+        seed = int(torch.randint(1 << 62, ()))
+        start = (self.dimension_of(name), self.config.initial_scale, seed)
+        config, learning_rate = native_config(self.config.tables, name, *start)
+        table = Table(config, threads=torch.get_num_threads())
+        self.native[name] = TrainedTable(table, learning_rate)
+        self.indexes[name] = table
+
+    def _fill_native(self, name: str, keys: Keys, rows: npt.NDArray[np.float32]) -> None:
+        table = self.native[name].table
+        table.put(keys, np.ascontiguousarray(rows[RESERVED_ROWS:]))
+        table.set_rows(np.arange(RESERVED_ROWS), np.ascontiguousarray(rows[:RESERVED_ROWS]))
+
+    def _put_exact(self, name: str, index: KeyIndex, rows: Tensor) -> None:
+        width = str(self.dimension_of(name))
+        if width not in self.exact:
+            self.exact[width] = ExactTables(self.dimension_of(name))
+        self._exact(name).put(name, rows)
+        self.indexes[name] = index
+
+    def _exact(self, name: str) -> ExactTables:
+        tables = self.exact[str(self.dimension_of(name))]
+        assert isinstance(tables, ExactTables)
+        return tables
+
+    def _all_exact(self) -> list[ExactTables]:
+        return [tables for tables in self.exact.values() if isinstance(tables, ExactTables) and len(tables.rows)]
+
+    def _embed(self, items: tuple[CategoryInput, ...], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
+        """Return the vectors of category columns; exact ones of one width and shape by one lookup."""
+        features: dict[str, Tensor] = {}
+        groups: dict[tuple[int, tuple[int, ...]], list[CategoryInput]] = {}
+        for item in items:
+            if item.vocabulary in self.native:
+                features[item.name] = self.native[item.vocabulary].lookup(columns[item.name])
+            else:
+                groups.setdefault((item.dimension, columns[item.name].shape), []).append(item)
+        for members in groups.values():
+            tables = self._exact(members[0].vocabulary)
+            starts = np.array(tables.starts([item.vocabulary for item in members]), np.int64)
+            places = _side_by_side(columns, [item.name for item in members]) + starts
+            vectors = tables(torch.from_numpy(places)).unbind(-2)
+            features |= {item.name: one for item, one in zip(members, vectors, strict=True)}
+        return features
 
     def _encode_sequence(self, feature: Feature, ragged: Ragged) -> PaddedSequence:
         positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], feature.length)
@@ -195,8 +311,26 @@ class EmbeddingCollection(nn.Module):
         age = take_padded(ragged.age, positions, mask).astype(np.float32)
         return PaddedSequence(categories, numbers, age, mask)
 
-    def _new_rows(self, vocabulary: str, count: int) -> nn.Parameter:
-        return nn.Parameter(torch.randn(count, self.dimension_of(vocabulary)) * self.config.initial_scale)
+    def _new_rows(self, vocabulary: str, count: int) -> Tensor:
+        return torch.randn(count, self.dimension_of(vocabulary)) * self.config.initial_scale
+
+
+def block_keys(plan: Plan, block: FeatureBlock) -> Iterator[tuple[str, Keys]]:
+    """Yield each category column of a block, those of sequences too: its vocabulary and keys uint64 [n]."""
+    for feature in plan.of_kind("category"):
+        yield vocabulary_of(feature), block.categories[feature.name]
+    for feature in plan.of_kind("sequence"):
+        for item in feature.fields:
+            if item.is_category:
+                keys = block.sequences[feature.name].fields[item.name].astype(np.uint64)
+                yield field_vocabulary(feature, item.name), keys
+
+
+def _side_by_side(columns: Mapping[str, Rows], names: list[str]) -> Rows:
+    """Return columns [...] as one array [..., columns], without a copy where they are all of a matrix."""
+    if isinstance(columns, Matrix) and list(columns.names) == names:
+        return columns.values
+    return np.stack([columns[name] for name in names], axis=-1)
 
 
 def _writable(numbers: Numbers) -> Numbers:
@@ -205,9 +339,10 @@ def _writable(numbers: Numbers) -> Numbers:
 
 
 def _check_vocabularies(config: EmbeddingCollection.Config, known: list[str]) -> None:
-    unknown = sorted(set(config.dimensions) - set(known))
-    if unknown:
-        raise InputError(
-            f"dimensions names the vocabulary {unknown[0]!r}, which the plan does not have.",
-            f"Known vocabularies: {', '.join(known)}.",
-        )
+    for option, names in (("dimensions", config.dimensions), ("tables", config.tables)):
+        unknown = sorted(set(names) - set(known) - ({EVERY_OTHER} if option == "tables" else set()))
+        if unknown:
+            raise InputError(
+                f"{option} names the vocabulary {unknown[0]!r}, which the plan does not have.",
+                f"Known vocabularies: {', '.join(known)}.",
+            )

@@ -15,16 +15,12 @@ from bowerbird.training.network import Network
 class WeightAverage:
     """Averages every parameter with a dense gradient after each step (Polyak; warm start as in TensorFlow).
 
-    Tables with sparse gradients are not averaged: their current rows are used.
+    Native tables are not averaged: their current rows are used.
     """
 
     def __init__(self, network: Network, decay: float) -> None:
         self.decay = decay
-        limit = network.collection.config.sparse_rows
-        sparse = {id(table) for table in network.collection.tables if len(table) >= limit}
-        self._parameters: dict[str, Tensor] = {
-            name: value for name, value in network.named_parameters() if id(value) not in sparse
-        }
+        self._parameters: dict[str, Tensor] = dict(network.named_parameters())
         self._average = {name: value.detach().clone() for name, value in self._parameters.items()}
 
     def update(self, step: int) -> None:

@@ -143,24 +143,20 @@ def _check_sum(file: Path) -> None:
         raise CorruptionError(f"{file} is damaged: its checksum is not that of its content.", _REMEDY)
 
 
-def optimiser_arrays(optimisers: list[Optimizer]) -> dict[str, AnyArray]:
-    """Return optimisers' states by ``<optimiser>.<parameter>.<name>``; a plain number becomes [1]."""
+def optimiser_arrays(optimiser: Optimizer) -> dict[str, AnyArray]:
+    """Return an optimiser's state by ``<parameter>.<name>``, memory shared; a plain number becomes [1]."""
     arrays: dict[str, AnyArray] = {}
-    for place, optimiser in enumerate(optimisers):
-        for parameter, state in optimiser.state_dict()["state"].items():
-            for name, value in state.items():
-                tensor = value if isinstance(value, torch.Tensor) else torch.tensor([float(value)])
-                arrays[f"{place}.{parameter}.{name}"] = tensor.numpy()
+    for parameter, state in optimiser.state_dict()["state"].items():
+        for name, value in state.items():
+            tensor = value if isinstance(value, torch.Tensor) else torch.tensor([float(value)])
+            arrays[f"{parameter}.{name}"] = tensor.numpy()
     return arrays
 
 
-def load_optimisers(optimisers: list[Optimizer], arrays: dict[str, AnyArray]) -> None:
-    """Restore optimisers' states, in the form that each keeps them."""
-    states: list[dict[int, dict[str, object]]] = [{} for _ in optimisers]
+def load_optimiser(optimiser: Optimizer, arrays: dict[str, AnyArray]) -> None:
+    """Restore an optimiser's state."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in arrays.items():
-        place, parameter, key = name.split(".")
-        plain = isinstance(optimisers[int(place)], torch.optim.SparseAdam) and key == "step"
-        restored = int(value.item()) if plain else torch.from_numpy(np.array(value))
-        states[int(place)].setdefault(int(parameter), {})[key] = restored
-    for optimiser, state in zip(optimisers, states, strict=True):
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        parameter, _, key = name.partition(".")
+        state.setdefault(int(parameter), {})[key] = torch.from_numpy(np.array(value))
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -13,20 +13,16 @@ from bowerbird.training.config import TrainerConfig
 from bowerbird.training.network import Network
 
 
-def build_optimisers(network: Network, config: TrainerConfig) -> list[Optimizer]:
-    """Return the optimiser of dense parameters and tables, and SparseAdam for tables with sparse gradients."""
-    sparse = network.collection.sparse_tables
+def build_optimiser(network: Network, config: TrainerConfig) -> Optimizer:
+    """Return the optimiser of dense parameters and exact tables; native tables have their own."""
     decayed, plain = _by_decay(network)
     groups = [
-        {"params": network.collection.dense_tables, "weight_decay": config.embedding_decay},
+        {"params": network.collection.exact_parameters, "weight_decay": config.embedding_decay},
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
     used = [group for group in groups if group["params"]]
-    optimisers = [_optimiser(used, config)]
-    if sparse:
-        optimisers.append(torch.optim.SparseAdam(sparse, lr=config.learning_rate))
-    return optimisers
+    return _optimiser(used, config)
 
 
 def _optimiser(groups: list[dict[str, Any]], config: TrainerConfig) -> Optimizer:
@@ -47,7 +43,7 @@ def add_l2(network: Network, config: TrainerConfig) -> None:
     A row that no sample of the batch has moves, too, which is what published accuracies rest on.
     """
     if config.table_l2:
-        _add_l2(network.collection.dense_tables, config.table_l2)
+        _add_l2(network.collection.exact_parameters, config.table_l2)
     if config.dense_l2:
         _add_l2(list(network.model.parameters()), config.dense_l2)
 
@@ -79,8 +75,7 @@ def learning_rate_factor(config: TrainerConfig, step: int, steps: int) -> float:
     return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / max(steps, 1))))
 
 
-def set_learning_rate(optimisers: list[Optimizer], rate: float) -> None:
+def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
     """Set every group's learning rate."""
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+    for group in optimiser.param_groups:
+        group["lr"] = rate

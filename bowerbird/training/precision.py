@@ -28,6 +28,7 @@ def choose_precision(network: Network, batch: Batch, wanted: Precision) -> str:
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     times = {name: _step_seconds(network, batch, name) for name in ("float32", "bfloat16")}
     network.zero_grad(set_to_none=True)
+    network.collection.forget_gradients()
     for name, value in network.named_buffers():
         value.copy_(buffers[name])
     torch.set_rng_state(random)

@@ -19,7 +19,7 @@ from bowerbird.training.checkpoint import (
     Checkpoint,
     LoopState,
     load_checkpoint,
-    load_optimisers,
+    load_optimiser,
     optimiser_arrays,
     save_checkpoint,
 )
@@ -29,10 +29,11 @@ from bowerbird.training.encoded import Batch, EncodedSamples
 from bowerbird.training.faulty_batch import faulty_values, save_faulty_batch
 from bowerbird.training.metrics import auc, log_loss
 from bowerbird.training.network import Network
-from bowerbird.training.optimisers import add_l2, build_optimisers, learning_rate_factor, set_learning_rate
+from bowerbird.training.optimisers import add_l2, build_optimiser, learning_rate_factor, set_learning_rate
 from bowerbird.training.precision import autocast, choose_precision
 from bowerbird.training.progress import Reporter, Silent
 from bowerbird.training.source import BatchSource
+from bowerbird.training.table_files import TableFiles
 from bowerbird.training.targets import targets_of
 
 
@@ -73,8 +74,9 @@ class Trainer:
         self.reporter = reporter or Silent()
         self.steps_per_epoch = train.steps_per_epoch
         self.steps = self.steps_per_epoch * config.epochs
-        self.optimisers = build_optimisers(network, config)
+        self.optimiser = build_optimiser(network, config)
         self.average = WeightAverage(network, config.average)
+        self.tables = TableFiles(folder, network.collection)
         self.best: dict[str, AnyArray] = {}
         self.state = LoopState(fingerprint, "")
 
@@ -87,6 +89,7 @@ class Trainer:
             self._run_epoch(curve)
         if self.best:
             self.network.load_arrays(self.best)
+            self.tables.load(self.state.best_step)
         self.network.eval()
         best = float("nan") if self.state.best is None else self.state.best
         return FitResult(best, self.state.best_step, self.state.step, self.state.precision)
@@ -114,20 +117,21 @@ class Trainer:
 
     def _step(self, batch: Batch) -> float:
         state = self.state
-        set_learning_rate(self.optimisers, self._rate())
+        rate = self._rate()
+        set_learning_rate(self.optimiser, rate)
         with autocast(state.precision):
             done = self.network(batch.rows)
         loss = self.network.loss(done, targets_of(batch))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise self._not_finite(value, batch)
-        for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.network.collection.forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         add_l2(self.network, self.config)
         self._clip()
-        for optimiser in self.optimisers:
-            optimiser.step()
+        self.optimiser.step()
+        self.network.collection.step(rate, rate / self.config.learning_rate)
         self.average.update(state.step)
         state.step += 1
         state.loss_sum += value
@@ -144,9 +148,7 @@ class Trainer:
 
     def _clip(self) -> None:
         if self.config.clip_norm:
-            dense = [value for value in self.network.parameters() if value.grad is not None]
-            dense = [value for value in dense if value.grad is not None and not value.grad.is_sparse]
-            torch.nn.utils.clip_grad_norm_(dense, self.config.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
 
     def _evaluation_is_due(self) -> bool:
         within = (self.state.step - 1) % self.steps_per_epoch + 1
@@ -161,6 +163,7 @@ class Trainer:
             better = state.best is None or (value > state.best if self.config.metric == "auc" else value < state.best)
             if better:
                 self.best = self.network.arrays()
+                self.tables.save(state.step)
         if better:
             state.best, state.best_step, state.unimproved = value, state.step, 0
         else:
@@ -192,13 +195,15 @@ class Trainer:
         return metrics
 
     def _save(self) -> None:
+        self.tables.save(self.state.step)
         groups = {
             "weights": self.network.views(),
             "average": self.average.arrays(),
-            "optimiser": optimiser_arrays(self.optimisers),
+            "optimiser": optimiser_arrays(self.optimiser),
             "best": self.best,
         }
         save_checkpoint(self.folder, Checkpoint(self.state, groups))
+        self.tables.keep(self.state.step, self.state.best_step)
 
     def _restore(self) -> None:
         checkpoint = load_checkpoint(self.folder)
@@ -217,7 +222,8 @@ class Trainer:
             )
         self.network.load_arrays(checkpoint.groups["weights"])
         self.average.load_arrays(checkpoint.groups["average"])
-        load_optimisers(self.optimisers, checkpoint.groups["optimiser"])
+        load_optimiser(self.optimiser, checkpoint.groups["optimiser"])
+        self.tables.load(checkpoint.state.step)
         self.best = checkpoint.groups.get("best", {})
         self.state = checkpoint.state
 

@@ -64,7 +64,7 @@ def test_a_step_is_adam_on_the_loss_with_l2_of_whole_tables(samples, tmp_path):
             torch.from_numpy(batch.weight),
             torch.zeros(len(batch.weight), dtype=torch.int64),
         )
-        squares = sum((table**2).sum() for table in network.collection.tables)
+        squares = sum((table**2).sum() for table in network.collection.exact_parameters)
         loss = sum(task_losses(logits, targets).values()) + 0.05 / 2 * squares
         plain.zero_grad()
         loss.backward()
@@ -73,14 +73,14 @@ def test_a_step_is_adam_on_the_loss_with_l2_of_whole_tables(samples, tmp_path):
     moved = 0
     for name, value in network.state_dict().items():
         assert torch.allclose(ours[name], value, atol=1e-6), name
-        moved += int((value != start[name]).sum()) if name.startswith("collection.tables") else 0
-    assert moved > 0.99 * sum(table.numel() for table in network.collection.tables)
+        moved += int((value != start[name]).sum()) if name.startswith("collection.exact") else 0
+    assert moved > 0.99 * sum(table.numel() for table in network.collection.exact_parameters)
 
 
 def test_l2_reaches_parameters_without_a_gradient(samples, tmp_path):
     network = trainer_of(samples, tmp_path).network
     add_l2(network, trainer_config({**EXACT, "dense_l2": 0.5}))
-    for table in network.collection.dense_tables:
+    for table in network.collection.exact_parameters:
         assert torch.equal(table.grad, 0.05 * table)
     for value in network.model.parameters():
         assert torch.equal(value.grad, 0.5 * value)

@@ -14,14 +14,14 @@ from bowerbird.bundles.arrays import read_arrays
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.models import model_config
-from bowerbird.training.checkpoint import CHECKPOINT_FILE, load_optimisers, optimiser_arrays
+from bowerbird.training.checkpoint import CHECKPOINT_FILE
 from bowerbird.training.config import trainer_config
 from bowerbird.training.curve import CURVE_FILE, read_curve
 from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.encoded import encode_samples
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.network import Network
-from bowerbird.training.optimisers import build_optimisers, learning_rate_factor
+from bowerbird.training.optimisers import build_optimiser, learning_rate_factor
 from bowerbird.training.precision import choose_precision
 from bowerbird.training.run import resume_training, train_model
 from bowerbird.training.run_record import read_run
@@ -124,7 +124,7 @@ def test_immature_labels_do_not_move_weights(samples, tmp_path):
     right.train.samples.labels["long"][:] = np.nan
     before = {name: value.clone() for name, value in right.network.model.named_parameters()}
     right.config = trainer_config({**SMALL, "weight_decay": 0.0, "embedding_decay": 0.0})
-    right.optimisers = build_optimisers(right.network, right.config)
+    right.optimiser = build_optimiser(right.network, right.config)
     right.state.precision = left.state.precision = "float32"
     right._step(right.train.samples.batch(np.arange(64)))
     left._step(left.train.samples.batch(np.arange(64)))
@@ -163,21 +163,6 @@ def test_a_damaged_checkpoint_is_refused(samples, tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(CorruptionError, match=CHECKPOINT_FILE):
         trainer_of(samples, tmp_path, epochs=1).fit()
-
-
-def test_sparse_tables_are_trained_and_their_optimiser_is_stored(samples, tmp_path):
-    network = network_of(samples, sparse_rows=50)
-    user = network.collection.table("user").detach().clone()
-    trainer = trainer_of(samples, tmp_path, network, epochs=1)
-    trainer.fit()
-    assert len(trainer.optimisers) == 2
-    assert not torch.equal(user, network.collection.table("user"))
-    arrays = optimiser_arrays(trainer.optimisers)
-    fresh = build_optimisers(network, trainer.config)
-    load_optimisers(fresh, arrays)
-    again = optimiser_arrays(fresh)
-    assert arrays.keys() == again.keys()
-    assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
 
 
 def test_precision_is_measured_without_a_trace(samples):
