@@ -21,6 +21,8 @@ from bowerbird.samples.manifest import MANIFEST_FILE, PLAN_FILE, DayCount, Sampl
 
 _DAY = 86_400_000_000
 PREFIX = "f."
+ROW_GROUP = 8192
+"""Rows of a row group: what a stream of training samples reads and shuffles as one."""
 
 
 class SampleWriter:
@@ -53,7 +55,7 @@ class SampleWriter:
         days = base.column("time").to_numpy() // _DAY
         for day in np.unique(days):
             rows = table.filter(pa.array(days == day))
-            self._writer(int(day), table.schema).write_table(rows)
+            self._writer(int(day), table.schema).write_table(rows, row_group_size=ROW_GROUP)
             self._rows[int(day)] = self._rows.get(int(day), 0) + rows.num_rows
 
     def _writer(self, day: int, schema: pa.Schema) -> pq.ParquetWriter:

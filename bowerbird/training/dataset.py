@@ -23,8 +23,7 @@ from bowerbird.samples.manifest import MANIFEST_FILE, SampleManifest, read_manif
 
 _UNUSED = ("lsn", "read_lsn", "exposure_id")
 _READ_BUFFER = 1 << 16
-_SLICE_ROWS = 8192
-_PART_ROWS = 65_536
+_PART_ROWS = 8192
 
 Labels = dict[str, Numbers]
 """By task, float32: 1, 0, or NaN while immature."""
@@ -144,11 +143,14 @@ class SampleFolder:
             )
         return pieces
 
-    def read_pieces(self, since: str, until: str) -> Iterator[SampleRows]:
-        """Yield the samples from ``since`` to ``until`` in parts of at most 65,536 rows; raises as ``read`` does."""
-        for whole in self.pieces(since, until):
-            for piece in whole.split(_PART_ROWS):
-                yield self.read_piece(piece)
+    def read_parts(self, since: str, until: str) -> Iterator[SampleRows]:
+        """Yield the samples from ``since`` to ``until`` in parts of at most 8,192 rows; raises as ``read`` does."""
+        for file in self.files(since, until):
+            with _open(file) as parquet:
+                first_row = 0
+                for batch in parquet.iter_batches(_PART_ROWS, columns=self._columns(parquet)):
+                    yield self._rows_of(file, pa.Table.from_batches([batch]), first_row)
+                    first_row += batch.num_rows
 
     def read_piece(self, piece: Piece) -> SampleRows:
         """Return the samples of one piece, in memory that is bounded by the piece; raises as ``read`` does."""
@@ -223,7 +225,7 @@ def _slice(parquet: pq.ParquetFile, piece: Piece, columns: list[str]) -> pa.Tabl
         return parquet.read_row_group(piece.group, columns=columns)
     taken: list[pa.RecordBatch] = []
     start, end, position = piece.skip, piece.skip + piece.rows, 0
-    for batch in parquet.iter_batches(_SLICE_ROWS, row_groups=[piece.group], columns=columns):
+    for batch in parquet.iter_batches(min(piece.rows, _PART_ROWS), row_groups=[piece.group], columns=columns):
         overlap = max(start - position, 0), min(end - position, batch.num_rows)
         if overlap[0] < overlap[1]:
             taken.append(batch.slice(overlap[0], overlap[1] - overlap[0]))

@@ -26,7 +26,7 @@ def encode_range(samples: SampleFolder, dates: DateRange, collection: EmbeddingC
     events = {name: sum(piece.events[name] for piece in pieces) for name in sequences}
     encoder = SampleEncoder(collection, sum(piece.rows for piece in pieces), events)
     start = 0
-    for part in samples.read_pieces(dates.since, dates.until):
+    for part in samples.read_parts(dates.since, dates.until):
         encoder.put(part, np.arange(start, start + len(part)))
         start += len(part)
     return encoder.finish()

@@ -42,7 +42,7 @@ def change(folder, column, row, value, day=DAYS[1]):
 
 def collection_of(samples, since=DATES.since, until=DATES.until):
     collection = EmbeddingCollection.Config().build(samples.plan)
-    collection.admit(count_keys(samples.plan, samples.read_pieces(since, until)))
+    collection.admit(count_keys(samples.plan, samples.read_parts(since, until)))
     return collection
 
 
