@@ -28,6 +28,8 @@ from fuxictr.preprocess import FeatureProcessor, build_dataset
 from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.torch_utils import seed_everything
 
+_TUPLES = {"din_target_field", "din_sequence_field"}
+
 
 class MemoryLoader:
     """FuxiCTR's batches (dictionaries of tensors) as slices of tensors in memory, in a new order each time."""
@@ -74,6 +76,8 @@ def _timed(model: Any) -> list[float]:
 def main() -> None:
     specification = json.loads(Path(sys.argv[1]).read_text())
     params: dict[str, Any] = specification["params"]
+    for name in _TUPLES & params.keys():
+        params[name] = [tuple(each) for each in params[name]]
     torch.set_num_threads(specification["threads"])
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     seed_everything(params["seed"])
