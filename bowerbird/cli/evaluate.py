@@ -31,6 +31,7 @@ _MOST = 20
 @click.option("--importance", is_flag=True, help="What each feature is worth.")
 @click.option("--slices", is_flag=True, help="Where the model is worst.")
 @click.option("--plots", is_flag=True, help="Draw curves, reliability and importance.")
+@click.option("--rows", default=20_000, show_default=True, help="Samples that --importance looks at.")
 @click.option("--seed", default=0, show_default=True, help="Of the draws of --importance.")
 @click.option("--track", "send", is_flag=True, help="Send the run and what was found to MLflow.")
 @project_option
@@ -41,6 +42,7 @@ def evaluate_command(
     importance: bool,
     slices: bool,
     plots: bool,
+    rows: int,
     seed: int,
     send: bool,
 ) -> None:
@@ -59,6 +61,7 @@ def evaluate_command(
                 importance=importance,
                 slices=slices,
                 plots=plots,
+                importance_rows=rows,
                 seed=seed,
             ),
             lambda feature: bar.update(task, description=f"dealing out {feature} anew"),
@@ -117,11 +120,12 @@ def _metric_cells(metrics: Report) -> list[str]:
 def _slices_table(task: str, found: SliceReport) -> Table | str:
     if not found.worst:
         return f"{task}: of {found.examined} slices none is worse than all samples beyond chance"
-    table = Table("feature", "value", "rows", "users", "worse in", "AUC", "PCOC", "log loss", "chance")
+    table = Table("feature", "value", "rows", "users", "worse in", "AUC", "promised", "PCOC", "log loss", "chance")
     table.title = f"{task}: {len(found.worst)} findings in {found.examined} slices"
     for one in found.worst[:_MOST]:
         cells = [one.feature, one.value, f"{one.rows:,}", f"{one.users:,}", one.worse.upper()]
-        table.add_row(*cells, *(str(value) for value in (one.auc, one.pcoc, one.log_loss)), f"{one.chance:.1g}")
+        cells += [str(one.auc), f"{one.promised_auc:.4f}", str(one.pcoc), str(one.log_loss), f"{one.chance:.1g}"]
+        table.add_row(*cells)
     return table
 
 

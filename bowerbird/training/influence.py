@@ -59,16 +59,19 @@ def clustered(influence: Influence, owner: Owners, extra_variance: float = 0.0) 
     Degrees of freedom are Satterthwaite's (1946): few, where a few users make most of the error. ``extra_variance`` is
     added to the error's square.
     """
-    sums = np.bincount(owner, influence.influence)
+    return from_sums(influence.value, np.bincount(owner, influence.influence), extra_variance)
+
+
+def from_sums(value: float, sums: Array, extra_variance: float = 0.0) -> Estimate:
+    """Return the estimate of a metric whose influences have been summed by owner, float64 [owners]."""
     squares = sums[sums != 0] ** 2
     total = float(squares.sum())
     if not total > 0:
-        return Estimate(influence.value, math.sqrt(extra_variance), 1.0)
+        return Estimate(value, math.sqrt(extra_variance), 1.0)
     count = len(squares)
     variance = total * (count / (count - 1) if count > 1 else 1.0)
-    return Estimate(
-        influence.value, math.sqrt(variance + extra_variance), max(total**2 / float((squares**2).sum()) - 1, 1.0)
-    )
+    freedom = max(total**2 / float((squares**2).sum()) - 1, 1.0)
+    return Estimate(value, math.sqrt(variance + extra_variance), freedom)
 
 
 def auc_influence(label: Floats, score: Floats, weight: Floats) -> Influence:

@@ -12,9 +12,12 @@ import numpy.typing as npt
 from bowerbird.plan.block import Keys, Numbers
 from bowerbird.training.bootstrap import Interval
 from bowerbird.training.influence import (
+    Estimate,
     Influence,
+    Owners,
     auc_influence,
     clustered,
+    from_sums,
     log_loss_influence,
     log_pcoc_influence,
 )
@@ -39,8 +42,9 @@ Column = npt.NDArray[np.str_]
 class Slice(msgspec.Struct, frozen=True):
     """Some samples of a task and its metrics there, with user-clustered 95% intervals.
 
-    ``worse`` says what is worse than over all samples: ``auc`` (lower) or ``pcoc`` (further from 1). ``gap`` is by
-    how much: of AUC, or of the logarithm of PCOC. ``chance`` is how probable a gap like that is where there is none,
+    ``promised_auc`` is what the scores would have if they were the truth. ``worse`` says what is worse than over all
+    samples: ``auc`` (further below what is promised) or ``pcoc`` (further from 1). ``gap`` is by how much: of AUC, or
+    of the logarithm of PCOC. ``chance`` is how probable a gap like that is where there is none,
     corrected for everything that was looked at. ``harm`` is the gap times the slice's share of the samples.
     """
 
@@ -49,6 +53,7 @@ class Slice(msgspec.Struct, frozen=True):
     rows: int
     users: int
     auc: Interval
+    promised_auc: float
     log_loss: Interval
     pcoc: Interval
     worse: str
@@ -70,7 +75,9 @@ def worst_slices(
     """Return the slices in which calibrated ``scores`` are worse than over all samples, beyond chance.
 
     ``columns`` hold a slice's name for each sample, str [rows], by feature; an empty name is in no slice. Each slice
-    that is large enough is tested twice: AUC against that of all samples (one-sided), PCOC likewise (two-sided).
+    that is large enough is tested twice: how far AUC is below what the scores promise, against that of all samples
+    (one-sided), and PCOC likewise (two-sided). AUC itself would not do: within a fifth of a number that predicts
+    well, any model has a lower one.
     Errors are clustered by user and Holm's (1979) correction keeps the chance that anything is listed where nothing is
     wrong at 5%. Samples with a NaN label are left out.
     """
@@ -137,17 +144,18 @@ def _slices_of(column: Column) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
 
 
 class _Judge:
-    """Mature samples of a task and the influences of its metrics over all of them."""
+    """Mature samples of a task and the influences of its metrics over all of them, summed by user."""
 
     def __init__(self, label: Floats, score: Floats, weight: Floats, user: Keys) -> None:
         self.label, self.score, self.weight = (values.astype(np.float64) for values in (label, score, weight))
         self.owner = np.unique(user, return_inverse=True)[1]
         columns = (self.label, self.score, self.weight)
-        self.auc, self.log_pcoc = auc_influence(*columns), log_pcoc_influence(*columns)
-
-    @property
-    def both_classes(self) -> bool:
-        return bool(np.isfinite(self.auc.value))
+        auc = auc_influence(*columns)
+        self.both_classes = bool(np.isfinite(auc.value))
+        self.lost, self.log_pcoc = promised_auc(*columns[1:]) - auc, log_pcoc_influence(*columns)
+        self.sums: list[Array] = [
+            np.bincount(self.owner, one.influence).astype(np.float64) for one in (self.lost, self.log_pcoc)
+        ]
 
     def is_enough(self, inside: npt.NDArray[np.int64]) -> bool:
         """Say whether a slice is large enough, and not everything."""
@@ -161,22 +169,24 @@ class _Judge:
     def test(self, feature: str, value: str, inside: npt.NDArray[np.int64]) -> Iterator[Slice]:
         """Yield the slice twice: for its AUC and for its PCOC, each with an uncorrected ``chance``."""
         columns = (self.label[inside], self.score[inside], self.weight[inside])
-        owner = self.owner[inside]
+        users, owner = np.unique(self.owner[inside], return_inverse=True)
         auc, loss, pcoc = auc_influence(*columns), log_loss_influence(*columns), log_pcoc_influence(*columns)
-        share = float(columns[2].sum() / self.weight.sum())
-        lower = clustered(self._against_all(auc, self.auc, inside), self.owner)
-        other = clustered(self._against_all(pcoc, self.log_pcoc, inside), self.owner)
+        promised = promised_auc(*columns[1:])
+        more_lost = self._beyond_all(promised - auc, self.lost, self.sums[0], users, owner)
+        other = self._beyond_all(pcoc, self.log_pcoc, self.sums[1], users, owner)
         further = abs(pcoc.value) - abs(self.log_pcoc.value)
+        share = float(columns[2].sum() / self.weight.sum())
         for worse, gap, chance in (
-            ("auc", -lower.value, lower.chance()),
+            ("auc", more_lost.value, 1 - more_lost.chance()),
             ("pcoc", further, 2 * min(other.chance(), 1 - other.chance())),
         ):
             yield Slice(
                 feature=feature,
                 value=value,
                 rows=len(inside),
-                users=len(np.unique(owner)),
+                users=len(users),
                 auc=clustered(auc, owner).interval(),
+                promised_auc=promised.value,
                 log_loss=clustered(loss, owner).interval(),
                 pcoc=_exponential(clustered(pcoc, owner).interval()),
                 worse=worse,
@@ -185,11 +195,21 @@ class _Judge:
                 harm=gap * share,
             )
 
-    def _against_all(self, slice_: Influence, everything: Influence, inside: npt.NDArray[np.int64]) -> Influence:
-        """Return the slice's metric less that of all samples, whose users are the same people."""
-        influence = -everything.influence
-        influence[inside] += slice_.influence
-        return Influence(slice_.value - everything.value, influence)
+    def _beyond_all(
+        self, inside: Influence, everything: Influence, sums: Array, users: npt.NDArray[np.int64], owner: Owners
+    ) -> Estimate:
+        """Return a slice's metric less that of all samples, whose users are the same people."""
+        difference = -sums
+        difference[users] += np.bincount(owner, inside.influence)
+        return from_sums(inside.value - everything.value, difference)
+
+
+def promised_auc(score: Floats, weight: Floats) -> Influence:
+    """Return the AUC that scores would have if they were the labels' true probabilities.
+
+    Where scores lie close together it is low whoever made them: an AUC is bad where it falls short of it.
+    """
+    return auc_influence(score, score, weight)
 
 
 def _exponential(interval: Interval) -> Interval:

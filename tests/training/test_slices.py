@@ -50,8 +50,16 @@ def test_a_slice_without_ranking_and_one_without_calibration_are_found():
         assert (auc.feature, auc.value) == ("f", f"{3:016x}")
         assert (pcoc.feature, pcoc.value) == ("f", f"{5:016x}")
         assert auc.auc.high < 0.6 and pcoc.pcoc.high < 0.85
+        assert auc.promised_auc > auc.auc.high
         assert max(auc.chance, pcoc.chance) < 1e-3
         assert auc.users <= auc.rows and auc.harm == pytest.approx(auc.gap * auc.rows / 6000)
+
+
+def test_a_slice_of_like_scores_is_not_bad_for_its_lower_auc():
+    label, score, weight, user, _ = drawn(2)
+    columns = {"score": number_column(score.astype(np.float32))}
+    report = worst_slices(label, score, weight, user, columns)
+    assert report.examined == 5 and not [one for one in report.worst if one.worse == "auc"]
 
 
 def test_immature_labels_take_no_part_and_one_class_has_no_slices():
