@@ -18,7 +18,7 @@ from bowerbird.training.held_out import score_range
 from bowerbird.training.metrics import auc, measure
 from bowerbird.training.report import conditional_score
 from bowerbird.training.run import train_model
-from bowerbird.training.run_record import CALIBRATION_FILE, latest_run
+from bowerbird.training.run_record import CALIBRATION_FILE, latest_run, read_run, write_run
 from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 from tests.training.conftest import request
@@ -112,6 +112,9 @@ def test_other_features_and_unfinished_runs_are_refused(wanted, tmp_path):
     (folder / "plan.json").write_bytes(json.dumps(plan).encode())
     with pytest.raises(InputError, match="other features"):
         evaluate_run(dataclasses.replace(wanted, samples_folder=tmp_path / "samples"))
+    write_run(tmp_path / "half", msgspec.structs.replace(read_run(wanted.run), status="training"))
+    with pytest.raises(InputError, match="not finished"):
+        evaluate_run(dataclasses.replace(wanted, run=tmp_path / "half"))
 
 
 def test_the_command_shows_tables_and_says_where_they_are(tmp_path, monkeypatch):
