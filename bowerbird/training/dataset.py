@@ -151,6 +151,7 @@ class SampleFolder:
                 for batch in parquet.iter_batches(_PART_ROWS, columns=self._columns(parquet)):
                     yield self._rows_of(file, pa.Table.from_batches([batch]), first_row)
                     first_row += batch.num_rows
+            pa.default_memory_pool().release_unused()
 
     def read_piece(self, piece: Piece) -> SampleRows:
         """Return the samples of one piece, in memory that is bounded by the piece; raises as ``read`` does."""
