@@ -18,6 +18,7 @@ from bowerbird.training.publish import PublishRequest, PublishResult
 from bowerbird.training.publish import publish as publish_run
 from bowerbird.training.run import TrainRequest, TrainResult, resume_training, train_model
 from bowerbird.training.run_record import latest_run
+from bowerbird.training.tracking import track, tracking_of
 from bowerbird.training.trained import LIGHTGBM
 
 _SECTIONS = ("model", "embedding", "trainer")
@@ -46,6 +47,18 @@ _SECTIONS = ("model", "embedding", "trainer")
     help="Any option of model, embedding or trainer.",
 )
 @click.option("--with-trees", is_flag=True, help="Train LightGBM, too, and answer with the mean of both logits.")
+@click.option(
+    "--calibration",
+    default="auto",
+    show_default=True,
+    help="auto, identity, shift, platt, isotonic, monotone, platt:FIELD or monotone:FIELD.",
+)
+@click.option(
+    "--negative-rate",
+    default=1.0,
+    show_default=True,
+    help="Share of negatives that the source kept, where samples' weights do not say so.",
+)
 @click.option("--resume", metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--from-run", metavar="RUN", help="Start from a finished run's model and weights.")
 @project_option
@@ -61,6 +74,8 @@ def train(
     epochs: int | None,
     options: tuple[str, ...],
     with_trees: bool,
+    calibration: str,
+    negative_rate: float,
     resume: str | None,
     from_run: str | None,
 ) -> None:
@@ -87,10 +102,17 @@ def train(
                     embedding=sections["embedding"],
                     trainer=sections["trainer"],
                     trees=with_trees,
+                    calibration=calibration,
+                    negative_rate=negative_rate,
                     code=workspace.folder,
                 ),
                 terminal,
             )
+    tracking = tracking_of(
+        workspace.settings.tracking.mlflow, workspace.settings.tracking.experiment or workspace.project.name
+    )
+    if tracking is not None:
+        track(result.folder, tracking)
     _show_run(result)
 
 

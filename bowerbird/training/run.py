@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
-from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
+from bowerbird.bundles.calibrate import calibrations_to_json
 from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import InputError
@@ -21,15 +22,17 @@ from bowerbird.models.own import label_of, model_files, pinned_name, read_model_
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
-from bowerbird.training.calibration import fit_calibration
-from bowerbird.training.code_version import code_version
+from bowerbird.training.calibration import check_method
+from bowerbird.training.code_version import code_version, package_versions
 from bowerbird.training.config import MODEL_DEFAULTS, plain, trainer_config
 from bowerbird.training.dataset import SampleFolder
+from bowerbird.training.evaluate import reliability_of
 from bowerbird.training.held_out import read_range, score_range
 from bowerbird.training.initialise import start_linear_layers
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.lightgbm_model import train_trees
 from bowerbird.training.open_source import encode_range, open_source
+from bowerbird.training.plots import plot_run
 from bowerbird.training.progress import Reporter, Silent
 from bowerbird.training.report import Report
 from bowerbird.training.run_record import (
@@ -62,7 +65,9 @@ class TrainRequest:
     ``options``, ``embedding`` and ``trainer`` override the model's, the tables' and the trainer's defaults.
     ``from_run`` starts from an earlier run's weights, model and tables; new keys get new rows. With ``trees``
     LightGBM is trained beside a network, and their mean logit is the answer. ``model`` may be a class of the user's
-    own, ``module:Class``, which is looked for in ``code`` and among the installed packages.
+    own, ``module:Class``, which is looked for in ``code`` and among the installed packages. ``calibration`` forces one
+    by name (see ``training/calibration.py``). ``negative_rate`` is the share of negatives that the samples' source kept
+    and that their weights do not know of.
     """
 
     samples: Path
@@ -79,6 +84,8 @@ class TrainRequest:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     trees: bool = False
     code: Path | None = None
+    calibration: str = "auto"
+    negative_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,8 @@ def train_model(request: TrainRequest, reporter: Reporter | None = None) -> Trai
     created = datetime.datetime.now(datetime.UTC)
     identifier = f"{created:%Y%m%d-%H%M%S}-{label_of(settings.model)}-{secrets.token_hex(2)}"
     folder = request.runs_folder / identifier
-    record = RunRecord(identifier, settings, code_version(), created.isoformat(timespec="seconds"))
+    moment = created.isoformat(timespec="seconds")
+    record = RunRecord(identifier, settings, code_version(), moment, packages=package_versions())
     write_run(folder, record)
     for name, data in {**function_files(samples.plan), **model_files(settings.model)}.items():
         write_atomically(folder / name, data)
@@ -128,6 +136,8 @@ def resume_training(samples: Path, folder: Path, reporter: Reporter | None = Non
 
 def _settings(request: TrainRequest, samples: SampleFolder) -> RunSettings:
     split = choose_split(samples.days, request.since, request.until, request.validation, request.test)
+    categories = samples.plan.of_kind("category")
+    check_method(request.calibration, {feature.name: np.zeros(0, np.uint64) for feature in categories})
     base = RunSettings(
         model=request.model,
         samples=request.samples.name,
@@ -138,6 +148,8 @@ def _settings(request: TrainRequest, samples: SampleFolder) -> RunSettings:
         seed=request.seed,
         from_run=request.from_run,
         trees=request.trees and request.model != LIGHTGBM,
+        calibration=request.calibration,
+        negative_rate=request.negative_rate,
     )
     if request.model == LIGHTGBM and request.from_run is None:
         return msgspec.structs.replace(base, options=dict(request.options))
@@ -258,14 +270,13 @@ def _skipped(samples: SampleFolder, split: Split) -> list[str]:
 
 def _measure(folder: Path, settings: RunSettings, samples: SampleFolder, trained: Trained) -> dict[str, Report]:
     split = settings.split
-    validation = score_range(samples, split.validation, trained)
-    calibrations: Calibrations = {
-        task: fit_calibration(logits, validation.labels[task], validation.weight, validation.user)
-        for task, logits in validation.logits.items()
-    }
-    metrics = {"validation": validation.report(calibrations)}
+    held = score_range(samples, split.validation, trained, settings.negative_rate)
+    calibrations = held.calibrations(settings.calibration)
+    metrics = {"validation": held.report(calibrations)}
     if split.test is not None:
-        metrics["test"] = score_range(samples, split.test, trained).report(calibrations)
+        held = score_range(samples, split.test, trained, settings.negative_rate)
+        metrics["test"] = held.report(calibrations)
     write_atomically(folder / CALIBRATION_FILE, calibrations_to_json(calibrations))
     write_atomically(folder / METRICS_FILE, msgspec.json.format(msgspec.json.encode(metrics)))
+    plot_run(folder, reliability_of(held, calibrations))
     return metrics
