@@ -29,9 +29,10 @@ class Matrix(Mapping[str, npt.NDArray[Value]], Generic[Value]):
     def __getitem__(self, name: str) -> npt.NDArray[Value]:
         """Return a column, a view; raises KeyError."""
         try:
-            column: npt.NDArray[Value] = self.values[..., self.names.index(name)]
+            place = self.names.index(name)
         except ValueError:
             raise KeyError(name) from None
+        column: npt.NDArray[Any] = self.values[..., place]
         return column
 
     def __iter__(self) -> Iterator[str]:
