@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.common import WORK, data_folder
 from bowerbird.samples.columns import FeatureColumn, LabelColumn, ReadyColumns
 from bowerbird.samples.columns_build import build_from_columns
+from bowerbird.samples.columns_plan import ReadyNames
 from bowerbird.samples.manifest import MANIFEST_FILE
 
 FIELDS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
@@ -44,5 +45,5 @@ def frappe_samples() -> Path:
             user="user",
             item="item",
         )
-        build_from_columns(samples.parent, samples.name, columns, folder, project="frappe")
+        build_from_columns(samples.parent, samples.name, columns, folder, names=ReadyNames("frappe"))
     return samples

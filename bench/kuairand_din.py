@@ -19,6 +19,7 @@ from bench.kuairand import sampled
 from bowerbird.plan.block import Ragged
 from bowerbird.samples.columns import FeatureColumn, LabelColumn, ReadyColumns, SequenceColumn
 from bowerbird.samples.columns_build import build_from_columns
+from bowerbird.samples.columns_plan import ReadyNames
 from bowerbird.samples.manifest import MANIFEST_FILE
 from bowerbird.training.dataset import SampleFolder, SampleRows
 
@@ -100,5 +101,5 @@ def din_samples() -> Path:
             user="user",
             item="video",
         )
-        build_from_columns(samples.parent, samples.name, columns, folder, project="kuairand")
+        build_from_columns(samples.parent, samples.name, columns, folder, names=ReadyNames("kuairand"))
     return samples

@@ -15,6 +15,7 @@ from bowerbird.recall.plan import recall_plan
 from bowerbird.samples.build import build_samples
 from bowerbird.samples.columns import read_declaration
 from bowerbird.samples.columns_build import build_from_columns
+from bowerbird.samples.columns_plan import ReadyNames
 from bowerbird.samples.report import describe
 
 
@@ -62,13 +63,9 @@ def samples_command(
 
 
 def _from_columns(workspace: Workspace, name: str, declaration: Path) -> None:
+    project = workspace.project
+    entity_types = {"user": project.user.id.value, "item": project.item.id.value}
+    names = ReadyNames(project.name, project.exposure.name, entity_types)
     columns = read_declaration(declaration)
-    manifest = build_from_columns(
-        workspace.samples_folder,
-        name,
-        columns,
-        declaration.parent,
-        project=workspace.project.name,
-        exposure=workspace.project.exposure.name,
-    )
+    manifest = build_from_columns(workspace.samples_folder, name, columns, declaration.parent, names=names)
     console.print(describe(manifest), markup=False)

@@ -14,7 +14,7 @@ from bowerbird.plan.spec import Plan
 from bowerbird.samples.build import Progress, file_hashes, replace_folder
 from bowerbird.samples.columns import ReadyColumns
 from bowerbird.samples.columns_encode import ReadyEncoder
-from bowerbird.samples.columns_plan import ReadyPlan
+from bowerbird.samples.columns_plan import ReadyNames, ReadyPlan
 from bowerbird.samples.columns_read import TablePart, files_of, read_parts
 from bowerbird.samples.manifest import LabelSummary, SampleManifest
 from bowerbird.samples.writer import SampleWriter, write_manifest
@@ -26,20 +26,19 @@ def build_from_columns(
     columns: ReadyColumns,
     folder: Path,
     *,
-    project: str = "columns",
-    exposure: str = "exposure",
+    names: ReadyNames | None = None,
     progress: Progress | None = None,
 ) -> SampleManifest:
     """Write ``samples_folder/name/`` from a table's own features, replacing what was there only when done.
 
-    Files are relative to ``folder``. ``project`` and the name of its ``exposure`` go into the plan. ``progress`` is
-    told the files begun and all. Raises InputError that names file, row and value of what cannot be, NotFoundError
+    Files are relative to ``folder``. ``names`` are of the project that is to serve the model. ``progress`` is told
+    the files begun and all. Raises InputError that names file, row and value of what cannot be, NotFoundError
     without a file, CorruptionError for one that cannot be read.
     """
     temporary = samples_folder / f".{name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
     samples_folder.mkdir(parents=True, exist_ok=True)
-    written = _Written(columns, temporary, project, exposure)
+    written = _Written(columns, temporary, names or ReadyNames())
     files = [file for file, _ in files_of(columns, folder)]
     try:
         for part in read_parts(columns, folder):
@@ -58,10 +57,10 @@ def build_from_columns(
 class _Written:
     """What has been written of one dataset: counts for its manifest."""
 
-    def __init__(self, columns: ReadyColumns, folder: Path, project: str, exposure: str) -> None:
+    def __init__(self, columns: ReadyColumns, folder: Path, names: ReadyNames) -> None:
         self._columns = columns
         self._folder = folder
-        self._names = project, exposure
+        self._names = names
         self._encoder: ReadyEncoder | None = None
         self._writer: SampleWriter | None = None
         self._schema: tuple[Path, pa.Schema] | None = None
@@ -86,7 +85,7 @@ class _Written:
 
     def _begin(self, part: TablePart) -> tuple[ReadyEncoder, SampleWriter]:
         if self._encoder is None or self._writer is None:
-            plan = ReadyPlan(self._columns, part.table.schema, *self._names)
+            plan = ReadyPlan(self._columns, part.table.schema, self._names)
             self._encoder = ReadyEncoder(self._columns, plan.build(), plan.types)
             self._writer = SampleWriter(self._folder, self._encoder.plan)
             self._schema = part.file, part.table.schema
@@ -97,7 +96,7 @@ class _Written:
     def _check_types(self, part: TablePart) -> None:
         """Refuse a file whose categories' types give other plans: their keys would never meet the first file's."""
         assert self._schema is not None and self._encoder is not None
-        here = ReadyPlan(self._columns, part.table.schema, *self._names)
+        here = ReadyPlan(self._columns, part.table.schema, self._names)
         plan = here.build()
         for column, kind in self._encoder.types.items():
             if here.types[column] != kind:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import pyarrow as pa
 
 from bowerbird.errors import InputError
@@ -25,6 +28,18 @@ from bowerbird.samples.columns import CategoryType, FeatureColumn, ReadyColumns
 _USER, _ITEM = 0, 1
 
 
+@dataclass(frozen=True)
+class ReadyNames:
+    """What a plan of ready-made columns takes from the project that serves it.
+
+    Its name, its exposure's name, and the types of ``user`` and ``item`` where it declares them.
+    """
+
+    project: str = "columns"
+    exposure: str = "exposure"
+    entity_types: Mapping[str, str] = field(default_factory=dict)
+
+
 class ReadyPlan:
     """Builds a plan from a declaration and the tables' schema.
 
@@ -33,11 +48,10 @@ class ReadyPlan:
     gives them, too.
     """
 
-    def __init__(self, columns: ReadyColumns, schema: pa.Schema, project: str, exposure: str) -> None:
+    def __init__(self, columns: ReadyColumns, schema: pa.Schema, names: ReadyNames) -> None:
         self._columns = columns
         self._schema = schema
-        self._project = project
-        self._exposure = exposure
+        self._project = names
         self.types: dict[str, CategoryType] = {}
         """The type of each category's column, sequences' fields included."""
         self._slots = [Slot(name, self._entity_type(name), getattr(columns, name)) for name in ("user", "item")]
@@ -51,9 +65,9 @@ class ReadyPlan:
         """Return the plan; raises InputError for a column of another type than its feature's."""
         features = [self._feature(name, feature) for name, feature in self._columns.features.items()]
         return Plan(
-            project=self._project,
+            project=self._project.project,
             slots=self._slots,
-            types=[RecordType(self._exposure, "exposure", self._context), *self._unlogged],
+            types=[RecordType(self._project.exposure, "exposure", self._context), *self._unlogged],
             families=[Family("user", ["user"])] if self._aggregates else [],
             aggregates=self._aggregates,
             nodes=self._nodes,
@@ -62,10 +76,19 @@ class ReadyPlan:
             user_slot=_USER,
         )
 
-    def _entity_type(self, name: str) -> CategoryType:
+    def _entity_type(self, name: str) -> str:
+        """Return the type of the user's or the item's ids, which must be the project's."""
         column = getattr(self._columns, name)
-        declared = self._columns.type_of_entity(name)
-        return self._category_type(column, declared) if column else declared or "text"
+        wanted = self._project.entity_types.get(name)
+        if not column:
+            return wanted or "text"
+        found = self._category_type(column, self._columns.type_of_entity(name))
+        if wanted not in (None, found):
+            raise InputError(
+                f"Column {column!r} holds {found}, but the project's {name} is {wanted}: requests would never meet it.",
+                f'Declare {name}_type = "{wanted}", or cast the column.',
+            )
+        return found
 
     def _feature(self, name: str, feature: FeatureColumn) -> Feature:
         if feature.kind == "sequence":
@@ -107,15 +130,15 @@ class ReadyPlan:
 
     def _sequence(self, name: str, feature: FeatureColumn) -> Feature:
         fields, places = [], []
-        for field_name, field in feature.fields.items():
+        for field_name, declared in feature.fields.items():
             vocabulary, slot_type = "", "number"
-            if field.kind == "category":
-                vocabulary = field.vocabulary or f"{name}.{field_name}"
-                slot_type = kind = self._category_type(field.column, field.type, lists=True)
-                self._share(vocabulary, kind, field.column)
+            if declared.kind == "category":
+                vocabulary = declared.vocabulary or f"{name}.{field_name}"
+                slot_type = kind = self._category_type(declared.column, declared.type, lists=True)
+                self._share(vocabulary, kind, declared.column)
             places.append(Path(len(self._slots)))
             self._slots.append(Slot(f"{name}.{field_name}", slot_type, field_name))
-            fields.append(SequenceField(field_name, field.kind == "category", vocabulary))
+            fields.append(SequenceField(field_name, declared.kind == "category", vocabulary))
         user = self._add_node("value", "request", is_category=True, path=Path(_USER))
         aggregate = self._add_aggregate(name, feature.length, places)
         node = self._add_node("sequence", "request", inputs=[user], aggregate=aggregate)
