@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ Keys: TypeAlias = npt.NDArray[np.uint64]
 Rows: TypeAlias = npt.NDArray[np.int64]
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Mode: TypeAlias = Literal["sum", "mean"]
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 _CONFIGURED_RATE = -1.0
 _OWN_CLOCK = -1
@@ -96,7 +98,7 @@ class Table:
     def take(self, rows: Rows, out: Vectors | None = None) -> Vectors:
         """Return the vectors of rows [n], float32 [n, dimension], in ``out`` where it is given."""
         with _refusals():
-            return self._native.take(rows, out)
+            return self._native.take(_whole(rows), out)
 
     def pool(
         self, rows: Rows, offsets: Rows, mode: Mode = "sum", weights: Vectors | None = None, out: Vectors | None = None
@@ -107,7 +109,7 @@ class Table:
         float32 [n] multiply the vectors first; a mean divides by how many vectors there are.
         """
         with _refusals():
-            return self._native.pool(rows, offsets, _is_mean(mode), weights, out)
+            return self._native.pool(_whole(rows), _whole(offsets), _is_mean(mode), _optional(weights), out)
 
     def update(self, rows: Rows, gradients: Vectors, learning_rate: float | None = None) -> None:
         """Take one optimiser step with gradients float32 [n, dimension] of rows [n].
@@ -115,7 +117,7 @@ class Table:
         A row that comes several times has its gradients summed in their order, and steps once.
         """
         with _refusals():
-            self._native.update(rows, gradients, _rate(learning_rate))
+            self._native.update(_whole(rows), _whole(gradients), _rate(learning_rate))
 
     def update_pooled(
         self,
@@ -128,17 +130,24 @@ class Table:
     ) -> None:
         """Take one optimiser step with gradients float32 [m, dimension] of what ``pool`` returned."""
         with _refusals():
-            self._native.update_pooled(rows, offsets, gradients, _is_mean(mode), weights, _rate(learning_rate))
+            self._native.update_pooled(
+                _whole(rows),
+                _whole(offsets),
+                _whole(gradients),
+                _is_mean(mode),
+                _optional(weights),
+                _rate(learning_rate),
+            )
 
     def put(self, keys: Keys, vectors: Vectors) -> None:
         """Give keys [n] these vectors float32 [n, dimension] and fresh optimiser state, whatever admission says."""
         with _refusals():
-            self._native.put(_flat(keys), vectors)
+            self._native.put(_flat(keys), _whole(vectors))
 
     def set_rows(self, rows: Rows, vectors: Vectors) -> None:
         """Set the vectors of rows that there are; their optimiser state stays."""
         with _refusals():
-            self._native.set_rows(rows, vectors)
+            self._native.set_rows(_whole(rows), _whole(vectors))
 
     def remove(self, keys: Keys) -> int:
         """Take away the rows of keys; return how many had one."""
@@ -156,7 +165,7 @@ class Table:
     def state(self, rows: Rows) -> Vectors:
         """Return the optimiser's numbers of rows [n], float32 [n, width]; two arrays' follow each other."""
         with _refusals():
-            return self._native.take_state(rows)
+            return self._native.take_state(_whole(rows))
 
     def stats(self) -> TableStats:
         """Return what the table holds."""
@@ -236,14 +245,14 @@ class MappedTable:
     def take(self, rows: Rows, out: Vectors | None = None) -> Vectors:
         """Return the vectors of rows; see ``Table.take``."""
         with _refusals():
-            return self._native.take(rows, out)
+            return self._native.take(_whole(rows), out)
 
     def pool(
         self, rows: Rows, offsets: Rows, mode: Mode = "sum", weights: Vectors | None = None, out: Vectors | None = None
     ) -> Vectors:
         """Return each bag's sum or mean; see ``Table.pool``."""
         with _refusals():
-            return self._native.pool(rows, offsets, _is_mean(mode), weights, out)
+            return self._native.pool(_whole(rows), _whole(offsets), _is_mean(mode), _optional(weights), out)
 
 
 @contextmanager
@@ -295,7 +304,17 @@ def _options(config: TableConfig, threads: int, instructions: str) -> dict[str, 
 
 
 def _flat(keys: Keys) -> Keys:
-    return np.ascontiguousarray(keys, dtype=np.uint64).reshape(-1)
+    if keys.dtype != np.uint64:
+        raise InputError(f"Keys are {keys.dtype}.", "Give uint64 keys: bowerbird.kernels.keys makes them.")
+    return np.ascontiguousarray(keys).reshape(-1)
+
+
+def _whole(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    return np.ascontiguousarray(array)
+
+
+def _optional(array: Vectors | None) -> Vectors | None:
+    return None if array is None else _whole(array)
 
 
 def _seconds(time: float) -> int:

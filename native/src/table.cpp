@@ -59,10 +59,10 @@ void Table::check_rows(const std::int64_t* rows, std::size_t count) const {
 void Table::find_all(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const {
   const IndexView view = index_.view();
   std::unique_lock lock(workers_mutex_, std::try_to_lock);
-  if (!lock || count < 2 * kPiece) return view.find(keys, count, rows);
+  if (!lock || count < 2 * kPiece) return kernels_.find(view, keys, count, rows);
   workers_->run((count + kPiece - 1) / kPiece, [&](std::size_t, std::size_t piece) {
     const std::size_t begin = piece * kPiece;
-    view.find(keys + begin, std::min(kPiece, count - begin), rows + begin);
+    kernels_.find(view, keys + begin, std::min(kPiece, count - begin), rows + begin);
   });
 }
 
@@ -127,9 +127,20 @@ void Table::admit(const std::uint64_t* keys, std::size_t count, const std::uint3
   const std::unique_lock lock(mutex_);
   ++calls_;
   const auto now = time == kOwnClock ? static_cast<std::uint32_t>(calls_) : static_cast<std::uint32_t>(time);
+  // With a budget, what a call uses must be known before a key of it can push another one out.
+  const std::size_t piece = options_.expiry.max_bytes > 0 ? std::max<std::size_t>(count, 1) : kPiece;
+  for (std::size_t at = 0; at < count; at += piece) {
+    admit_piece(keys + at, std::min(piece, count - at), uses == nullptr ? nullptr : uses + at, now, rows + at);
+  }
+  for (const std::uint32_t row : held_rows_) held_[row / 64] = 0;
+  held_rows_.clear();
+}
+
+void Table::admit_piece(const std::uint64_t* keys, std::size_t count, const std::uint32_t* uses, std::uint32_t now, std::int64_t* rows) {
   find_all(keys, count, rows);
   touch(rows, count, uses, now);
   for (std::size_t i = 0; i < count; ++i) {
+    if (i + kTouchAhead < count && rows[i + kTouchAhead] == kUnknownRow) prefetch_admission(keys[i + kTouchAhead]);
     if (rows[i] != kUnknownRow) continue;
     std::uint32_t row = index_.view().find(keys[i]);
     const std::uint32_t times = uses == nullptr ? 1 : uses[i];
@@ -141,8 +152,6 @@ void Table::admit(const std::uint64_t* keys, std::size_t count, const std::uint3
     }
     rows[i] = row;
   }
-  for (const std::uint32_t row : held_rows_) held_[row / 64] = 0;
-  held_rows_.clear();
 }
 
 // Notes the use of the rows that there are; nothing that does not expire needs to know.
@@ -158,6 +167,11 @@ void Table::touch(const std::int64_t* rows, std::size_t count, const std::uint32
     stamps.uses = saturated(stamps.uses, uses == nullptr ? 1 : uses[i]);
     if (expiry.max_bytes > 0) hold(static_cast<std::uint32_t>(rows[i]));
   }
+}
+
+void Table::prefetch_admission(std::uint64_t key) const {
+  __builtin_prefetch(&index_.view().home(key), 1);
+  filter_.prefetch(key);
 }
 
 std::uint32_t Table::admit_one(std::uint64_t key, std::uint32_t uses, std::uint32_t time) {
@@ -203,27 +217,27 @@ void Table::begin_state(std::uint32_t row, const float* weights) {
   }
 }
 
-UpdateJob Table::job_of(Gradients gradients, float learning_rate) {
+UpdateJob Table::job_of(float learning_rate) {
   const Optimiser& by = options_.optimiser;
   const float rate = learning_rate < 0.0F ? by.learning_rate : learning_rate;
   const auto step = static_cast<double>(++steps_);
   const double left1 = 1.0 - std::pow(static_cast<double>(by.beta1), step);
   const double left2 = 1.0 - std::pow(static_cast<double>(by.beta2), step);
-  return {rows_.view(), &by, gradients, rate, static_cast<float>(rate / left1), static_cast<float>(std::sqrt(left2)),
+  return {rows_.view(), &by, rate, static_cast<float>(rate / left1), static_cast<float>(std::sqrt(left2)),
           options_.stochastic, mix(options_.seed + steps_), next_version()};
 }
 
-void Table::step(const std::int64_t* rows, std::size_t count, Gradients gradients, float learning_rate) {
+void Table::step(const std::int64_t* rows, std::size_t count, const Gradients& gradients, float learning_rate) {
   if (count >= RowGroups::kNone) throw std::length_error("an update takes at most 2^32 - 2 rows at a time");
   check_rows(rows, count);
-  const UpdateJob job = job_of(gradients, learning_rate);
+  const UpdateJob job = job_of(learning_rate);
   changed_ = true;
   const bool exact = options_.optimiser.exact;
   const std::size_t lanes = count < kPiece && !exact ? 1 : groups_.size();
   const std::lock_guard alone(workers_mutex_);
   workers_->run(lanes, [&](std::size_t, std::size_t lane) {
     RowGroups& groups = groups_[lane];
-    groups.group(rows, count, lane, lanes);
+    groups.group(rows, count, gradients, options_.dimension, lane, lanes);
     if (exact) {
       kernels_.sweep(job, groups, lane, lanes);
     } else {

@@ -96,7 +96,7 @@ class TableFileWriter {
 // A file of a table mapped for reading; throws DamagedFile where it is not what was written.
 class TableFile {
  public:
-  // With `verify` every section is read and its checksum compared.
+  // With `verify` every section is read and its checksum compared, or else the configuration's alone.
   TableFile(const std::string& path, bool verify);
   ~TableFile();
   TableFile(const TableFile&) = delete;

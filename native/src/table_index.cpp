@@ -1,18 +1,16 @@
 #include "table_index.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <stdexcept>
 
 namespace bowerbird::embedding {
 namespace {
 
-// A unit takes at most this many keys before its shard grows: 85 in 100 places.
-constexpr std::size_t kUnitKeys = kUnitBuckets * IndexBucket::kSlots * 85 / 100;
+// A unit takes at most this many keys before its shard grows: 75 in 100 places.
+constexpr std::size_t kUnitKeys = kUnitBuckets * IndexBucket::kSlots * 75 / 100;
 // Keys per shard, on average, from which on shards split; one that has not split yet holds up to twice as many.
-constexpr std::size_t kShardKeys = 6500;
-constexpr std::size_t kAhead = 24;
+constexpr std::size_t kShardKeys = 5700;
 
 std::size_t units_for(std::size_t keys) {
   return std::clamp<std::size_t>((keys + kUnitKeys - 1) / kUnitKeys, 1, IndexShard::kMostUnits);
@@ -30,42 +28,6 @@ std::uint32_t IndexView::find(std::uint64_t key) const {
   }
 }
 
-void IndexView::find(const std::uint64_t* keys, std::size_t number, std::int64_t* rows) const {
-  struct Step {
-    const IndexShard* shard;
-    const IndexBucket* bucket;
-    std::size_t at;
-  };
-  std::array<Step, kAhead> ahead;
-  const auto begin = [&](std::size_t i) {
-    const std::uint64_t hashed = hash(keys[i]);
-    const IndexShard& in = shard(hashed);
-    const std::size_t at = in.home(hashed);
-    const IndexBucket* bucket = &in.bucket(at);
-    __builtin_prefetch(bucket);
-    return Step{&in, bucket, at};
-  };
-  for (std::size_t i = 0; i < std::min(kAhead, number); ++i) ahead[i] = begin(i);
-  std::size_t turn = 0;
-  for (std::size_t i = 0; i < number; ++i) {
-    Step step = ahead[turn];
-    if (i + kAhead < number) ahead[turn] = begin(i + kAhead);
-    turn = turn + 1 == kAhead ? 0 : turn + 1;
-    const std::uint64_t key = keys[i];
-    if (key == kMissingKey) {
-      rows[i] = 0;
-      continue;
-    }
-    std::uint32_t row = step.bucket->row_of(key);
-    while (row == kAbsentRow && step.bucket->passed != 0) {
-      step.at = step.shard->after(step.at);
-      step.bucket = &step.shard->bucket(step.at);
-      row = step.bucket->row_of(key);
-    }
-    rows[i] = row == kAbsentRow ? 1 : row;
-  }
-}
-
 bool IndexView::sound(std::uint64_t rows) const {
   for (std::uint64_t i = 0; i < count; ++i) {
     const IndexShard& shard = shards[i];
@@ -74,10 +36,11 @@ bool IndexView::sound(std::uint64_t rows) const {
     for (std::size_t number = 0; number < shard.buckets; ++number) {
       const IndexBucket& bucket = shard.bucket(number);
       ends |= bucket.passed == 0;
+      if (bucket.held > IndexBucket::kSlots) return false;
+      keys += bucket.held;
       for (std::size_t slot = 0; slot < IndexBucket::kSlots; ++slot) {
-        if (bucket.keys[slot] == kMissingKey) continue;
-        ++keys;
-        if (bucket.rows[slot] >= rows || bucket.rows[slot] < 2) return false;
+        if ((bucket.keys[slot] != kMissingKey) != (slot < bucket.held)) return false;
+        if (slot < bucket.held && (bucket.rows[slot] >= rows || bucket.rows[slot] < 2)) return false;
       }
     }
     if (!ends || keys != shard.keys) return false;
@@ -134,10 +97,10 @@ void TableIndex::insert(std::uint64_t key, std::uint32_t row) {
 void TableIndex::place(IndexShard& shard, std::uint64_t hash, Entry entry) {
   for (std::size_t at = shard.home(hash);; at = shard.after(at)) {
     IndexBucket& bucket = shard.bucket(at);
-    for (std::size_t i = 0; i < IndexBucket::kSlots; ++i) {
-      if (bucket.keys[i] != kMissingKey) continue;
-      bucket.keys[i] = entry.key;
-      bucket.rows[i] = entry.row;
+    if (bucket.held < IndexBucket::kSlots) {
+      bucket.keys[bucket.held] = entry.key;
+      bucket.rows[bucket.held] = entry.row;
+      ++bucket.held;
       return;
     }
     ++bucket.passed;
@@ -158,8 +121,11 @@ std::uint32_t TableIndex::remove(std::uint64_t key) {
   IndexBucket& bucket = shard.bucket(at);
   const auto slot = static_cast<std::size_t>(std::find(bucket.keys, bucket.keys + IndexBucket::kSlots, key) - bucket.keys);
   const std::uint32_t row = bucket.rows[slot];
-  bucket.keys[slot] = kMissingKey;
-  bucket.rows[slot] = 0;
+  const std::size_t last = --bucket.held;
+  bucket.keys[slot] = bucket.keys[last];
+  bucket.rows[slot] = bucket.rows[last];
+  bucket.keys[last] = kMissingKey;
+  bucket.rows[last] = 0;
   --shard.keys;
   --size_;
   return row;

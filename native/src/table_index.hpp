@@ -21,7 +21,8 @@ struct alignas(64) IndexBucket {
   static constexpr std::size_t kSlots = 5;
   std::uint64_t keys[kSlots];
   std::uint32_t rows[kSlots];
-  std::uint32_t passed;  // keys that found this bucket full and stand in a later one
+  std::uint16_t passed;  // keys that found this bucket full and stand in a later one
+  std::uint16_t held;    // keys that stand here, in the first slots
 
   std::uint32_t row_of(std::uint64_t key) const {
     std::uint32_t row = 0;
@@ -59,10 +60,15 @@ struct IndexView {
     const std::uint64_t number = (hash >> 32) & wide;
     return shards[number >= count ? number & (wide >> 1) : number];
   }
+  // The bucket that a key is looked for first.
+  const IndexBucket& home(std::uint64_t key) const {
+    const std::uint64_t hashed = hash(key);
+    const IndexShard& in = shard(hashed);
+    return in.bucket(in.home(hashed));
+  }
+  // The key's row, or kAbsentRow; for many keys see TableKernels::find.
   std::uint32_t find(std::uint64_t key) const;
-  // Rows of keys: 0 for the missing key, 1 for one that is not in the index.
-  void find(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const;
-  // Whether following any chain of buckets ends and every row is below `rows`: for files that are not trusted.
+  // Whether every chain of buckets ends, counts are right and rows below `rows`: for files that are not trusted.
   bool sound(std::uint64_t rows) const;
 };
 
@@ -100,12 +106,10 @@ class TableIndex {
   // Replaces the index by shards of the sizes given; the caller fills their units.
   void adopt(const std::vector<IndexShard>& sizes);
 
-  // Calls visit(key, row) for the keys of the bucket that stands at a place, places counted over all shards.
+  // Calls visit(key, row) for the keys of a bucket, or of all.
   template <typename Visit>
   void each_in_bucket(const IndexBucket& bucket, Visit&& visit) const {
-    for (std::size_t i = 0; i < IndexBucket::kSlots; ++i) {
-      if (bucket.keys[i] != kMissingKey) visit(bucket.keys[i], bucket.rows[i]);
-    }
+    for (std::size_t i = 0; i < bucket.held; ++i) visit(bucket.keys[i], bucket.rows[i]);
   }
   template <typename Visit>
   void each(Visit&& visit) const {

@@ -2,12 +2,23 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
 
 #include "table_numbers.hpp"
+
+#if defined(__x86_64__) && !defined(BOWERBIRD_ONE_ISA)
+#include <immintrin.h>
+#define BOWERBIRD_SETS 1
+#define BOWERBIRD_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
+#define BOWERBIRD_AVX512 \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,bmi,bmi2,popcnt,prefer-vector-width=512")))
+#else
+#define BOWERBIRD_SETS 0
+#endif
 
 namespace bowerbird::embedding {
 namespace {
@@ -176,41 +187,28 @@ BOWERBIRD_BODY void draw_any(std::uint64_t stream, float scale, std::size_t coun
 
 // ---- steps -------------------------------------------------------------------------------------
 
-// The gradients of a row, summed in the batch's order.
-BOWERBIRD_BODY void sum_gradients(const UpdateJob& job, const RowGroups& groups, const RowGroups::Group& group, std::size_t at,
-                                  std::size_t width, float* sum) {
-  const std::size_t dimension = job.rows.layout.dimension;
-  Block block;
-  for (std::size_t k = 0; k < kBlock; ++k) sum[k] = 0.0F;
-  for (std::uint32_t entry = group.first; entry != RowGroups::kNone; entry = groups.next(entry)) {
-    load_floats(job.gradients.of(entry, dimension) + at, width, block.data());
-    if (job.gradients.scales == nullptr) {
-      for (std::size_t k = 0; k < kBlock; ++k) sum[k] += block[k];
-    } else {
-      const float scale = job.gradients.scales[entry];
-      for (std::size_t k = 0; k < kBlock; ++k) sum[k] += scale * block[k];
-    }
-  }
-}
-
 // What a row's summed gradient is multiplied by so that its norm is at most the clip.
-BOWERBIRD_BODY float clip_factor(const UpdateJob& job, const RowGroups& groups, const RowGroups::Group& group) {
+BOWERBIRD_BODY float clip_factor(const UpdateJob& job, const float* summed) {
   const std::size_t dimension = job.rows.layout.dimension;
   Block squares{};
-  Block sum;
+  Block block;
   for (std::size_t at = 0; at < dimension; at += kBlock) {
-    sum_gradients(job, groups, group, at, std::min(kBlock, dimension - at), sum.data());
-    for (std::size_t k = 0; k < kBlock; ++k) squares[k] += sum[k] * sum[k];
+    load_floats(summed + at, std::min(kBlock, dimension - at), block.data());
+    for (std::size_t k = 0; k < kBlock; ++k) squares[k] += block[k] * block[k];
   }
   const float norm = std::sqrt(sum_of(squares));
   return norm > job.optimiser->clip ? job.optimiser->clip / norm : 1.0F;
 }
 
-// The gradient that a step sees: summed, clipped, with the L2 term. FTRL has its L2 in the step.
+// The gradient that a step sees: clipped, with the L2 term; none at all of a row that no entry is of. FTRL has its L2 in the step.
 template <OptimiserKind kind>
-BOWERBIRD_BODY void gradient_of(const UpdateJob& job, const RowGroups& groups, const RowGroups::Group& group, std::size_t at,
-                                std::size_t width, float factor, const float* weights, float* gradient) {
-  sum_gradients(job, groups, group, at, width, gradient);
+BOWERBIRD_BODY void gradient_of(const UpdateJob& job, const float* summed, std::size_t at, std::size_t width, float factor,
+                                const float* weights, float* gradient) {
+  if (summed == nullptr) {
+    for (std::size_t k = 0; k < kBlock; ++k) gradient[k] = 0.0F;
+  } else {
+    load_floats(summed + at, width, gradient);
+  }
   if (factor != 1.0F) {
     for (std::size_t k = 0; k < kBlock; ++k) gradient[k] *= factor;
   }
@@ -261,58 +259,58 @@ constexpr std::size_t kStateArrays = kind == OptimiserKind::kAdagrad ? 1 : kind 
 
 // Adds the mean square of the row's gradient to its state and returns the rate of its step.
 template <Precision precision>
-BOWERBIRD_BODY float row_wise_rate(const UpdateJob& job, const RowGroups& groups, const RowGroups::Group& group, float factor) {
+BOWERBIRD_BODY float row_wise_rate(const UpdateJob& job, std::uint32_t number, const float* summed, float factor) {
   const std::size_t dimension = job.rows.layout.dimension;
-  const std::byte* row = job.rows.weights(group.row);
+  const std::byte* row = job.rows.weights(number);
   Block squares{};
   Block weights;
   Block gradient;
   for (std::size_t at = 0; at < dimension; at += kBlock) {
     const std::size_t width = std::min(kBlock, dimension - at);
     load<precision>(row + at * kWidth<precision>, width, weights.data());
-    gradient_of<OptimiserKind::kRowWiseAdagrad>(job, groups, group, at, width, factor, weights.data(), gradient.data());
+    gradient_of<OptimiserKind::kRowWiseAdagrad>(job, summed, at, width, factor, weights.data(), gradient.data());
     for (std::size_t k = 0; k < kBlock; ++k) squares[k] += gradient[k] * gradient[k];
   }
-  auto* state = reinterpret_cast<float*>(job.rows.state(group.row));
+  auto* state = reinterpret_cast<float*>(job.rows.state(number));
   *state += sum_of(squares) / static_cast<float>(dimension);
   return job.learning_rate / (std::sqrt(*state) + job.optimiser->epsilon);
 }
 
 template <OptimiserKind kind, Precision precision>
-BOWERBIRD_BODY void step_row(const UpdateJob& job, const RowGroups& groups, const RowGroups::Group& group) {
+BOWERBIRD_BODY void step_row(const UpdateJob& job, std::uint32_t number, const float* summed) {
   const std::size_t dimension = job.rows.layout.dimension;
-  const float factor = job.optimiser->clip > 0.0F && group.first != RowGroups::kNone ? clip_factor(job, groups, group) : 1.0F;
+  const float factor = job.optimiser->clip > 0.0F && summed != nullptr ? clip_factor(job, summed) : 1.0F;
   float rate = job.learning_rate;
-  if constexpr (kind == OptimiserKind::kRowWiseAdagrad) rate = row_wise_rate<precision>(job, groups, group, factor);
-  std::byte* row = job.rows.weights(group.row);
-  auto* state = reinterpret_cast<float*>(job.rows.state(group.row));
-  const std::uint64_t stream = stream_of(job.stream, group.row);
+  if constexpr (kind == OptimiserKind::kRowWiseAdagrad) rate = row_wise_rate<precision>(job, number, summed, factor);
+  std::byte* row = job.rows.weights(number);
+  auto* state = reinterpret_cast<float*>(job.rows.state(number));
+  const bool draws = precision != Precision::kFloat32 && job.stochastic;
+  const std::uint64_t stream = draws ? stream_of(job.stream, number) : 0;
   Block weights, gradient, first, second;
   for (std::size_t at = 0; at < dimension; at += kBlock) {
     const std::size_t width = std::min(kBlock, dimension - at);
     load<precision>(row + at * kWidth<precision>, width, weights.data());
     if constexpr (kStateArrays<kind> > 0) load_floats(state + at, width, first.data());
     if constexpr (kStateArrays<kind> > 1) load_floats(state + dimension + at, width, second.data());
-    gradient_of<kind>(job, groups, group, at, width, factor, weights.data(), gradient.data());
+    gradient_of<kind>(job, summed, at, width, factor, weights.data(), gradient.data());
     step<kind>(job, rate, gradient.data(), weights.data(), first.data(), second.data());
-    store<precision>(weights.data(), width, row + at * kWidth<precision>, job.stochastic, stream, at);
+    store<precision>(weights.data(), width, row + at * kWidth<precision>, draws, stream, at);
     if constexpr (kStateArrays<kind> > 0) store_floats(first.data(), width, state + at);
     if constexpr (kStateArrays<kind> > 1) store_floats(second.data(), width, state + dimension + at);
   }
-  job.rows.stamps(group.row).version = job.version;
+  job.rows.stamps(number).version = job.version;
 }
 
 template <OptimiserKind kind, Precision precision>
 BOWERBIRD_BODY void update_rows(const UpdateJob& job, const RowGroups& groups) {
   const auto& all = groups.groups();
   const auto prefetch = [&](std::size_t i) __attribute__((always_inline)) {
-    job.rows.prefetch_weights(all[i].row);
-    job.rows.prefetch_state(all[i].row);
+    job.rows.prefetch_to_write(all[i].row);
   };
   for (std::size_t i = 0; i < std::min(kAhead, all.size()); ++i) prefetch(i);
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (i + kAhead < all.size()) prefetch(i + kAhead);
-    step_row<kind, precision>(job, groups, all[i]);
+    step_row<kind, precision>(job, all[i].row, groups.gradient(all[i]));
   }
 }
 
@@ -341,10 +339,45 @@ BOWERBIRD_BODY void sweep_any(const UpdateJob& job, const RowGroups& groups, std
     if (lanes > 1 && RowGroups::lane_of(row, lanes) != lane) continue;
     if (job.rows.stamps(row).version == 0) continue;
     const RowGroups::Group* group = groups.find(row);
-    const RowGroups::Group none{row, RowGroups::kNone, RowGroups::kNone};
-    step_row<OptimiserKind::kAdam, Precision::kFloat32>(job, groups, group == nullptr ? none : *group);
+    step_row<OptimiserKind::kAdam, Precision::kFloat32>(job, row, group == nullptr ? nullptr : groups.gradient(*group));
   }
 }
+
+// ---- finding -----------------------------------------------------------------------------------
+
+constexpr std::size_t kFindAhead = 32;
+
+unsigned matches_plain(const IndexBucket& bucket, std::uint64_t key) {
+  unsigned found = 0;
+  for (unsigned i = 0; i < IndexBucket::kSlots; ++i) found |= static_cast<unsigned>(bucket.keys[i] == key) << i;
+  return found;
+}
+
+#define BOWERBIRD_SET plain
+#define BOWERBIRD_TARGET
+#include "table_find.inl"
+
+#if BOWERBIRD_SETS
+BOWERBIRD_AVX2 inline unsigned matches_avx2(const IndexBucket& bucket, std::uint64_t key) {
+  const __m256i four = _mm256_load_si256(reinterpret_cast<const __m256i*>(bucket.keys));
+  const __m256i equal = _mm256_cmpeq_epi64(four, _mm256_set1_epi64x(static_cast<long long>(key)));
+  const auto found = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal)));
+  return found | static_cast<unsigned>(bucket.keys[4] == key) << 4;
+}
+
+BOWERBIRD_AVX512 inline unsigned matches_avx512(const IndexBucket& bucket, std::uint64_t key) {
+  const __m512i line = _mm512_load_si512(&bucket);
+  return _mm512_mask_cmpeq_epi64_mask(0x1F, line, _mm512_set1_epi64(static_cast<long long>(key)));
+}
+
+#define BOWERBIRD_SET avx2
+#define BOWERBIRD_TARGET BOWERBIRD_AVX2
+#include "table_find.inl"
+
+#define BOWERBIRD_SET avx512
+#define BOWERBIRD_TARGET BOWERBIRD_AVX512
+#include "table_find.inl"
+#endif
 
 // ---- one set of functions for each instruction set ----------------------------------------------
 
@@ -360,17 +393,17 @@ BOWERBIRD_BODY void sweep_any(const UpdateJob& job, const RowGroups& groups, std
   TARGET void sweep_##SET(const UpdateJob& job, const RowGroups& groups, std::size_t lane, std::size_t lanes) {                 \
     sweep_any(job, groups, lane, lanes);                                                                                        \
   }                                                                                                                             \
-  TableKernels kernels_##SET() { return {#SET, take_##SET, pool_##SET, draw_##SET, update_##SET, sweep_##SET}; }
+  TableKernels kernels_##SET() { return {#SET, find_##SET, take_##SET, pool_##SET, draw_##SET, update_##SET, sweep_##SET}; }
 
 BOWERBIRD_KERNELS(plain, )
-#if defined(__x86_64__)
-BOWERBIRD_KERNELS(avx2, __attribute__((target("avx2,bmi,bmi2,popcnt"))))
-BOWERBIRD_KERNELS(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,bmi,bmi2,popcnt,prefer-vector-width=512"))))
+#if BOWERBIRD_SETS
+BOWERBIRD_KERNELS(avx2, BOWERBIRD_AVX2)
+BOWERBIRD_KERNELS(avx512, BOWERBIRD_AVX512)
 #endif
 
 std::vector<TableKernels> usable() {
   std::vector<TableKernels> found{kernels_plain()};
-#if defined(__x86_64__)
+#if BOWERBIRD_SETS
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) found.push_back(kernels_avx2());
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq")) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "table_batch.hpp"
+#include "table_index.hpp"
 #include "table_rows.hpp"
 
 namespace bowerbird::embedding {
@@ -17,7 +18,6 @@ enum class PoolMode : std::uint32_t { kSum = 0, kMean = 1 };
 struct UpdateJob {
   RowsView rows;
   const Optimiser* optimiser;
-  Gradients gradients;
   float learning_rate;
   float step_size;        // Adam: the learning rate over 1 - beta1^t
   float root_correction;  // Adam: the root of 1 - beta2^t
@@ -36,6 +36,8 @@ struct PoolJob {
 
 struct TableKernels {
   std::string name;
+  // Rows of keys: 0 for the missing key, 1 for one that is not in the index.
+  void (*find)(const IndexView& index, const std::uint64_t* keys, std::size_t count, std::int64_t* rows);
   void (*take)(const RowsView& rows, Precision precision, const std::int64_t* numbers, std::size_t count, float* out);
   void (*pool)(const RowsView& rows, Precision precision, const PoolJob& job, float* out);
   // Writes normal(0, scale) numbers: a pure function of the stream.

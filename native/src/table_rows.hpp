@@ -51,12 +51,16 @@ struct RowsView {
   }
   Stamps& stamps(std::uint64_t row) const { return *reinterpret_cast<Stamps*>(state(row) + layout.stamps_at); }
   void prefetch_weights(std::uint64_t row) const { prefetch(weights(row), layout.weight_bytes); }
-  void prefetch_state(std::uint64_t row) const { prefetch(state(row), layout.state_bytes); }
+  void prefetch_to_write(std::uint64_t row) const {
+    prefetch<1>(weights(row), layout.weight_bytes);
+    prefetch<1>(state(row), layout.state_bytes);
+  }
 
  private:
+  template <int write = 0>
   static void prefetch(const std::byte* at, std::size_t bytes) {
-    for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line);
-    __builtin_prefetch(at + bytes - 1);
+    for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line, write);
+    if (bytes % 64 != 0) __builtin_prefetch(at + bytes - 1, write);
   }
 };
 

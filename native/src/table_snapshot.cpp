@@ -298,7 +298,9 @@ MappedTable::MappedTable(const std::string& path, bool verify, const std::string
 
 IndexView MappedTable::index() const { return {shards_.data(), shards_.size(), wide_mask(shards_.size()), file_.header().salt}; }
 
-void MappedTable::find(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const { index().find(keys, count, rows); }
+void MappedTable::find(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const {
+  kernels_.find(index(), keys, count, rows);
+}
 
 void MappedTable::check_rows(const std::int64_t* rows, std::size_t count) const {
   const auto limit = static_cast<std::int64_t>(file_.header().rows);

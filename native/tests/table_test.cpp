@@ -120,7 +120,7 @@ void test_index() {
   expect(seen == map.size(), "a walk meets every key once");
   for (std::uint64_t key = 1; key <= 400'000; ++key) known.push_back(key);
   RowList rows(known.size());
-  index.view().find(known.data(), known.size(), rows.data());
+  table_kernels("").find(index.view(), known.data(), known.size(), rows.data());
   bool same = true;
   for (std::size_t i = 0; i < known.size(); ++i) {
     same &= rows[i] == (map.contains(known[i]) ? map[known[i]] : 1U);
