@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,8 +17,8 @@ _MAPPED_BYTES = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
-class Matrix(Mapping[str, npt.NDArray[Value]], Generic[Value]):
-    """A mapping from names to columns that are views of ``values``.
+class Matrix(Generic[Value]):
+    """Columns by name that are views of ``values``.
 
     ``values`` is [..., columns] in row-major order, with the columns of ``names``; a column is [...].
     """
@@ -34,13 +34,6 @@ class Matrix(Mapping[str, npt.NDArray[Value]], Generic[Value]):
             raise KeyError(name) from None
         column: npt.NDArray[Any] = self.values[..., place]
         return column
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        """Return how many columns there are."""
-        return len(self.names)
 
     def columns(self) -> dict[str, npt.NDArray[Value]]:
         """Return all columns by name, views."""
