@@ -3,7 +3,8 @@
 python -m bench.tables [--keys 10000000] [--rounds 5] [--folder FOLDER]
 
 16 float32 per key with row-wise Adagrad. Times are of the thread's own CPU clock, nanoseconds per key: `find` (keys to
-rows or pointers), `take` (keys to vectors), `update` (keys and gradients to steps, duplicates summed once), `insert`.
+rows or pointers), `take` (keys to vectors), `update` (keys and gradients to steps, duplicates summed once), `insert`;
+`take rows` and `update rows` where rows are given, as to EmbeddingBag and FBGEMM, which know no keys.
 Each system has the memory to itself; answers are compared after the same first updates, before anything is timed.
 """
 
@@ -94,6 +95,14 @@ def run_ours(keys: int, folder: Path, rounds: int) -> tuple[Times, np.ndarray, l
             for name, act in acts.items():
                 case = f"{name} {shape} {batch}"
                 times[case] = [nanoseconds(asked, batch, act) for _ in range(rounds)]
+            given: dict[str, Callable[[np.ndarray], object]] = {
+                "take rows": lambda part: table.take(part, out[: len(part)]),
+                "update rows": lambda part: table.update(part, gradients[: len(part)]),
+            }
+            rows = table.find(asked)
+            for name, act in given.items():
+                case = f"{name} {shape} {batch}"
+                times[case] = [nanoseconds(rows, batch, act) for _ in range(rounds)]
     return times, checked, [*about(table), *worst_insert(table, keys), *files(table, folder)]
 
 
@@ -183,8 +192,8 @@ def run_torch(keys: int, folder: Path, rounds: int) -> Times:
     for shape in SHAPES:
         rows = np.fromfile(folder / f"{shape}.u32", np.uint32).astype(np.int64)
         for batch in BATCHES:
-            times[f"take {shape} {batch}"] = [nanoseconds(rows, batch, look) for _ in range(rounds)]
-            times[f"update {shape} {batch}"] = [nanoseconds(rows, batch, update) for _ in range(rounds)]
+            times[f"take rows {shape} {batch}"] = [nanoseconds(rows, batch, look) for _ in range(rounds)]
+            times[f"update rows {shape} {batch}"] = [nanoseconds(rows, batch, update) for _ in range(rounds)]
     return times
 
 
@@ -219,8 +228,8 @@ def run_fbgemm(keys: int, folder: Path, rounds: int) -> Times:
         rows = np.fromfile(folder / f"{shape}.u32", np.uint32).astype(np.int64)
         for batch in BATCHES:
             with torch.no_grad():
-                times[f"take {shape} {batch}"] = [nanoseconds(rows, batch, look) for _ in range(rounds)]
-            times[f"update {shape} {batch}"] = [
+                times[f"take rows {shape} {batch}"] = [nanoseconds(rows, batch, look) for _ in range(rounds)]
+            times[f"update rows {shape} {batch}"] = [
                 nanoseconds(rows, batch, lambda part: look(part).backward(gradients[: len(part)]))
                 for _ in range(rounds)
             ]
