@@ -166,7 +166,7 @@ def _with_history(frame: pl.DataFrame, starts: dict[str, int]) -> PlainData:
 _HISTORY_COLUMNS = [
     {
         "name": column, "active": True, "dtype": "str", "type": "sequence", "splitter": "^",
-        "max_len": kuairand_din.LENGTH, "share_embedding": vocabulary,
+        "max_len": kuairand_din.LENGTH, "share_embedding": vocabulary, "feature_encoder": None,
     }
     for column, vocabulary in kuairand_din.HISTORY.items()
 ]  # fmt: skip
