@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from bowerbird.embedding.exact_tables import ExactTables
 from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, inputs_of, vocabularies, vocabulary_of
 from bowerbird.embedding.key_index import RESERVED_ROWS, KeyIndex
-from bowerbird.embedding.matrix import Matrix
 from bowerbird.embedding.native_options import EVERY_OTHER, is_native, native_config
 from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
 from bowerbird.embedding.table import Table
@@ -281,20 +280,21 @@ class EmbeddingCollection(nn.Module):
         return [tables for tables in self.exact.values() if isinstance(tables, ExactTables) and len(tables.rows)]
 
     def _embed(self, items: tuple[CategoryInput, ...], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
-        """Return the vectors of category columns; exact ones of one width and shape by one lookup."""
+        """Return the vectors of category columns; exact ones of one width by one lookup."""
         features: dict[str, Tensor] = {}
-        groups: dict[tuple[int, tuple[int, ...]], list[CategoryInput]] = {}
+        groups: dict[int, list[CategoryInput]] = {}
         for item in items:
             if item.vocabulary in self.native:
                 features[item.name] = self.native[item.vocabulary].lookup(columns[item.name])
             else:
-                groups.setdefault((item.dimension, columns[item.name].shape), []).append(item)
+                groups.setdefault(item.dimension, []).append(item)
         for members in groups.values():
             tables = self._exact(members[0].vocabulary)
-            starts = np.array(tables.starts([item.vocabulary for item in members]), np.int64)
-            places = _side_by_side(columns, [item.name for item in members]) + starts
-            vectors = tables(torch.from_numpy(places)).unbind(-2)
-            features |= {item.name: one for item, one in zip(members, vectors, strict=True)}
+            starts = tables.starts([item.vocabulary for item in members])
+            places = [
+                np.add(columns[item.name], start, dtype=np.int64) for item, start in zip(members, starts, strict=True)
+            ]
+            features |= {item.name: vectors for item, vectors in zip(members, tables(places), strict=True)}
         return features
 
     def _encode_sequence(self, feature: Feature, ragged: Ragged) -> PaddedSequence:
@@ -324,13 +324,6 @@ def block_keys(plan: Plan, block: FeatureBlock) -> Iterator[tuple[str, Keys]]:
             if item.is_category:
                 keys = block.sequences[feature.name].fields[item.name].astype(np.uint64)
                 yield field_vocabulary(feature, item.name), keys
-
-
-def _side_by_side(columns: Mapping[str, Rows], names: list[str]) -> Rows:
-    """Return columns [...] as one array [..., columns], without a copy where they are all of a matrix."""
-    if isinstance(columns, Matrix) and list(columns.names) == names:
-        return columns.values
-    return np.stack([columns[name] for name in names], axis=-1)
 
 
 def _writable(numbers: Numbers) -> Numbers:

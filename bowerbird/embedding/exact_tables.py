@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from bowerbird import _native
+
+Places: TypeAlias = npt.NDArray[np.int64]
+_WORTH_THREADS = 4096
+"""So many rows are worth waking a second thread."""
 
 
 class ExactTables(nn.Module):
@@ -50,10 +58,43 @@ class ExactTables(nn.Module):
         self._set(parts)
         return taken
 
-    def forward(self, places: Tensor) -> Tensor:
-        """Return the rows at ``places`` (counted over all vocabularies), float32 [..., dimension]."""
-        return functional.embedding(places, self.rows)
+    def forward(self, columns: Sequence[Places]) -> tuple[Tensor, ...]:
+        """Return the rows at each column's places (counted over all vocabularies): float32 [..., dimension] each.
+
+        ``columns`` are int64 [...]. Raises ValueError for a place that is not there.
+        """
+        found: tuple[Tensor, ...] = _Lookup.apply(self.rows, tuple(columns))  # type: ignore[no-untyped-call]
+        return found
 
     def _set(self, parts: dict[str, Tensor]) -> None:
         self._counts = {name: len(rows) for name, rows in parts.items()}
         self.rows = nn.Parameter(torch.cat([*parts.values(), self.rows.detach()[:0]]))
+
+
+class _Lookup(torch.autograd.Function):
+    """Rows of a table at several columns of places; one dense gradient comes back."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, columns: tuple[Places, ...]) -> tuple[Tensor, ...]:
+        ctx.columns, ctx.shape = [np.ascontiguousarray(places).reshape(-1) for places in columns], rows.shape
+        table, width = rows.detach(), rows.shape[1]
+        found = []
+        for places, flat in zip(columns, ctx.columns, strict=True):
+            out = torch.empty(len(flat), width)
+            _native.gather_rows(table, flat, out, _threads(len(flat)))
+            found.append(out.view(*places.shape, width))
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None]:
+        total = torch.zeros(ctx.shape)
+        for places, gradient in zip(ctx.columns, gradients, strict=True):
+            if gradient is not None:
+                values = gradient.detach().reshape(len(places), -1)
+                values = values if values.stride(1) == 1 or values.shape[1] == 1 else values.contiguous()
+                _native.scatter_rows(values, places, total, _threads(len(places)))
+        return total, None
+
+
+def _threads(rows: int) -> int:
+    return torch.get_num_threads() if rows >= _WORTH_THREADS else 1

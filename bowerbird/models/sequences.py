@@ -9,6 +9,7 @@ from torch.nn import functional
 from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models.layers import MLP, masked_mean
 from bowerbird.models.numbers import StandardNumbers
+from bowerbird.models.trained_attention import Parts, first_layer, is_trainable
 
 
 class EventVectors(nn.Module):
@@ -82,18 +83,32 @@ class TargetAttention(History):
         self.scorer = MLP(hidden[0], hidden[1:], dropout=0.0)
         self.score = nn.Linear(hidden[-1], 1)
         self.width = self.events.width
+        self.parts = _meetings(sequence, [event for _, event in pairs])
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, width]."""
         events = self.events(features)
-        keys = torch.cat([features[name] for name in self.event], dim=-1)
-        query = torch.cat([features[name] for name in self.candidate], dim=-1).unsqueeze(1)
-        first = self.of_query(query) + self.of_product(query * keys) + self.of_event(events)
-        scores = self.score(self.scorer(functional.relu(first))).squeeze(-1)
+        query = torch.cat([features[name] for name in self.candidate], dim=-1)
+        if self.training and not torch.compiler.is_compiling() and is_trainable(events, query):
+            matrix = torch.cat([self.of_event.weight, self.of_product.weight], dim=1)
+            hidden, events = first_layer(events, query, self.parts, matrix, self.of_query(query))
+        else:
+            keys = torch.cat([features[name] for name in self.event], dim=-1)
+            of_products = self.of_product(query.unsqueeze(1) * keys) + self.of_event(events)
+            hidden = functional.relu(self.of_query(query.unsqueeze(1)) + of_products)
+        scores = self.score(self.scorer(hidden)).squeeze(-1)
         mask = features[self.mask]
         count = mask.to(scores.dtype).sum(dim=1, keepdim=True).clamp(min=1.0)
         weights = scores.masked_fill(~mask, 0.0) / count.sqrt()
         return torch.einsum("rl,rld->rd", weights, events)
+
+
+def _meetings(sequence: SequenceInput, met: list[CategoryInput]) -> Parts:
+    """Return where the fields that the candidate meets stand in the query and in an event's vector."""
+    widths = [item.dimension for item in sequence.categories]
+    places = {item.name: sum(widths[:place]) for place, item in enumerate(sequence.categories)}
+    starts = [sum(item.dimension for item in met[:place]) for place in range(len(met))]
+    return [(start, places[item.name], item.dimension) for start, item in zip(starts, met, strict=True)]
 
 
 def joined(parts: list[Tensor], histories: list[Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from bowerbird.bundles.arrays import AnyArray
 from bowerbird.bundles.calibrate import logistic
 from bowerbird.errors import CorruptionError, InputError
+from bowerbird.training.allocator import keep_freed_memory
 from bowerbird.training.averaging import WeightAverage
 from bowerbird.training.checkpoint import (
     Checkpoint,
@@ -82,6 +83,7 @@ class Trainer:
 
     def fit(self) -> FitResult:
         """Train to the end or to early stopping; raises InputError when the loss is not finite."""
+        keep_freed_memory()
         self._restore()
         curve = Curve(self.folder, self.state.step)
         self.reporter.start(self.steps, self.state.step)

@@ -1,0 +1,78 @@
+"""Target attention as it is trained is target attention as it is served, values and gradients."""
+
+import pytest
+import torch
+
+from bowerbird.embedding.inputs import CategoryInput, NumberInput, SequenceInput
+from bowerbird.models.sequences import TargetAttention
+from bowerbird.models.trained_attention import is_trainable
+
+
+def sequence():
+    fields = (
+        CategoryInput("played.tag", "tag", 3, "request"),
+        CategoryInput("played.video", "video", 8, "request"),
+        CategoryInput("played.author", "author", 5, "request"),
+    )
+    return SequenceInput("played", "request", 7, fields, (NumberInput("played.seconds", "request"),))
+
+
+def attention():
+    torch.manual_seed(0)
+    declared = sequence()
+    candidates = (CategoryInput("author", "author", 5, "item"), CategoryInput("video", "video", 8, "item"))
+    pairs = ((candidates[0], declared.categories[2]), (candidates[1], declared.categories[1]))
+    return TargetAttention(declared, pairs, (12, 6))
+
+
+def features(rows):
+    generator = torch.Generator().manual_seed(1)
+    drawn = {
+        "author": torch.randn(rows, 5, generator=generator),
+        "video": torch.randn(rows, 8, generator=generator),
+        "played.tag": torch.randn(rows, 7, 3, generator=generator),
+        "played.video": torch.randn(rows, 7, 8, generator=generator),
+        "played.author": torch.randn(rows, 7, 5, generator=generator),
+        "played.seconds": torch.rand(rows, 7, generator=generator),
+        "played.age": torch.rand(rows, 7, generator=generator),
+        "played.mask": torch.arange(7) < torch.randint(0, 8, (rows, 1), generator=generator),
+    }
+    return {name: value.requires_grad_(value.dim() > 1 and value.is_floating_point()) for name, value in drawn.items()}
+
+
+def passed(module, given, gradient):
+    result = module(given)
+    for value in [*given.values(), *module.parameters()]:
+        value.grad = None
+    result.backward(gradient)
+    found = {name: value.grad for name, value in given.items() if value.requires_grad}
+    return result.detach(), found | {name: value.grad for name, value in module.named_parameters()}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_values_and_gradients_are_those_of_plain_pytorch(rows, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    module, given = attention(), features(rows)
+    gradient = torch.randn(rows, module.width, generator=torch.Generator().manual_seed(2))
+    assert is_trainable(torch.ones(rows, 7, 3), torch.ones(rows, 4))
+    trained, ours = passed(module.train(), given, gradient)
+    served, theirs = passed(module.eval(), given, gradient)
+    assert torch.allclose(trained, served, atol=1e-5)
+    for name, value in theirs.items():
+        assert torch.allclose(ours[name], value, atol=1e-4, rtol=1e-4), name
+
+
+def test_bfloat16_stays_near():
+    module, given = attention(), features(50)
+    gradient = torch.randn(50, module.width, generator=torch.Generator().manual_seed(2))
+    served, theirs = passed(module.eval(), given, gradient)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained, ours = passed(module.train(), given, gradient.to(torch.bfloat16))
+    assert torch.allclose(trained.float(), served, atol=0.1)
+    for name, value in theirs.items():
+        assert float((ours[name].float() - value).norm()) < 0.1 * float(value.norm()) + 1e-3, name
+
+
+def test_events_of_one_request_are_left_to_pytorch():
+    assert not is_trainable(torch.ones(1, 7, 3), torch.ones(5, 4))
