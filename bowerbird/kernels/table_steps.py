@@ -62,7 +62,8 @@ def step(optimiser: Optimiser, numbers: StepNumbers, weights: Floats, state: lis
         return weights - rate * gradient
     if isinstance(optimiser, RowWiseAdagrad):
         state[0] += _sum(gradient * gradient) / _f32(len(weights))
-        return weights - rate / (np.sqrt(state[0]) + _f32(optimiser.epsilon)) * gradient
+        row_rate = _f32(rate / (np.sqrt(state[0]) + _f32(optimiser.epsilon)))
+        return weights - row_rate * gradient
     if isinstance(optimiser, Adagrad):
         state[0] += gradient * gradient
         return weights - rate * gradient / (np.sqrt(state[0]) + _f32(optimiser.epsilon))
@@ -76,7 +77,7 @@ def _adam(optimiser: Adam, numbers: StepNumbers, weights: Floats, state: list[Fl
     beta1, beta2 = _f32(optimiser.beta1), _f32(optimiser.beta2)
     first += (_f32(1) - beta1) * (gradient - first)
     second[:] = beta2 * second + (_f32(1) - beta2) * (gradient * gradient)
-    root = np.sqrt(second) / numbers.root_correction + _f32(optimiser.epsilon)
+    root = (np.sqrt(second) / numbers.root_correction + _f32(optimiser.epsilon)).astype(np.float32)
     return weights - numbers.step_size * first / root
 
 

@@ -92,7 +92,7 @@ def _fit_shifts(rows: GroupedRows, offset: Array, shifts: Array, spread: float) 
     for _ in range(20):
         chance = logistic(offset + shifts[rows.place])
         gradient = np.bincount(rows.place, rows.mass * chance - rows.positive, size) + shifts / spread
-        curvature = np.bincount(rows.place, rows.mass * chance * (1 - chance), size) + 1 / spread
+        curvature = (np.bincount(rows.place, rows.mass * chance * (1 - chance), size) + 1 / spread).astype(np.float64)
         step = np.clip(gradient / curvature, -1.0, 1.0)
         step[-1] = 0.0
         shifts = shifts - step

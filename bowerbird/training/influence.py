@@ -59,7 +59,8 @@ def clustered(influence: Influence, owner: Owners, extra_variance: float = 0.0) 
     Degrees of freedom are Satterthwaite's (1946): few, where a few users make most of the error. ``extra_variance`` is
     added to the error's square.
     """
-    return from_sums(influence.value, np.bincount(owner, influence.influence), extra_variance)
+    sums: Array = np.bincount(owner, influence.influence).astype(np.float64)
+    return from_sums(influence.value, sums, extra_variance)
 
 
 def from_sums(value: float, sums: Array, extra_variance: float = 0.0) -> Estimate:
