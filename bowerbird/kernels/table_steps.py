@@ -66,7 +66,8 @@ def step(optimiser: Optimiser, numbers: StepNumbers, weights: Floats, state: lis
         return weights - row_rate * gradient
     if isinstance(optimiser, Adagrad):
         state[0] += gradient * gradient
-        return weights - rate * gradient / (np.sqrt(state[0]) + _f32(optimiser.epsilon))
+        root = (np.sqrt(state[0]) + _f32(optimiser.epsilon)).astype(np.float32)
+        return weights - rate * gradient / root
     if isinstance(optimiser, Adam):
         return _adam(optimiser, numbers, weights, state, gradient)
     return _ftrl(optimiser, rate, weights, state, gradient)
