@@ -4,7 +4,7 @@
     python -m bench.accuracy --models tabm lightgbm --seeds 0 1 2 --look-at-test  # once per model: 05-06, too
 
 Train to 05-04, choose on 05-05, look at 05-06 once. Days and labels are KuaiRand's own columns (the largest outcome
-where rows repeat one exposure). Intervals resample users; the paired ones compare two models on the same samples.
+where rows repeat one exposure). Intervals resample users; differences are of two models on the same samples.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,16 @@ import torch
 from bench.clustered import gauc_interval, log_loss_interval
 from bench.common import Row, write
 from bench.kuairand import sampled
-from bowerbird.bundles.calibrate import calibrations_from_json
+from bowerbird.bundles.calibrate import Probabilities, calibrations_from_json
 from bowerbird.declare.workspace import Workspace
 from bowerbird.samples.manifest import MANIFEST_FILE, PLAN_FILE, DayCount, read_manifest
 from bowerbird.training.bootstrap import auc_difference, auc_interval, pcoc_interval
 from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.held_out import HeldOut, score_range
 from bowerbird.training.metrics import measure
+from bowerbird.training.report import Report
 from bowerbird.training.run import TrainRequest, train_model
-from bowerbird.training.run_record import CALIBRATION_FILE, RunRecord, list_runs, read_run
+from bowerbird.training.run_record import CALIBRATION_FILE, METRICS_FILE, RunRecord, list_runs, read_run
 from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 
@@ -57,8 +59,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "widedeep": {"model": "widedeep", "options": {"dimension": 18}, **_COMMON},
     "deepfm": {"model": "deepfm", **_COMMON},
     "dcnv2": {"model": "dcnv2", **_COMMON},
-    # Attention among 238 fields: its cost grows with their square.
-    "autoint": {"model": "autoint", "options": {"layers": 2, "attention": 32}, **_COMMON},
+    # Attention among 238 fields, whose cost grows with their square: one small layer and one epoch, for what it costs.
+    "autoint": {
+        "model": "autoint",
+        "options": {"layers": 1, "attention": 16, "heads": 1},
+        "embedding": _TABLES,
+        "trainer": {"epochs": 1},
+    },
     "finalmlp": {
         "model": "finalmlp",
         "options": {"first_context": ["user_active_degree", "tab"], "second_context": ["tag", "duration_step"]},
@@ -75,6 +82,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tabm+trees": {"model": "tabm", "trees": True, **_TABM},
 }
 DAYS = {"validation": "2022-05-05", "test": "2022-05-06"}
+REFERENCES = ("lightgbm", "dcnv2")
+"""Models that every other is compared with on the same samples, by seed."""
 _NOTE = (
     "Each row is the mean over the seeds that are listed; intervals are of the first of them, and resample users. "
     "Seconds are of the processor, of one thread, on a machine that others used, too. 05-05 is what calibration and "
@@ -152,12 +161,13 @@ def _wanted(samples: SampleFolder, model: str, seed: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A finished run, the CPU seconds of its training, and its calibrated scores by day and task."""
+    """A finished run, the CPU seconds of its training, and its metrics of the validation day by task."""
 
     seed: int
+    folder: Path
     seconds: float
     record: RunRecord
-    scores: dict[str, dict[str, np.ndarray]]
+    validation: dict[str, Report]
 
     @property
     def summary(self) -> dict[str, object]:
@@ -169,7 +179,15 @@ class Judged:
         }  # fmt: skip
 
 
-def score(run: Path, samples: SampleFolder, day: str) -> tuple[HeldOut, dict[str, np.ndarray]]:
+@dataclass(frozen=True)
+class Scored:
+    """A day's labels, weights and users, and by model and seed the calibrated scores by task."""
+
+    held: HeldOut
+    scores: dict[str, dict[int, dict[str, Probabilities]]]
+
+
+def score(run: Path, samples: SampleFolder, day: str) -> tuple[HeldOut, dict[str, Probabilities]]:
     """Return a finished run's calibrated scores of one day."""
     model = load_trained(run, samples.plan, read_run(run).settings)
     held = score_range(samples, DateRange(day, day), model)
@@ -189,55 +207,85 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     workspace = sampled()
     samples = SampleFolder(samples_by_date(workspace))
-    days = list(DAYS) if arguments.look_at_test else ["validation"]
     judged: dict[str, list[Judged]] = {}
-    held: dict[str, HeldOut] = {}
     for model in arguments.models:
-        judged[model] = []
         for seed in arguments.seeds:
             if arguments.only_finished and finished(workspace, samples, model, seed) is None:
                 continue
             run, seconds = trained(workspace, samples, model, seed)
             record = read_run(run)
-            scores = {}
-            for day in days:
-                held[day], scores[day] = score(run, samples, DAYS[day])
-            judged[model].append(Judged(seed, seconds, record, scores))
-            print(model, seed, record.id, f"{seconds:.0f} s CPU, {record.seconds:.0f} s", flush=True)
-    found = {model: runs for model, runs in judged.items() if runs}
-    rows = [row for day in days for task in samples.tasks for row in _rows(day, task.name, found, held[day])]
-    runs = {model: [one.summary for one in runs] for model, runs in found.items()}
-    write(
-        arguments.name, rows, note=_NOTE, features=len(samples.plan.features), plan=samples.plan.fingerprint, runs=runs
-    )
+            metrics = json.loads((run / METRICS_FILE).read_text())["validation"]
+            judged.setdefault(model, []).append(Judged(seed, run, seconds, record, metrics))
+            shown = " ".join(f"{task} {values['auc']:.4f}" for task, values in metrics.items())
+            print(model, seed, record.id, f"{seconds:.0f} s CPU, {record.seconds:.0f} s", shown, flush=True)
+    rows = [row for task in samples.tasks for row in _validation_rows(task.name, judged)]
+    if arguments.look_at_test:
+        scored = _score_all(samples, judged)
+        rows += [row for task in samples.tasks for row in _test_rows(task.name, judged, scored)]
+    runs = {model: [one.summary for one in found] for model, found in judged.items()}
+    plan = samples.plan
+    write(arguments.name, rows, note=_NOTE, features=len(plan.features), plan=plan.fingerprint, runs=runs)
 
 
-def _rows(day: str, task: str, judged: dict[str, list[Judged]], held: HeldOut) -> list[Row]:
-    label, weight, user = held.labels[task], held.weight, held.user
-    trees = {one.seed: one.scores[day][task] for one in judged.get("lightgbm", [])}
-    tree_auc = float(np.mean([measure(label, tree, weight, user).auc for tree in trees.values()])) if trees else None
+def _score_all(samples: SampleFolder, judged: dict[str, list[Judged]]) -> Scored:
+    scores: dict[str, dict[int, dict[str, Probabilities]]] = {}
+    for model, runs in judged.items():
+        scores[model] = {}
+        for one in runs:
+            held, scores[model][one.seed] = score(one.folder, samples, DAYS["test"])
+    return Scored(held, scores)
+
+
+def _validation_rows(task: str, judged: dict[str, list[Judged]]) -> list[Row]:
+    """Return the models' rows of the day that they were chosen on: each run's own metrics."""
+    auc = {model: _mean(one.validation[task]["auc"] for one in runs) for model, runs in judged.items()}
+    trees = auc.get("lightgbm")
     rows = []
     for model, runs in judged.items():
-        ours = {one.seed: one.scores[day][task] for one in runs}
-        first = runs[0].scores[day][task]
-        measured = [measure(label, one, weight, user) for one in ours.values()]
-        auc = float(np.mean([one.auc for one in measured]))
+        metrics = [one.validation[task] for one in runs]
+        notes = [
+            "seeds " + " ".join(f"{one['auc']:.4f}" for one in metrics),
+            f"95% [{metrics[0]['auc_low']:.4f}, {metrics[0]['auc_high']:.4f}]",
+            f"GAUC {_mean(one['gauc'] for one in metrics):.4f}",
+            f"log loss {_mean(one['log_loss'] for one in metrics):.4f}",
+            f"{_mean(one.seconds for one in runs):.0f} s CPU",
+        ]
+        gain = None if trees is None else auc[model] - trees
+        rows.append(Row(f"validation {task} {model}", auc[model], "AUC", trees, gain, note=", ".join(notes)))
+    return rows
+
+
+def _test_rows(task: str, judged: dict[str, list[Judged]], scored: Scored) -> list[Row]:
+    """Return the models' rows of the day that is looked at once."""
+    held = scored.held
+    label, weight, user = held.labels[task], held.weight, held.user
+    found = {model: {seed: one[task] for seed, one in seeds.items()} for model, seeds in scored.scores.items()}
+    auc = {model: [measure(label, one, weight, user) for one in seeds.values()] for model, seeds in found.items()}
+    trees = _mean(one.auc for one in auc["lightgbm"]) if "lightgbm" in auc else None
+    rows = []
+    for model, seeds in found.items():
+        measured, first = auc[model], next(iter(seeds.values()))
         notes = [
             f"seeds {' '.join(f'{one.auc:.4f}' for one in measured)}",
             f"95% {auc_interval(label, first, weight, user)}",
-            f"GAUC {np.mean([one.gauc for one in measured]):.4f} {gauc_interval(label, first, weight, user)}",
-            f"log loss {np.mean([one.log_loss for one in measured]):.4f} "
-            f"{log_loss_interval(label, first, weight, user)}",
+            f"GAUC {_mean(one.gauc for one in measured):.4f} {gauc_interval(label, first, weight, user)}",
+            f"log loss {_mean(one.log_loss for one in measured):.4f} {log_loss_interval(label, first, weight, user)}",
             f"PCOC {' '.join(f'{one.pcoc:.3f}' for one in measured)} {pcoc_interval(label, first, weight, user)}",
-            f"{np.mean([one.seconds for one in runs]):.0f} s CPU",
+            f"{_mean(one.seconds for one in judged[model]):.0f} s CPU",
         ]
-        pairs = [(ours[seed], trees[seed]) for seed in ours if seed in trees]
-        if pairs and model != "lightgbm":
-            differences = [str(auc_difference(label, one, tree, weight, user)) for one, tree in pairs]
-            notes.append(f"minus LightGBM {'; '.join(differences)}")
-        gain = None if tree_auc is None else auc - tree_auc
-        rows.append(Row(f"{day} {task} {model}", auc, "AUC", tree_auc, gain, note=", ".join(notes)))
+        for reference in REFERENCES:
+            pairs = [(one, found[reference][seed]) for seed, one in seeds.items() if seed in found.get(reference, {})]
+            if pairs and model != reference:
+                differences = [str(auc_difference(label, one, other, weight, user)) for one, other in pairs]
+                notes.append(f"minus {reference} {'; '.join(differences)}")
+        mean = _mean(one.auc for one in measured)
+        gain = None if trees is None else mean - trees
+        rows.append(Row(f"test {task} {model}", mean, "AUC", trees, gain, note=", ".join(notes)))
     return rows
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 if __name__ == "__main__":
