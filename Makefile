@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export CXX PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state docs clean
+.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,13 @@ bench-features: $(READY) ## Point-in-time features against DuckDB and Polars (ab
 bench-state: $(READY) ## Live state: reads beside a writer, partitions, recovery (about 20 minutes on 2 cores).
 	@set -e; for name in state_live state_partitions state_recovery; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
+
+bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables against hash maps, KuaiRand (hours on 2 cores).
+	@$(PIP) install --no-compile --editable '.[bench]'
+	@bench/peers/fuxictr.sh
+	@set -e; for name in training_equal training_speed tables training_frappe training_daily; do \
+	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
+	$(BIN)/python -m bench.accuracy --look-at-test
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py
