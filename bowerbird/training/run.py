@@ -26,6 +26,7 @@ from bowerbird.training.calibration import check_method
 from bowerbird.training.code_version import code_version, package_versions
 from bowerbird.training.config import MODEL_DEFAULTS, plain, trainer_config
 from bowerbird.training.dataset import SampleFolder
+from bowerbird.training.encoded_size import machine_memory
 from bowerbird.training.evaluate import reliability_of
 from bowerbird.training.held_out import read_range, score_range
 from bowerbird.training.initialise import start_linear_layers
@@ -159,7 +160,7 @@ def _settings(request: TrainRequest, samples: SampleFolder) -> RunSettings:
     model = pinned_name(model, request.code)
     config = model_config(model, options)
     tables = {"dimension": config.dimension, **embedding}
-    trainer = {**MODEL_DEFAULTS.get(model, {}), **request.trainer}
+    trainer = {"memory_bytes": machine_memory() // 2, **MODEL_DEFAULTS.get(model, {}), **request.trainer}
     return msgspec.structs.replace(
         base,
         model=model,
@@ -234,7 +235,7 @@ def _train_network(
     network = build_network(samples.plan, settings)
     if settings.from_run is not None:
         load_weights(network, folder.parent / settings.from_run)
-    network.collection.admit(count_keys(samples.plan, samples.read(split.train.since, split.train.until)))
+    network.collection.admit(count_keys(samples.plan, samples.read_parts(split.train.since, split.train.until)))
     train = open_source(
         samples, split.train, network.collection, config.batch_size, settings.seed,
         shuffle=config.shuffle, placement=config.placement, memory_bytes=config.memory_bytes, ahead=config.ahead,
