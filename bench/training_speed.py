@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from bench.common import Row, write
+from bench.common import OUT, Row, write
 from bench.frappe import CAVEAT
 from bench.frappe_settings import BATCH
 from bench.gemm import flops, step_seconds
@@ -33,6 +33,8 @@ from bench.peers.fuxictr_call import PEER
 from bench.training_cases import CASES, Case, Measured, train_loop, train_ours, train_peer
 from bench.training_profile import profile_steps
 
+_EQUAL_AUC = 0.003
+"""Test AUC after so few epochs differs by this much from seed to seed."""
 SIDES = ("ours", "plain", "fuxictr")
 
 
@@ -101,7 +103,21 @@ def _rows(case: Case, threads: int, found: dict[str, list[Measured]], epochs: in
         peer = _median(found[side])
         name = PEER if side == "fuxictr" else side
         note = "; ".join([*notes, _described(name, found[side], epochs), *caveat])
-        yield Row(f"{case.name} {threads} thread(s) against {name}", ours, "samples/s", peer, ours / peer, note=note)
+        equal = abs(_auc(found["ours"]) - _auc(found[side])) < _EQUAL_AUC
+        label = f"{case.name} {threads} thread(s) against {name}"
+        yield Row(label, ours, "samples/s", peer, ours / peer, equal=equal, note=note)
+
+
+def _auc(runs: list[Measured]) -> float:
+    return statistics.mean(run.auc for run in runs)
+
+
+def _with_earlier(rows: list[Row]) -> list[Row]:
+    """Return today's rows after those of other cases that were measured before: cases may be run one by one."""
+    file = OUT / "training_speed.json"
+    earlier = json.loads(file.read_text())["rows"] if file.is_file() else []
+    new = {row.case for row in rows}
+    return [*(Row(**row) for row in earlier if row["case"] not in new), *rows]
 
 
 def _described(name: str, runs: list[Measured], epochs: int) -> str:
@@ -136,7 +152,7 @@ def main() -> None:
     for case in cases:
         for threads in arguments.threads:
             rows += _rows(case, threads, _measure(case, arguments, threads), arguments.epochs)
-    write("training_speed", rows, epochs=arguments.epochs, repeats=arguments.repeats, batch=BATCH)
+    write("training_speed", _with_earlier(rows), epochs=arguments.epochs, repeats=arguments.repeats, batch=BATCH)
 
 
 if __name__ == "__main__":
