@@ -60,7 +60,7 @@ bench-state: $(READY) ## Live state: reads beside a writer, partitions, recovery
 bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables against hash maps, KuaiRand (hours on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench]'
 	@bench/peers/fuxictr.sh
-	@set -e; for name in training_equal training_speed tables training_frappe training_daily; do \
+	@set -e; for name in training_equal training_speed tables training_frappe training_frappe_best training_daily; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 	$(BIN)/python -m bench.accuracy --look-at-test
 
