@@ -9,12 +9,13 @@ its own. The KuaiRand plan follows. Quick: ``--events 2000000 --rounds 1``.
 from __future__ import annotations
 
 import argparse
+import json
 from functools import partial
 
 from rich.console import Console
 
 from bench import features_kuairand
-from bench.common import Row, write
+from bench.common import OUT, Row, write
 from bench.features_answers import differences
 from bench.features_compare import alone, compared, interleaved
 from bench.features_log import LogShape, written
@@ -63,18 +64,21 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", choices=["log", "kuairand"], help="only the generated log, or only KuaiRand's plan")
+    parser.add_argument("--only", choices=["log", "sequence", "kuairand"], help="only a part")
     arguments = parser.parse_args()
-    if arguments.only != "kuairand":
+    if arguments.only == "sequence":
+        check_rows(written(LogShape(500_000)), arguments.threads[-1])
+        file = json.loads((OUT / "features.json").read_text())
+        _with_sequence(arguments, [Row(**row) for row in file["rows"]])
+    elif arguments.only != "kuairand":
         _generated_log(arguments)
-    if arguments.only != "log":
+    if arguments.only in (None, "kuairand"):
         note = "The peer gets the features of the plan that running sums can express."
         write("features_kuairand", features_kuairand.rows(arguments.threads, arguments.rounds), note=note)
 
 
 def _generated_log(arguments: argparse.Namespace) -> None:
     whole = written(LogShape(arguments.events))
-    smaller = written(LogShape(min(arguments.events, 5_000_000)))
     small = written(LogShape(min(arguments.events, 2_000_000)))
     _CONSOLE.print(f"Comparing {small.events:,} events, every row")
     check_rows(small, arguments.threads[-1])
@@ -85,6 +89,13 @@ def _generated_log(arguments: argparse.Namespace) -> None:
         _CONSOLE.print(f"Timing with {threads} threads")
         rows += timed(whole, "numbers", threads, arguments.rounds)
         _write(rows, arguments.rounds)
+    _with_sequence(arguments, rows)
+
+
+def _with_sequence(arguments: argparse.Namespace, rows: list[Row]) -> None:
+    """Add the measurements of all 24 features to ``rows``: peers on fewer events."""
+    whole = written(LogShape(arguments.events))
+    smaller = written(LogShape(min(arguments.events, 5_000_000)))
     for threads in arguments.threads:
         rows += timed(smaller, "all", threads, arguments.rounds)
         take = partial(measure, shape=whole, chosen="all", threads=threads)
