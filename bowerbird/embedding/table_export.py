@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bowerbird.durable import new_file
 from bowerbird.embedding.table import Keys, Table, Vectors
-from bowerbird.errors import CorruptionError, StorageError
+from bowerbird.errors import CorruptionError
 
 
 def export_parquet(table: Table, path: Path) -> None:
     """Write the columns ``key`` uint64 and ``vector``, a list of float32 of fixed size, in row order."""
     keys, rows = table.keys()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(table.take(rows).reshape(-1)), table.config.dimension)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        pq.write_table(pa.table({"key": keys, "vector": vectors}), partial)
-        _publish(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"Cannot write {path}: {error}.", "Check free space and permissions.") from error
+    with new_file(path) as file:
+        pq.write_table(pa.table({"key": keys, "vector": vectors}), file)
 
 
 def import_parquet(table: Table, path: Path) -> int:
@@ -50,16 +45,10 @@ def export_safetensors(table: Table, path: Path) -> None:
         "vectors": {"dtype": "F32", "shape": list(vectors.shape), "data_offsets": [keys.nbytes, end]},
     }).encode()  # fmt: skip
     header += b" " * (-len(header) % 8)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            file.write(keys.astype("<u8").data)
-            file.write(vectors.astype("<f4").data)
-        _publish(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"Cannot write {path}: {error}.", "Check free space and permissions.") from error
+    with new_file(path) as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(keys.astype("<u8").data)
+        file.write(vectors.astype("<f4").data)
 
 
 def import_safetensors(table: Table, path: Path) -> int:
@@ -81,9 +70,3 @@ def _read_safetensors(path: Path) -> tuple[Keys, Vectors]:
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptionError(f"{path} has no keys and vectors: {error}.", "Export it again.") from error
     return keys.astype(np.uint64), vectors.astype(np.float32)
-
-
-def _publish(partial: Path, path: Path) -> None:
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)

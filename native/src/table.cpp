@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kTouchAhead = 16;
 constexpr std::size_t kPiece = 4096;  // rows that a thread takes at a time
+constexpr std::size_t kNearPiece = 512;  // keys whose buckets stay in the first cache
 constexpr std::uint64_t kUnknownStream = 0x554E4B4E4F574E21ULL;
 
 std::uint32_t saturated(std::uint32_t uses, std::uint32_t more) {
@@ -128,7 +129,7 @@ void Table::admit(const std::uint64_t* keys, std::size_t count, const std::uint3
   ++calls_;
   const auto now = time == kOwnClock ? static_cast<std::uint32_t>(calls_) : static_cast<std::uint32_t>(time);
   // With a budget, what a call uses must be known before a key of it can push another one out.
-  const std::size_t piece = options_.expiry.max_bytes > 0 ? std::max<std::size_t>(count, 1) : kPiece;
+  const std::size_t piece = options_.expiry.max_bytes > 0 ? std::max<std::size_t>(count, 1) : kNearPiece;
   for (std::size_t at = 0; at < count; at += piece) {
     admit_piece(keys + at, std::min(piece, count - at), uses == nullptr ? nullptr : uses + at, now, rows + at);
   }
@@ -140,12 +141,13 @@ void Table::admit_piece(const std::uint64_t* keys, std::size_t count, const std:
   find_all(keys, count, rows);
   touch(rows, count, uses, now);
   for (std::size_t i = 0; i < count; ++i) {
-    if (i + kTouchAhead < count && rows[i + kTouchAhead] == kUnknownRow) prefetch_admission(keys[i + kTouchAhead]);
+    if (i + kTouchAhead < count && rows[i + kTouchAhead] == kUnknownRow) filter_.prefetch(keys[i + kTouchAhead]);
     if (rows[i] != kUnknownRow) continue;
-    std::uint32_t row = index_.view().find(keys[i]);
+    const std::uint64_t hashed = index_.hash(keys[i]);
+    std::uint32_t row = index_.view().find(keys[i], hashed);
     const std::uint32_t times = uses == nullptr ? 1 : uses[i];
     if (row == kAbsentRow) {
-      row = admit_one(keys[i], times, now);
+      row = admit_one(keys[i], hashed, times, now);
     } else {
       Stamps& stamps = rows_.view().stamps(row);
       stamps.uses = saturated(stamps.uses, times);
@@ -169,18 +171,13 @@ void Table::touch(const std::int64_t* rows, std::size_t count, const std::uint32
   }
 }
 
-void Table::prefetch_admission(std::uint64_t key) const {
-  __builtin_prefetch(&index_.view().home(key), 1);
-  filter_.prefetch(key);
-}
-
-std::uint32_t Table::admit_one(std::uint64_t key, std::uint32_t uses, std::uint32_t time) {
+std::uint32_t Table::admit_one(std::uint64_t key, std::uint64_t hashed, std::uint32_t uses, std::uint32_t time) {
   if (!filter_.admits(key, uses, calls_) || (!room_for_one_more() && !evict_one())) {
     ++refused_;
     return kUnknownRow;
   }
   const std::uint32_t row = new_row(key, uses, time, nullptr);
-  index_.insert(key, row);
+  index_.insert(key, hashed, row);
   if (options_.expiry.max_bytes > 0) hold(row);
   ++admitted_;
   return row;
@@ -190,11 +187,16 @@ std::uint32_t Table::admit_one(std::uint64_t key, std::uint32_t uses, std::uint3
 std::uint32_t Table::new_row(std::uint64_t key, std::uint32_t uses, std::uint32_t time, const float* weights) {
   const std::uint32_t row = rows_.take();
   const RowsView view = rows_.view();
+  std::byte* to = view.weights(row);
   if (weights == nullptr) {
-    kernels_.draw(stream_of(options_.seed, key), options_.initial_scale, options_.dimension, drawn_.data());
-    weights = drawn_.data();
+    const bool in_place = options_.precision == Precision::kFloat32;
+    float* drawn = in_place ? reinterpret_cast<float*>(to) : drawn_.data();
+    kernels_.draw(stream_of(options_.seed, key), options_.initial_scale, options_.dimension, drawn);
+    if (!in_place) store_weights(options_.precision, drawn, options_.dimension, to);
+    weights = drawn;
+  } else {
+    store_weights(options_.precision, weights, options_.dimension, to);
   }
-  store_weights(options_.precision, weights, options_.dimension, view.weights(row));
   begin_state(row, weights);
   view.stamps(row) = {time, uses, next_version()};
   changed_ = true;

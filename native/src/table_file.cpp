@@ -31,6 +31,9 @@ std::string folder_of(const std::string& path) {
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// One name, as bowerbird/durable.py has it: what a killed process left is written over and not kept.
+std::string unfinished_name(const std::string& path) { return folder_of(path) + "/.writing-" + path.substr(path.rfind('/') + 1); }
+
 }  // namespace
 
 void Checksum::fold(const std::byte* block) {
@@ -70,7 +73,7 @@ std::uint64_t Checksum::value() const {
 }
 
 TableFileWriter::TableFileWriter(const std::string& path)
-    : path_(path), partial_(path + "." + std::to_string(getpid()) + ".partial"), offset_(kPage) {
+    : path_(path), partial_(unfinished_name(path)), offset_(kPage) {
   descriptor_ = open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail("creating");
 }

@@ -3,23 +3,37 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 namespace bowerbird::embedding {
 namespace {
 
 // A unit takes at most this many keys before its shard grows: 75 in 100 places.
 constexpr std::size_t kUnitKeys = kUnitBuckets * IndexBucket::kSlots * 75 / 100;
-// Keys per shard, on average, from which on shards split; one that has not split yet holds up to twice as many.
-constexpr std::size_t kShardKeys = 5700;
+// Keys per shard, on average, from which on shards split; one that has not split yet holds up to twice as many. So a shard
+// begins with two or three units, takes a fourth, and then splits: few moves, and some 60 in 100 places hold a key.
+constexpr std::size_t kShardKeys = 3800;
 
 std::size_t units_for(std::size_t keys) {
   return std::clamp<std::size_t>((keys + kUnitKeys - 1) / kUnitKeys, 1, IndexShard::kMostUnits);
 }
 
+void place(IndexShard& shard, std::uint64_t hash, std::uint64_t key, std::uint32_t row) {
+  for (std::size_t at = shard.home(hash);; at = shard.after(at)) {
+    IndexBucket& bucket = shard.bucket(at);
+    if (bucket.held < IndexBucket::kSlots) {
+      bucket.keys[bucket.held] = key;
+      bucket.rows[bucket.held] = row;
+      ++bucket.held;
+      return;
+    }
+    ++bucket.passed;
+  }
+}
+
 }  // namespace
 
-std::uint32_t IndexView::find(std::uint64_t key) const {
-  const std::uint64_t hashed = hash(key);
+std::uint32_t IndexView::find(std::uint64_t key, std::uint64_t hashed) const {
   const IndexShard& in = shard(hashed);
   for (std::size_t at = in.home(hashed);; at = in.after(at)) {
     const IndexBucket& bucket = in.bucket(at);
@@ -84,27 +98,13 @@ IndexShard& TableIndex::shard_of(std::uint64_t hash) {
   return shards_[number >= shards_.size() ? number & (wide_ >> 1) : number];
 }
 
-void TableIndex::insert(std::uint64_t key, std::uint32_t row) {
+void TableIndex::insert(std::uint64_t key, std::uint64_t hashed, std::uint32_t row) {
   if (size_ >= shards_.size() * kShardKeys) split();
-  const std::uint64_t hashed = hash(key);
   IndexShard& shard = shard_of(hashed);
   if (shard.keys >= kUnitKeys * shard.unit_count()) grow(shard);
-  place(shard, hashed, {key, row});
+  place(shard, hashed, key, row);
   ++shard.keys;
   ++size_;
-}
-
-void TableIndex::place(IndexShard& shard, std::uint64_t hash, Entry entry) {
-  for (std::size_t at = shard.home(hash);; at = shard.after(at)) {
-    IndexBucket& bucket = shard.bucket(at);
-    if (bucket.held < IndexBucket::kSlots) {
-      bucket.keys[bucket.held] = entry.key;
-      bucket.rows[bucket.held] = entry.row;
-      ++bucket.held;
-      return;
-    }
-    ++bucket.passed;
-  }
 }
 
 std::uint32_t TableIndex::remove(std::uint64_t key) {
@@ -131,20 +131,15 @@ std::uint32_t TableIndex::remove(std::uint64_t key) {
   return row;
 }
 
-void TableIndex::take_out(const IndexShard& shard) {
-  for (std::size_t number = 0; number < shard.buckets; ++number) {
-    each_in_bucket(shard.bucket(number), [this](std::uint64_t key, std::uint32_t row) { moved_.push_back({key, row}); });
-  }
+IndexShard TableIndex::empty_shard(std::size_t units) {
+  IndexShard shard{};
+  shard.buckets = static_cast<std::uint32_t>(units * kUnitBuckets);
+  for (std::size_t i = 0; i < units; ++i) shard.units[i] = units_.take();
+  return shard;
 }
 
-// Gives an emptied shard as many units as are asked for, all zero.
-void TableIndex::resize(IndexShard& shard, std::size_t units) {
-  std::size_t held = shard.unit_count();
-  for (std::size_t i = 0; i < std::min(held, units); ++i) std::memset(static_cast<void*>(shard.units[i]), 0, kUnitBytes);
-  while (held > units) units_.give(shard.units[--held]);
-  for (; held < units; ++held) shard.units[held] = units_.take();
-  shard.buckets = static_cast<std::uint32_t>(units * kUnitBuckets);
-  shard.keys = 0;
+void TableIndex::give_back(const IndexShard& shard) {
+  for (std::size_t i = 0; i < shard.unit_count(); ++i) units_.give(shard.units[i]);
 }
 
 void TableIndex::grow(IndexShard& shard) {
@@ -152,29 +147,30 @@ void TableIndex::grow(IndexShard& shard) {
     if (shard.keys + 1 < shard.buckets * IndexBucket::kSlots) return;
     throw std::length_error("a shard of the index is full: the keys collide on purpose, so give the table another seed");
   }
-  moved_.clear();
-  take_out(shard);
-  resize(shard, shard.unit_count() + 1);
-  for (const Entry& entry : moved_) place(shard, hash(entry.key), entry);
-  shard.keys = static_cast<std::uint32_t>(moved_.size());
+  IndexShard larger = empty_shard(shard.unit_count() + 1);
+  larger.keys = shard.keys;
+  each_in_shard(shard, [&](std::uint64_t key, std::uint32_t row) { place(larger, hash(key), key, row); });
+  std::swap(shard, larger);
+  give_back(larger);
 }
 
 void TableIndex::split() {
   if (shards_.size() > wide_) wide_ = 2 * wide_ + 1;
-  const std::uint64_t from = shards_.size() & (wide_ >> 1);
-  const std::uint64_t to = shards_.size();
-  shards_.push_back({});
-  moved_.clear();
-  take_out(shards_[from]);
-  const auto goes = [&](const Entry& entry) { return ((hash(entry.key) >> 32) & wide_) == to; };
-  const auto going = static_cast<std::size_t>(std::count_if(moved_.begin(), moved_.end(), goes));
-  resize(shards_[from], units_for(moved_.size() - going));
-  resize(shards_[to], units_for(going));
-  for (const Entry& entry : moved_) {
-    IndexShard& shard = shards_[goes(entry) ? to : from];
-    place(shard, hash(entry.key), entry);
-    ++shard.keys;
-  }
+  const std::uint64_t newest = shards_.size();
+  const IndexShard old = shards_[newest & (wide_ >> 1)];
+  const auto goes = [&](std::uint64_t hashed) { return ((hashed >> 32) & wide_) == newest; };
+  std::uint32_t going = 0;
+  each_in_shard(old, [&](std::uint64_t key, std::uint32_t) { going += goes(hash(key)) ? 1 : 0; });
+  IndexShard parts[2] = {empty_shard(units_for(old.keys - going)), empty_shard(units_for(going))};
+  parts[0].keys = old.keys - going;
+  parts[1].keys = going;
+  each_in_shard(old, [&](std::uint64_t key, std::uint32_t row) {
+    const std::uint64_t hashed = hash(key);
+    place(parts[goes(hashed) ? 1 : 0], hashed, key, row);
+  });
+  shards_.push_back(parts[1]);
+  shards_[newest & (wide_ >> 1)] = parts[0];
+  give_back(old);
 }
 
 void TableIndex::adopt(const std::vector<IndexShard>& sizes) {
@@ -184,8 +180,7 @@ void TableIndex::adopt(const std::vector<IndexShard>& sizes) {
   wide_ = 0;
   while (sizes.size() > wide_ + 1) wide_ = 2 * wide_ + 1;
   for (const IndexShard& size : sizes) {
-    IndexShard shard{};
-    resize(shard, size.unit_count());
+    IndexShard shard = empty_shard(size.unit_count());
     shard.keys = size.keys;
     size_ += size.keys;
     shards_.push_back(shard);

@@ -435,13 +435,13 @@ std::vector<std::string> table_instruction_sets() {
 }
 
 void store_weights(Precision precision, const float* from, std::size_t count, std::byte* to) {
+  if (precision == Precision::kFloat32) {
+    std::memcpy(to, from, 4 * count);
+    return;
+  }
   for (std::size_t i = 0; i < count; ++i) {
-    if (precision == Precision::kFloat32) {
-      std::memcpy(to + 4 * i, from + i, 4);
-    } else {
-      const std::uint16_t bits = precision == Precision::kFloat16 ? float16_of(from[i]) : bfloat16_of(from[i]);
-      std::memcpy(to + 2 * i, &bits, 2);
-    }
+    const std::uint16_t bits = precision == Precision::kFloat16 ? float16_of(from[i]) : bfloat16_of(from[i]);
+    std::memcpy(to + 2 * i, &bits, 2);
   }
 }
 

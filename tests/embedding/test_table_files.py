@@ -1,6 +1,5 @@
 """Snapshots, deltas and mapped tables: what is written is what comes back, in order, or nothing."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,7 +153,7 @@ def test_a_full_disk_costs_the_snapshot_and_no_row(tmp_path):
     table = Table(TableConfig(dimension=3))
     train(table, 1)
     before = vectors(table)
-    (tmp_path / f"snapshot.{os.getpid()}.partial").symlink_to("/dev/full")
+    (tmp_path / ".writing-snapshot").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="space"):
         table.snapshot(tmp_path / "snapshot")
     assert not (tmp_path / "snapshot").exists() and table.version == 0
@@ -184,3 +183,5 @@ def test_a_writer_that_is_killed_leaves_a_whole_snapshot(tmp_path):
     writer.stdout.close()
     back = Table.restore(path)
     assert len(back) >= 1000 * last and len(back) % 1000 == 0
+    back.snapshot(path)
+    assert [left.name for left in tmp_path.iterdir()] == ["snapshot"]
