@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.common import OUT, WORK
+from bench.common import WORK, Row, write
 from bench.frappe_settings import SETTINGS, Setting
 from bench.peers.fuxictr_weights import COPIES, Weights
 from bowerbird.embedding.inputs import CategoryInput, Inputs
@@ -115,6 +115,19 @@ def _count(model: nn.Module) -> int:
     return sum(value.numel() for value in model.parameters())
 
 
+def _is_equal(result: dict[str, Any]) -> bool:
+    return max(result["largest_logit_difference"], result["loss_difference"]) <= TOLERANCE
+
+
+def _row(result: dict[str, Any]) -> Row:
+    note = (
+        f"logits' standard deviation {result['logit_spread']:.2f}; loss differs by {result['loss_difference']:.1e}; "
+        f"{result['our_parameters']:,} parameters, FuxiCTR's {result['their_parameters']:,}"
+    )
+    case = f"{result['model']}: largest difference of logits, FuxiCTR's weights in ours"
+    return Row(case, result["largest_logit_difference"], "logit", equal=_is_equal(result), note=note)
+
+
 def main() -> None:
     """Compare and write ``bench/out/training_equal.json``; fails where a difference is too large."""
     torch.set_num_threads(1)
@@ -122,12 +135,8 @@ def main() -> None:
     for result in results:
         print(json.dumps(result))
     if not sys.argv[1:]:
-        (OUT / "training_equal.json").write_text(json.dumps(results, indent=1) + "\n")
-    wrong = [
-        result["model"]
-        for result in results
-        if result["largest_logit_difference"] > TOLERANCE or result["loss_difference"] > TOLERANCE
-    ]
+        write("training_equal", [_row(result) for result in results])
+    wrong = [result["model"] for result in results if not _is_equal(result)]
     if wrong:
         raise SystemExit(f"Not the same function: {', '.join(wrong)}.")
 
