@@ -81,7 +81,7 @@ class FeatureState:
         try:
             state.plan = Plan.from_json(_native.State.plan_json(str(path)).encode())
             state.native = _native.State.attach(msgspec.to_builtins(state.plan), str(path))
-        except (RuntimeError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, RuntimeError, ValueError, msgspec.MsgspecError) as error:
             raise CorruptionError(
                 f"{path} is no feature state: {error}.", "Wait for the writer, or restart it."
             ) from error
