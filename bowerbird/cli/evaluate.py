@@ -19,7 +19,7 @@ from bowerbird.training.report import Report
 from bowerbird.training.run_record import latest_run
 from bowerbird.training.slices import SliceReport
 from bowerbird.training.split import date_range
-from bowerbird.training.tracking import track, tracking_of
+from bowerbird.training.tracking import track, tracking_settings
 
 _MOST = 20
 """So many lines of a table are shown; the file has all."""
@@ -73,9 +73,7 @@ def evaluate_command(
 
 
 def _send(workspace: Workspace, folder: Path) -> None:
-    tracking = tracking_of(
-        workspace.settings.tracking.mlflow, workspace.settings.tracking.experiment or workspace.project.name
-    )
+    tracking = tracking_settings(workspace)
     if tracking is None:
         raise InputError(
             "No MLflow is configured.", "Set MLFLOW_TRACKING_URI, or mlflow under [tracking] in bowerbird.toml."

@@ -18,7 +18,7 @@ from bowerbird.training.publish import PublishRequest, PublishResult
 from bowerbird.training.publish import publish as publish_run
 from bowerbird.training.run import TrainRequest, TrainResult, resume_training, train_model
 from bowerbird.training.run_record import latest_run
-from bowerbird.training.tracking import track, tracking_of
+from bowerbird.training.tracking import track, tracking_settings
 from bowerbird.training.trained import LIGHTGBM
 
 _SECTIONS = ("model", "embedding", "trainer")
@@ -108,9 +108,7 @@ def train(
                 ),
                 terminal,
             )
-    tracking = tracking_of(
-        workspace.settings.tracking.mlflow, workspace.settings.tracking.experiment or workspace.project.name
-    )
+    tracking = tracking_settings(workspace)
     if tracking is not None:
         track(result.folder, tracking)
     _show_run(result)

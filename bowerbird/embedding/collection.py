@@ -69,11 +69,14 @@ class EmbeddingCollection(nn.Module):
         self.indexes: dict[str, KeyIndex | Table] = {}
         self.exact = nn.ModuleDict()
         self.native: dict[str, TrainedTable] = {}
+        exact: dict[str, Tensor] = {}
         for name in self.vocabularies:
             if is_native(self.config.tables, name):
                 self._make_native(name)
             else:
-                self._put_exact(name, KeyIndex(), self._new_rows(name, RESERVED_ROWS))
+                self.indexes[name] = KeyIndex()
+                exact[name] = self._new_rows(name, RESERVED_ROWS)
+        self._put_exact(exact)
 
     def dimension_of(self, vocabulary: str) -> int:
         """Return the width of a vocabulary's rows."""
@@ -96,7 +99,10 @@ class EmbeddingCollection(nn.Module):
 
         Exact tables grow, so an optimiser must be built afterwards.
         """
-        return {name: self._admit(name, keys, frequency) for name, (keys, frequency) in counts.items()}
+        grown: dict[str, Tensor] = {}
+        admitted = {name: self._admit(name, keys, frequency, grown) for name, (keys, frequency) in counts.items()}
+        self._put_exact(grown)
+        return admitted
 
     def observe(self, block: FeatureBlock, time: float) -> None:
         """Count the keys of a block that is trained on at ``time`` (seconds), and admit those that are due.
@@ -201,6 +207,7 @@ class EmbeddingCollection(nn.Module):
 
     def import_arrays(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Replace all tables by exported arrays; raises CorruptionError where one is absent or misshapen."""
+        exact: dict[str, Tensor] = {}
         for name in self.vocabularies:
             keys, rows = arrays.get(f"{name}.keys"), arrays.get(f"{name}.rows")
             if keys is None or rows is None:
@@ -210,20 +217,29 @@ class EmbeddingCollection(nn.Module):
                     f"Table {name!r} has {len(keys)} keys but rows of shape {rows.shape}.",
                     "Publish the version again.",
                 )
-            self._import(name, keys.astype(np.uint64), rows.astype(np.float32))
+            if name in self.native or len(rows) > self.config.exact_rows:
+                self._replace_by_native(name, keys.astype(np.uint64), rows.astype(np.float32))
+            else:
+                self.indexes[name] = KeyIndex(keys.astype(np.uint64))
+                exact[name] = torch.from_numpy(rows.astype(np.float32))
+        self._put_exact(exact)
 
-    def _admit(self, name: str, keys: Keys, frequency: npt.NDArray[np.int64]) -> int:
+    def _admit(
+        self, name: str, keys: Keys, frequency: npt.NDArray[np.int64], grown: dict[str, Tensor]
+    ) -> int:
+        """Admit keys of one vocabulary; the rows of an exact table that grows are put in ``grown``."""
         if name in self.native:
             return self._admit_native(name, keys, frequency)
         index = self.indexes[name]
         assert isinstance(index, KeyIndex)
         admitted = index.admit(keys, frequency, self.config.minimum_count)
-        if len(index) > self.config.exact_rows:
-            rows = self._exact(name).remove(name)
-            self._make_native(name)
-            self._fill_native(name, index.keys, torch.cat([rows, self._new_rows(name, admitted)]).numpy())
-        elif admitted:
-            self._put_exact(name, index, torch.cat([self._exact(name).view(name), self._new_rows(name, admitted)]))
+        if not admitted:
+            return 0
+        rows = torch.cat([self._exact(name).view(name).detach(), self._new_rows(name, admitted)])
+        if len(rows) > self.config.exact_rows:
+            self._replace_by_native(name, index.keys, rows.numpy())
+        else:
+            grown[name] = rows
         return admitted
 
     def _admit_native(self, name: str, keys: Keys, frequency: npt.NDArray[np.int64]) -> int:
@@ -242,15 +258,6 @@ class EmbeddingCollection(nn.Module):
         keys, places = index.keys()
         return keys, index.take(np.concatenate([np.arange(RESERVED_ROWS), places]))
 
-    def _import(self, name: str, keys: Keys, rows: npt.NDArray[np.float32]) -> None:
-        if name in self.native or len(rows) > self.config.exact_rows:
-            if name not in self.native:
-                self._exact(name).remove(name)
-            self._make_native(name)
-            self._fill_native(name, keys, rows)
-        else:
-            self._put_exact(name, KeyIndex(keys), torch.from_numpy(rows))
-
     def _make_native(self, name: str) -> None:
         seed = int(torch.randint(1 << 62, ()))
         start = (self.dimension_of(name), self.config.initial_scale, seed)
@@ -259,17 +266,20 @@ class EmbeddingCollection(nn.Module):
         self.native[name] = TrainedTable(table, learning_rate)
         self.indexes[name] = table
 
-    def _fill_native(self, name: str, keys: Keys, rows: npt.NDArray[np.float32]) -> None:
+    def _replace_by_native(self, name: str, keys: Keys, rows: npt.NDArray[np.float32]) -> None:
+        if name not in self.native:
+            self._exact(name).remove(name)
+        self._make_native(name)
         table = self.native[name].table
         table.put(keys, np.ascontiguousarray(rows[RESERVED_ROWS:]))
         table.set_rows(np.arange(RESERVED_ROWS), np.ascontiguousarray(rows[:RESERVED_ROWS]))
 
-    def _put_exact(self, name: str, index: KeyIndex, rows: Tensor) -> None:
-        width = str(self.dimension_of(name))
-        if width not in self.exact:
-            self.exact[width] = ExactTables(self.dimension_of(name))
-        self._exact(name).put(name, rows)
-        self.indexes[name] = index
+    def _put_exact(self, tables: Mapping[str, Tensor]) -> None:
+        for width in dict.fromkeys(self.dimension_of(name) for name in tables):
+            if str(width) not in self.exact:
+                self.exact[str(width)] = ExactTables(width)
+            members = {name: rows for name, rows in tables.items() if self.dimension_of(name) == width}
+            self._exact(next(iter(members))).put(members)
 
     def _exact(self, name: str) -> ExactTables:
         tables = self.exact[str(self.dimension_of(name))]
@@ -290,9 +300,8 @@ class EmbeddingCollection(nn.Module):
                 groups.setdefault(item.dimension, []).append(item)
         for members in groups.values():
             tables = self._exact(members[0].vocabulary)
-            starts = tables.starts([item.vocabulary for item in members])
             places = [
-                np.add(columns[item.name], start, dtype=np.int64) for item, start in zip(members, starts, strict=True)
+                np.add(columns[item.name], tables.start(item.vocabulary), dtype=np.int64) for item in members
             ]
             features |= {item.name: vectors for item, vectors in zip(members, tables(places), strict=True)}
         return features

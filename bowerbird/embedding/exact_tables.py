@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,39 +24,25 @@ class ExactTables(nn.Module):
     def __init__(self, dimension: int) -> None:
         super().__init__()
         self.rows = nn.Parameter(torch.zeros(0, dimension))
-        self._counts: dict[str, int] = {}
-
-    def __contains__(self, vocabulary: str) -> bool:
-        return vocabulary in self._counts
-
-    @property
-    def vocabularies(self) -> list[str]:
-        """Whose rows these are, in order."""
-        return list(self._counts)
+        self._ranges: dict[str, tuple[int, int]] = {}
 
     def view(self, vocabulary: str) -> Tensor:
         """Return a vocabulary's rows, float32 [rows, dimension], a view."""
-        start = self.starts([vocabulary])[0]
-        return self.rows[start : start + self._counts[vocabulary]]
+        start, end = self._ranges[vocabulary]
+        return self.rows[start:end]
 
-    def starts(self, vocabularies: Sequence[str]) -> list[int]:
-        """Return where vocabularies' rows begin."""
-        first, places = 0, {}
-        for name, count in self._counts.items():
-            places[name] = first
-            first += count
-        return [places[name] for name in vocabularies]
+    def start(self, vocabulary: str) -> int:
+        """Return where a vocabulary's rows begin."""
+        return self._ranges[vocabulary][0]
 
-    def put(self, vocabulary: str, rows: Tensor) -> None:
-        """Set a vocabulary's rows [rows, dimension]; the parameter is a new one afterwards."""
-        parts = {name: self.view(name).detach() for name in self._counts} | {vocabulary: rows.detach()}
-        self._set(parts)
+    def put(self, tables: Mapping[str, Tensor]) -> None:
+        """Set vocabularies' rows [rows, dimension], in one copy of them all; the parameter is a new one afterwards."""
+        self._set({name: self.view(name).detach() for name in self._ranges} | dict(tables))
 
     def remove(self, vocabulary: str) -> Tensor:
         """Take a vocabulary out; return its rows."""
-        parts = {name: self.view(name).detach() for name in self._counts}
-        taken = parts.pop(vocabulary).clone()
-        self._set(parts)
+        taken = self.view(vocabulary).detach()
+        self._set({name: self.view(name).detach() for name in self._ranges if name != vocabulary})
         return taken
 
     def forward(self, columns: Sequence[Places]) -> tuple[Tensor, ...]:
@@ -67,8 +54,11 @@ class ExactTables(nn.Module):
         return found
 
     def _set(self, parts: dict[str, Tensor]) -> None:
-        self._counts = {name: len(rows) for name, rows in parts.items()}
-        self.rows = nn.Parameter(torch.cat([*parts.values(), self.rows.detach()[:0]]))
+        whole = torch.cat([*parts.values(), self.rows.detach()[:0]])
+        ends = list(accumulate(len(rows) for rows in parts.values()))
+        starts = [0, *ends]
+        self._ranges = {name: (start, end) for name, start, end in zip(parts, starts, ends, strict=False)}
+        self.rows = nn.Parameter(whole)
 
 
 class _Lookup(torch.autograd.Function):

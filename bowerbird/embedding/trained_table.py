@@ -42,8 +42,7 @@ class TrainedTable:
         gradients = torch.cat([gradient.reshape(-1, width).float() for _, gradient in self._waiting])
         self.forget()
         rate = learning_rate if self.learning_rate is None else self.learning_rate * factor
-        if rate > 0:
-            self.table.update(rows, gradients.numpy(), rate)
+        self.table.update(rows, gradients.numpy(), rate)
 
     def forget(self) -> None:
         """Drop the gradients that wait."""

@@ -13,7 +13,7 @@ _SUPPORTED = (torch.float32, torch.bfloat16)
 
 
 class HiddenActivation(nn.Module):
-    """Batch normalisation where ``width`` is given one, a rectifier, and dropout: [..., width] → [..., width].
+    """Batch normalisation where asked for, a rectifier, and dropout: [..., width] → [..., width].
 
     In training on a CPU all of it is one native pass over the values forward and two backward, in the dtype of
     the input (float32 or bfloat16), statistics in float32. Dropout's mask is a hash of a seed that PyTorch's

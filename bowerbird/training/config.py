@@ -29,9 +29,9 @@ class TrainerConfig:
     weight_decay: float = 0.01
     """Decoupled L2 on dense matrices (Loshchilov and Hutter, 2019); of ``adamw`` alone."""
     embedding_decay: float = 0.01
-    """Decoupled L2 on whole tables at each step; tables with sparse gradients have none; of ``adamw`` alone."""
+    """Decoupled L2 on whole tables at each step; native tables have none; of ``adamw`` alone."""
     table_l2: float = 0.0
-    """λ of λ/2 ‖W‖² over whole tables in each step's loss, before clipping; not of tables with sparse gradients."""
+    """λ of λ/2 ‖W‖² over whole tables in each step's loss, before clipping; native tables have their own ``l2``."""
     dense_l2: float = 0.0
     """λ of the same over all other parameters."""
     schedule: Schedule = "cosine"
@@ -90,6 +90,9 @@ def trainer_config(values: Mapping[str, Any]) -> TrainerConfig:
         if option not in options:
             raise InputError(f"The trainer has no option {option!r}.", nearest(option, options))
     try:
-        return msgspec.convert(dict(values), TrainerConfig)
+        config = msgspec.convert(dict(values), TrainerConfig)
     except msgspec.ValidationError as error:
         raise InputError(f"An option of the trainer has a wrong value: {error}.") from error
+    if not config.learning_rate > 0:
+        raise InputError(f"The trainer's learning_rate is {config.learning_rate}.", "Use more than 0.")
+    return config

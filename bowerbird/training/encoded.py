@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -325,22 +325,6 @@ def _no_samples() -> EncodedSamples:
     numbers = empty_matrix((), 0, np.float32)
     targets, marks = empty_matrix((_WEIGHT,), 0, np.float32), empty_matrix(_MARKS, 0, np.int64)
     return EncodedSamples(empty_matrix((), 0, np.int32), numbers, {}, targets, marks)
-
-
-def encode_samples(collection: EmbeddingCollection, parts: Iterable[SampleRows]) -> EncodedSamples:
-    """Return samples with their keys replaced by rows of the collection's tables."""
-    encoded = [_encode_part(collection, part) for part in parts]
-    events = {
-        name: sum(part.sequences[name].events for part in encoded)
-        for name in (encoded[0].sequences if encoded else ())
-    }
-    encoder = SampleEncoder(collection, sum(len(part) for part in encoded), events)
-    start = 0
-    while encoded:
-        part = encoded.pop(0)
-        encoder.copy(part, np.arange(start, start + len(part)), np.arange(len(part)))
-        start += len(part)
-    return encoder.finish()
 
 
 def _encode_part(collection: EmbeddingCollection, part: SampleRows) -> EncodedSamples:

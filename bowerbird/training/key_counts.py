@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.embedding.collection import Counts
-from bowerbird.embedding.inputs import field_vocabulary, vocabularies, vocabulary_of
-from bowerbird.plan.block import FeatureBlock, Keys
+from bowerbird.embedding.collection import Counts, block_keys
+from bowerbird.embedding.inputs import vocabularies
+from bowerbird.plan.block import Keys
 from bowerbird.plan.spec import MISSING_KEY, Plan
 from bowerbird.training.dataset import SampleRows
 
@@ -25,22 +25,12 @@ def count_keys(plan: Plan, parts: Iterable[SampleRows]) -> Counts:
     """
     counted: dict[str, list[_Counted]] = {name: [] for name in vocabularies(plan)}
     for part in parts:
-        for vocabulary, keys in _columns(plan, part.block):
+        for vocabulary, keys in block_keys(plan, part.block):
             pieces = counted[vocabulary]
             pieces.append(np.unique(keys, return_counts=True))
             if sum(len(piece[0]) for piece in pieces[1:]) > max(len(pieces[0][0]), _MERGED_KEYS):
                 counted[vocabulary] = [_merge(pieces)]
     return {vocabulary: _present(_merge(pieces)) for vocabulary, pieces in counted.items()}
-
-
-def _columns(plan: Plan, block: FeatureBlock) -> Iterator[tuple[str, Keys]]:
-    for feature in plan.of_kind("category"):
-        yield vocabulary_of(feature), block.categories[feature.name]
-    for feature in plan.of_kind("sequence"):
-        for item in feature.fields:
-            if item.is_category:
-                values = block.sequences[feature.name].fields[item.name]
-                yield field_vocabulary(feature, item.name), values.astype(np.uint64)
 
 
 def _merge(pieces: list[_Counted]) -> _Counted:

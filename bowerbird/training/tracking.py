@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import MissingExtraError, StorageError
 from bowerbird.training.curve import CURVE_FILE, read_curve
 from bowerbird.training.report import SCALARS, Report
@@ -43,6 +44,12 @@ def tracking_of(address: str, experiment: str) -> Tracking | None:
     """
     chosen = os.environ.get("MLFLOW_TRACKING_URI", "") or address
     return Tracking(chosen, os.environ.get("MLFLOW_EXPERIMENT_NAME", "") or experiment) if chosen else None
+
+
+def tracking_settings(workspace: Workspace) -> Tracking | None:
+    """Return where a project's runs are sent; None where neither environment nor settings say so."""
+    tracking = workspace.settings.tracking
+    return tracking_of(tracking.mlflow, tracking.experiment or workspace.project.name)
 
 
 def track(folder: Path, tracking: Tracking) -> str:

@@ -7,8 +7,9 @@ from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import CorruptionError, InputError, NotFoundError
 from bowerbird.training.blocks import take_rows
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import base_rates, encode_samples
+from bowerbird.training.encoded import base_rates
 from bowerbird.training.key_counts import count_keys
+from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, write_samples
 
 

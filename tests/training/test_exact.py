@@ -13,7 +13,6 @@ from bowerbird.models.ranker import Targets
 from bowerbird.training.config import trainer_config
 from bowerbird.training.curve import read_curve
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import encode_samples
 from bowerbird.training.initialise import start_linear_layers
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.losses import TaskWeighting, task_losses
@@ -21,6 +20,7 @@ from bowerbird.training.network import Network
 from bowerbird.training.optimisers import add_l2
 from bowerbird.training.source import MemorySource
 from bowerbird.training.trainer import Trainer
+from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, TASKS
 
 EXACT = {

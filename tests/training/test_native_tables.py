@@ -9,7 +9,6 @@ from bowerbird.errors import InputError
 from bowerbird.models import model_config
 from bowerbird.training.config import trainer_config
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import encode_samples
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.network import Network
 from bowerbird.training.run import train_model
@@ -17,6 +16,7 @@ from bowerbird.training.source import MemorySource
 from bowerbird.training.table_files import TableFiles
 from bowerbird.training.trainer import Trainer
 from tests.training.conftest import SMALL, request
+from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, TASKS, World, keys, synthetic_plan
 
 ADAM = {"*": {"optimiser": {"name": "Adam", "exact": True}}}

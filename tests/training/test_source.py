@@ -9,11 +9,12 @@ import torch
 
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import base_rates, encode_samples
+from bowerbird.training.encoded import base_rates
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.source import BatchSource, MemorySource
 from bowerbird.training.split import DateRange
 from bowerbird.training.stream import StreamSource
+from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, write_samples
 
 BATCH = 64

@@ -18,7 +18,6 @@ from bowerbird.training.checkpoint import CHECKPOINT_FILE
 from bowerbird.training.config import trainer_config
 from bowerbird.training.curve import CURVE_FILE, read_curve
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import encode_samples
 from bowerbird.training.key_counts import count_keys
 from bowerbird.training.network import Network
 from bowerbird.training.optimisers import build_optimiser, learning_rate_factor
@@ -28,6 +27,7 @@ from bowerbird.training.run_record import read_run
 from bowerbird.training.source import MemorySource
 from bowerbird.training.trainer import Trainer
 from tests.training.conftest import SMALL, request
+from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, TASKS
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from bowerbird.bundles.registry import Registry
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.training.blocks import take_rows
 from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import encode_samples
 from bowerbird.training.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model
+from tests.training.encode import encode_samples
 from tests.training.vectors import WIDTH, vectors, write_vector_samples
 
 QUICK = {"batch_size": 128, "epochs": 40, "learning_rate": 0.03}
