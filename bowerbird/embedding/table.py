@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ Keys: TypeAlias = npt.NDArray[np.uint64]
 Rows: TypeAlias = npt.NDArray[np.int64]
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Mode: TypeAlias = Literal["sum", "mean"]
+_Native = TypeVar("_Native", _native.Table, _native.MappedTable)
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -51,7 +52,43 @@ class TableStats:
     """The share of the index's places that hold a key."""
 
 
-class Table:
+class TableReader(Generic[_Native]):
+    """What a table and a mapped snapshot of one have in common: looking up."""
+
+    _native: _Native
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, reserved and free ones included: all rows are below this."""
+        return self._native.rows
+
+    @property
+    def version(self) -> int:
+        """How many snapshots and deltas there were; the last one's version."""
+        return self._native.version
+
+    def find(self, keys: Keys) -> Rows:
+        """Return each key's row, int64 in the keys' shape: 0 for the missing key, 1 for keys without a row."""
+        return self._native.find(_flat(keys)).reshape(keys.shape)
+
+    def take(self, rows: Rows, out: Vectors | None = None) -> Vectors:
+        """Return the vectors of rows [n], float32 [n, dimension], in ``out`` where it is given."""
+        with _refusals():
+            return self._native.take(_whole(rows), out)
+
+    def pool(
+        self, rows: Rows, offsets: Rows, mode: Mode = "sum", weights: Vectors | None = None, out: Vectors | None = None
+    ) -> Vectors:
+        """Return the sum or mean of each bag's vectors, float32 [m, dimension]; an empty bag gives zeros.
+
+        Bag i is ``rows[offsets[i]:offsets[i + 1]]``, ``offsets`` int64 [m + 1] from 0 to ``len(rows)``. ``weights``
+        float32 [n] multiply the vectors first; a mean divides by how many vectors there are.
+        """
+        with _refusals():
+            return self._native.pool(_whole(rows), _whole(offsets), _is_mean(mode), _optional(weights), out)
+
+
+class Table(TableReader[_native.Table]):
     """Vectors for 64-bit keys, with optimiser state, admission and expiry.
 
     Row 0 belongs to key 0 (missing), row 1 to all keys without a row of their own, real rows begin at 2; all are
@@ -70,20 +107,6 @@ class Table:
         """Return how many keys have a row."""
         return int(self._native.statistics()["keys"])
 
-    @property
-    def rows(self) -> int:
-        """How many rows there are, reserved and free ones included: all rows are below this."""
-        return self._native.rows
-
-    @property
-    def version(self) -> int:
-        """How many snapshots and deltas there were; the last one's version."""
-        return self._native.version
-
-    def find(self, keys: Keys) -> Rows:
-        """Return each key's row, int64 in the keys' shape: 0 for the missing key, 1 for keys without a row."""
-        return self._native.find(_flat(keys)).reshape(keys.shape)
-
     def admit(self, keys: Keys, time: float | None = None, counts: npt.NDArray[np.integer[Any]] | None = None) -> Rows:
         """Return each key's row as ``find``, after counting its use and giving it a row where that is due.
 
@@ -94,22 +117,6 @@ class Table:
         seen = None if counts is None else _counts(counts, keys)
         with _refusals():
             return self._native.admit(_flat(keys), clock, seen).reshape(keys.shape)
-
-    def take(self, rows: Rows, out: Vectors | None = None) -> Vectors:
-        """Return the vectors of rows [n], float32 [n, dimension], in ``out`` where it is given."""
-        with _refusals():
-            return self._native.take(_whole(rows), out)
-
-    def pool(
-        self, rows: Rows, offsets: Rows, mode: Mode = "sum", weights: Vectors | None = None, out: Vectors | None = None
-    ) -> Vectors:
-        """Return the sum or mean of each bag's vectors, float32 [m, dimension]; an empty bag gives zeros.
-
-        Bag i is ``rows[offsets[i]:offsets[i + 1]]``, ``offsets`` int64 [m + 1] from 0 to ``len(rows)``. ``weights``
-        float32 [n] multiply the vectors first; a mean divides by how many vectors there are.
-        """
-        with _refusals():
-            return self._native.pool(_whole(rows), _whole(offsets), _is_mean(mode), _optional(weights), out)
 
     def update(self, rows: Rows, gradients: Vectors, learning_rate: float | None = None) -> None:
         """Take one optimiser step with gradients float32 [n, dimension] of rows [n].
@@ -211,7 +218,7 @@ class Table:
         return table
 
 
-class MappedTable:
+class MappedTable(TableReader[_native.MappedTable]):
     """A snapshot's vectors read where they lie in the file: nothing is copied, processes share the pages.
 
     ``verify`` reads the file once and compares its checksums. Any thread may read. The file may be replaced (a
@@ -227,32 +234,6 @@ class MappedTable:
     def __len__(self) -> int:
         """Return how many keys have a row."""
         return len(self._native)
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are: all rows are below this."""
-        return self._native.rows
-
-    @property
-    def version(self) -> int:
-        """The snapshot's version."""
-        return self._native.version
-
-    def find(self, keys: Keys) -> Rows:
-        """Return each key's row; see ``Table.find``."""
-        return self._native.find(_flat(keys)).reshape(keys.shape)
-
-    def take(self, rows: Rows, out: Vectors | None = None) -> Vectors:
-        """Return the vectors of rows; see ``Table.take``."""
-        with _refusals():
-            return self._native.take(_whole(rows), out)
-
-    def pool(
-        self, rows: Rows, offsets: Rows, mode: Mode = "sum", weights: Vectors | None = None, out: Vectors | None = None
-    ) -> Vectors:
-        """Return each bag's sum or mean; see ``Table.pool``."""
-        with _refusals():
-            return self._native.pool(_whole(rows), _whole(offsets), _is_mean(mode), _optional(weights), out)
 
 
 @contextmanager
