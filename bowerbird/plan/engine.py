@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bowerbird.errors import InputError
 from bowerbird.plan.batch import ReadBatch, RecordBatch, Slots
 from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.bulk import BulkReplay
 from bowerbird.plan.functions import FunctionCost
 from bowerbird.plan.parts import PartColumns
 from bowerbird.plan.read import PlanReader
@@ -67,6 +68,10 @@ class NativeEngine:
     def replay(self, records: RecordBatch, reads: ReadBatch) -> FeatureBlock:
         """Apply records and answer reads between them; every feature has one row per read."""
         return self._reader.replay(records, reads)
+
+    def bulk(self, *, keep: bool = True) -> BulkReplay:
+        """Return a replay of many records at once, from the engine's position on; see ``BulkReplay``."""
+        return BulkReplay(self._reader, keep)
 
     def replay_part(self, records: RecordBatch, reads: ReadBatch) -> PartColumns:
         """Apply records and read what this partition's keys hold; ``join_parts`` makes features of all parts."""

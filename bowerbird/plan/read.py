@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird import _native
-from bowerbird.errors import InputError, StorageError
+from bowerbird.errors import InputError
 from bowerbird.plan.batch import ReadBatch, RecordBatch, Slots
 from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.plan.bulk import running
 from bowerbird.plan.functions import FunctionCost, FunctionEvaluator
 from bowerbird.plan.parts import PartColumns, PartSequence
 from bowerbird.plan.spec import Feature, Plan
@@ -32,7 +33,7 @@ class PlanReader:
         self.states = list(states)
         self._functions = FunctionEvaluator(plan, folder)
         self._read_plan = self._functions.native_plan
-        self._program = _native.Program(msgspec.to_builtins(self._read_plan), [state.native for state in states])
+        self.program = _native.Program(msgspec.to_builtins(self._read_plan), [state.native for state in states])
         self._request = [feature for feature in self._read_plan.features if feature.stage == "request"]
         self._candidate = [feature for feature in self._read_plan.features if feature.stage != "request"]
 
@@ -43,7 +44,7 @@ class PlanReader:
 
     def read(self, time: int, request: Slots, candidates: npt.NDArray[np.uint64]) -> FeatureBlock:
         """Return the features of candidates uint64 [n] for a request uint64 [slots] at ``time``."""
-        lsn, of_request, of_candidates = self._program.read(time, request, candidates)
+        lsn, of_request, of_candidates = self.program.read(time, request, candidates)
         block = FeatureBlock(lsn=lsn)
         _fill(block, self._request, of_request)
         _fill(block, self._candidate, of_candidates)
@@ -51,13 +52,18 @@ class PlanReader:
 
     def replay(self, records: RecordBatch, reads: ReadBatch) -> FeatureBlock:
         """Apply records to the only state and answer reads between them; every feature has one row per read."""
-        block = FeatureBlock(lsn=self.states[0].lsn + len(records))
-        _fill(block, self._read_plan.features, self._run(self._program.replay, records, reads))
+        lsn = self.states[0].lsn + len(records)
+        return self.block(self._run(self.program.replay, records, reads), lsn)
+
+    def block(self, columns: Any, lsn: int) -> FeatureBlock:
+        """Return native columns of a replay as features, users' functions computed."""
+        block = FeatureBlock(lsn=lsn)
+        _fill(block, self._read_plan.features, columns)
         return self._functions.complete(block)
 
     def replay_part(self, records: RecordBatch, reads: ReadBatch) -> PartColumns:
         """Apply records to one partition's state and return what its keys give to the reads."""
-        part = self._run(self._program.replay_part, records, reads)
+        part = self._run(self.program.replay_part, records, reads)
         sequences = [feature for feature in self._read_plan.features if feature.kind == "sequence"]
         return PartColumns(
             part["owned"],
@@ -73,7 +79,7 @@ class PlanReader:
         self, values: npt.NDArray[np.uint64], times: npt.NDArray[np.int64], sequences: dict[str, Ragged]
     ) -> FeatureBlock:
         """Return the features of joined node values uint64 [nodes, rows], read at ``times``."""
-        categories, numbers, empty, vectors = self._program.finish(values, times)
+        categories, numbers, empty, vectors = self.program.finish(values, times)
         block = FeatureBlock(sequences=sequences)
         kept = [feature for feature in self._read_plan.features if feature.kind != "sequence"]
         _fill(block, kept, (categories, numbers, empty, vectors))
@@ -81,12 +87,9 @@ class PlanReader:
 
     def _run(self, replay: Any, records: RecordBatch, reads: ReadBatch) -> Any:
         vectors = [(slot, rows, values) for slot, (rows, values) in records.vectors.items()]
-        try:
-            return replay(
-                records.types, records.times, records.slots, vectors, reads.positions, reads.times, reads.slots
-            )
-        except RuntimeError as error:
-            raise StorageError(f"{error}.", "Give feature state a larger budget, or let it expire keys.") from error
+        return running(
+            replay, records.types, records.times, records.slots, vectors, reads.positions, reads.times, reads.slots
+        )
 
 
 def _check_parts(plan: Plan) -> None:

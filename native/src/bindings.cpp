@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "bulk_replay.hpp"
 #include "dense_binding.hpp"
 #include "key_index.hpp"
 #include "plan_binding.hpp"
@@ -204,6 +205,22 @@ nb::tuple replay_to_python(Program& program, Vector<std::int32_t> types, Vector<
   return columns_to_python(std::move(out));
 }
 
+void add_to_bulk(BulkReplay& bulk, Vector<std::int32_t> types, Vector<std::int64_t> times, Matrix<std::uint64_t> slots,
+                 const nb::list& vectors, Vector<std::int64_t> positions, Vector<std::int64_t> read_times, Matrix<std::uint64_t> read_slots) {
+  const PythonReplay replay(bulk.plan(), types, times, slots, vectors, positions, read_times, read_slots);
+  const nb::gil_scoped_release release;
+  bulk.add(replay.records, replay.reads);
+}
+
+nb::tuple next_of_bulk(BulkReplay& bulk, std::size_t rows) {
+  Columns out;
+  {
+    const nb::gil_scoped_release release;
+    out = bulk.next(rows);
+  }
+  return columns_to_python(std::move(out));
+}
+
 nb::dict part_to_python(Program& program, Vector<std::int32_t> types, Vector<std::int64_t> times, Matrix<std::uint64_t> slots,
                         const nb::list& vectors, Vector<std::int64_t> positions, Vector<std::int64_t> read_times,
                         Matrix<std::uint64_t> read_slots) {
@@ -309,6 +326,13 @@ NB_MODULE(_native, module) {
       .def("replay", &replay_to_python, "types"_a, "times"_a, "slots"_a, "vectors"_a, "positions"_a, "read_times"_a, "read_slots"_a)
       .def("replay_part", &part_to_python, "types"_a, "times"_a, "slots"_a, "vectors"_a, "positions"_a, "read_times"_a, "read_slots"_a)
       .def("finish", &finish_to_python, "values"_a, "times"_a);
+  nb::class_<BulkReplay>(module, "BulkReplay")
+      .def(nb::init<std::shared_ptr<Program>, bool>(), "program"_a, "keep"_a)
+      .def("add", &add_to_bulk, "types"_a, "times"_a, "slots"_a, "vectors"_a, "positions"_a, "read_times"_a, "read_slots"_a)
+      .def("run", &BulkReplay::run, nb::call_guard<nb::gil_scoped_release>())
+      .def("next", &next_of_bulk, "rows"_a)
+      .def_prop_ro("rows", &BulkReplay::rows)
+      .def_prop_ro("bytes", &BulkReplay::bytes);
   nb::class_<PythonKeyIndex>(module, "KeyIndex")
       .def(nb::init<>())
       .def("__len__", &PythonKeyIndex::size)

@@ -109,15 +109,42 @@ bool Family::add_event(std::byte* state, const Place& place, const Update& updat
   return true;
 }
 
+// What has outlived its time is forgotten before the next event comes.
+void Family::forget_late(std::byte* state, const Place& place, const Update& update) {
+  if (place.aggregate->ttl == 0) return;
+  const auto latest = load<std::int64_t>(state - 8);
+  if (latest != 0 && update.time - latest > place.aggregate->ttl) Layout::clear(state, place);
+  if (update.sign > 0) store(state - 8, std::max(latest, update.time));
+}
+
+bool Family::advance(std::byte* state, std::size_t at, const Update& update, std::int32_t tile) const {
+  const Place& place = layout_.places()[at];
+  forget_late(state, place, update);
+  return add_event(state, place, update, tile);
+}
+
+bool Family::replace(Shard& shard, std::uint64_t key, std::uint64_t hash, const std::byte* block, std::size_t bytes,
+                     const Layout::Rooms& rooms) {
+  Entry* entry = shard.find_or_insert(key, hash, 0);
+  if (entry == nullptr) return false;
+  auto units = static_cast<std::uint32_t>((bytes + Arena::kUnit - 1) / Arena::kUnit);
+  const std::uint32_t changed = shard.blocks().take(units);
+  if (changed == 0) return false;
+  layout_.copy(block, arena_->at(changed), rooms);
+  BlockHeader* header = shard.blocks().header(changed);
+  header->version = 0;
+  header->previous = 0;
+  header->units = units;
+  header->absent = 0;
+  shard.put(*entry, changed, 0);
+  return true;
+}
+
 bool Family::update(Shard& shard, Entry& entry, std::byte*& block, std::size_t at, const Update& update, std::int32_t tile,
                     std::int64_t version) {
   const Place& place = layout_.places()[at];
   std::byte* state = place.find(block);
-  if (place.aggregate->ttl > 0) {
-    const auto latest = load<std::int64_t>(state - 8);
-    if (latest != 0 && update.time - latest > place.aggregate->ttl) Layout::clear(state, place);
-    if (update.sign > 0) store(state - 8, std::max(latest, update.time));
-  }
+  forget_late(state, place, update);
   while (!add_event(state, place, update, tile)) {
     const auto previous = reinterpret_cast<const BlockHeader*>(block)->previous;
     const std::uint32_t grown = change(shard, block, {nullptr, 0, at}, version, previous);

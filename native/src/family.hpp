@@ -52,6 +52,12 @@ class Family {
   bool update(Shard& shard, Entry& entry, std::byte*& block, std::size_t place, const Update& update, std::int32_t tile,
               std::int64_t version);
 
+  // Brings an event to one aggregate's state; false where the state needs more room.
+  bool advance(std::byte* state, std::size_t place, const Update& update, std::int32_t tile) const;
+  // Puts a copy of `block`, of so many bytes with such rooms, in place of what a key holds, in a state that no reader
+  // looks on; false where memory is full.
+  bool replace(Shard& shard, std::uint64_t key, std::uint64_t hash, const std::byte* block, std::size_t bytes, const Layout::Rooms& rooms);
+
   // Lets go of keys without an event since a time in seconds; returns how many.
   std::size_t expire(Shard& shard, std::uint32_t seconds, std::int64_t version);
   // Lets go of the given share of a shard's keys, those longest without an event; returns how many.
@@ -65,6 +71,7 @@ class Family {
   std::uint32_t copy(Shard& shard, const std::byte* bytes, std::size_t size, std::int64_t version, std::uint32_t previous);
   std::uint32_t change(Shard& shard, const std::byte* block, const Layout::Change& change, std::int64_t version, std::uint32_t previous);
   bool add_event(std::byte* state, const Place& place, const Update& update, std::int32_t tile) const;
+  static void forget_late(std::byte* state, const Place& place, const Update& update);
 
   Arena* arena_;
   std::atomic<std::uint64_t>* handles_;

@@ -11,11 +11,18 @@ inline constexpr std::uint64_t kMissingKey = 0;
 inline constexpr std::uint64_t kTextSeed = 0x2545F4914F6CDD1DULL;
 inline constexpr std::uint64_t kCrossSeed = 0x5851F42D4C957F2DULL;
 
-inline std::uint64_t mix(std::uint64_t value) {
+constexpr std::uint64_t mix(std::uint64_t value) {
   value += 0x9E3779B97F4A7C15ULL;
   value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ULL;
   value = (value ^ (value >> 27)) * 0x94D049BB133111EBULL;
   return value ^ (value >> 31);
+}
+
+// The value whose mix() this is.
+constexpr std::uint64_t unmix(std::uint64_t mixed) {
+  mixed = (mixed ^ (mixed >> 31) ^ (mixed >> 62)) * 0x319642B2D24D8EC3ULL;
+  mixed = (mixed ^ (mixed >> 27) ^ (mixed >> 54)) * 0x96DE1B173F119089ULL;
+  return (mixed ^ (mixed >> 30) ^ (mixed >> 60)) - 0x9E3779B97F4A7C15ULL;
 }
 
 inline std::uint64_t not_missing(std::uint64_t key) { return key == kMissingKey ? 1 : key; }

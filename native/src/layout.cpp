@@ -1,6 +1,7 @@
 #include "layout.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <stdexcept>
 
@@ -25,6 +26,15 @@ std::size_t capacity_of(const std::byte* state, const Aggregate& aggregate) {
     case AggregateKind::kTiles: return load<Tiles::Head>(state).capacity;
     case AggregateKind::kSequence: return Sequence::head(state).capacity;
     case AggregateKind::kTop: return Top::head(state).capacity;
+    default: return 0;
+  }
+}
+
+std::size_t size_of(const std::byte* state, const Aggregate& aggregate) {
+  switch (aggregate.kind) {
+    case AggregateKind::kTiles: return load<Tiles::Head>(state).size;
+    case AggregateKind::kSequence: return Sequence::head(state).size;
+    case AggregateKind::kTop: return Top::head(state).size;
     default: return 0;
   }
 }
@@ -108,6 +118,32 @@ std::size_t Layout::plan(const std::byte* block, const Change& change, Rooms& ro
   }
   return bytes;
 }
+
+std::size_t Layout::whole(Rooms& rooms) const {
+  rooms.clear();
+  std::size_t bytes = first_state();
+  for (const Place& place : places_) {
+    rooms.push_back(static_cast<std::uint32_t>(most(*place.aggregate)));
+    bytes += whole_bytes(*place.aggregate, rooms.back());
+  }
+  return bytes;
+}
+
+std::size_t Layout::compact(const std::byte* block, const std::vector<std::uint8_t>& held, Rooms& rooms) const {
+  rooms.assign(places_.size(), kAbsent);
+  std::size_t bytes = first_state();
+  for (const Place& place : places_) {
+    if (held[place.number] == 0) continue;
+    const Aggregate& aggregate = *place.aggregate;
+    const std::size_t size = size_of(place.find(block), aggregate);
+    const std::size_t room = std::min(most(aggregate), std::bit_ceil(std::max(size, first_capacity(aggregate))));
+    rooms[place.number] = static_cast<std::uint32_t>(room);
+    bytes += whole_bytes(aggregate, room);
+  }
+  return bytes;
+}
+
+std::size_t Layout::head_bytes(const Aggregate& aggregate) { return state_bytes(aggregate, 0); }
 
 void Layout::copy(const std::byte* from, std::byte* to, const Rooms& rooms) const {
   if (from != nullptr) std::memcpy(to, from, BlockHeader::kBytes);

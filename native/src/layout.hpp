@@ -57,6 +57,13 @@ class Layout {
   // Copies a block (or null) into a zeroed one as planned; versions and size are the caller's.
   void copy(const std::byte* from, std::byte* to, const Rooms& rooms) const;
 
+  // Plans a block with room for all that a key may come to hold; returns its bytes.
+  std::size_t whole(Rooms& rooms) const;
+  // Plans a block for what the `held` states of `block` need; returns its bytes.
+  std::size_t compact(const std::byte* block, const std::vector<std::uint8_t>& held, Rooms& rooms) const;
+  // The bytes of a state that say what is in it; its array follows.
+  static std::size_t head_bytes(const Aggregate& aggregate);
+
   // Forgets one aggregate's state; its array keeps its room.
   static void clear(std::byte* state, const Place& place);
 

@@ -112,6 +112,14 @@ Columns Program::columns(const Side& side, std::size_t rows) const {
   return out;
 }
 
+void Program::copy_vector(const VectorRead& vector, const std::byte* block, float* to) {
+  if (block == nullptr) {
+    std::fill_n(to, vector.width, std::numeric_limits<float>::quiet_NaN());
+  } else {
+    std::copy_n(reinterpret_cast<const float*>(block + vector.offset), vector.width, to);
+  }
+}
+
 void Program::emit(const Side& side, const Values& values, const PathSet::Space& space, std::size_t first, std::size_t count,
                    Columns& out) const {
   const auto source = [&](std::size_t feature) { return static_cast<std::size_t>(plan_.features[feature].node); };
@@ -127,13 +135,7 @@ void Program::emit(const Side& side, const Values& values, const PathSet::Space&
   for (const VectorRead& vector : side.vectors) {
     const std::byte* const* blocks = &space.blocks[vector.lookup * count];
     float* to = out.vectors[vector.feature].data() + first * vector.width;
-    for (std::size_t row = 0; row < count; ++row, to += vector.width) {
-      if (blocks[row] == nullptr) {
-        std::fill_n(to, vector.width, std::numeric_limits<float>::quiet_NaN());
-      } else {
-        std::copy_n(reinterpret_cast<const float*>(blocks[row] + vector.offset), vector.width, to);
-      }
-    }
+    for (std::size_t row = 0; row < count; ++row, to += vector.width) copy_vector(vector, blocks[row], to);
   }
 }
 

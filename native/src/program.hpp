@@ -25,21 +25,6 @@ struct PartColumns {
 
 class Program : PathSet::Resolver {
  public:
-  // Aggregates are found in the states by fingerprint, attributes by table and slot; throws where one is absent.
-  Program(Plan plan, std::vector<std::shared_ptr<State>> states);
-
-  const Plan& plan() const { return plan_; }
-
-  // Features of candidates for a request of one value per slot, all states at one position.
-  Answer read(std::int64_t time, const std::uint64_t* request, const std::uint64_t* candidates, std::size_t count) const;
-
-  // Applies records to the only state and reads between them; every feature has one row per read.
-  Columns replay(const Records& records, const Reads& reads);
-  PartColumns replay_part(const Records& records, const Reads& reads);
-  // Computes what follows from joined values [nodes, rows]; sequences are the caller's.
-  Columns finish(std::vector<std::uint64_t> values, const std::int64_t* times, std::size_t rows) const;
-
- private:
   struct BlockRead {
     int node;
     Operation operation;
@@ -92,6 +77,25 @@ class Program : PathSet::Resolver {
     }
     std::int64_t time(std::size_t row) const { return times[one_time ? 0 : row]; }
   };
+
+  // Aggregates are found in the states by fingerprint, attributes by table and slot; throws where one is absent.
+  Program(Plan plan, std::vector<std::shared_ptr<State>> states);
+
+  const Plan& plan() const { return plan_; }
+
+  // Features of candidates for a request of one value per slot, all states at one position.
+  Answer read(std::int64_t time, const std::uint64_t* request, const std::uint64_t* candidates, std::size_t count) const;
+
+  // Applies records to the only state and reads between them; every feature has one row per read.
+  Columns replay(const Records& records, const Reads& reads);
+  PartColumns replay_part(const Records& records, const Reads& reads);
+  // Computes what follows from joined values [nodes, rows]; sequences are the caller's.
+  Columns finish(std::vector<std::uint64_t> values, const std::int64_t* times, std::size_t rows) const;
+
+ private:
+  friend class BulkCells;
+  friend class BulkFamily;
+  friend class BulkReplay;
   class Replay;
   class MatchTable;
 
@@ -105,6 +109,7 @@ class Program : PathSet::Resolver {
   std::uint64_t read_block(const BlockRead& read, const std::byte* block, std::int64_t time, std::int32_t tile, std::uint64_t wanted) const;
   void emit_sequence(const BlockRead& read, const Feature& feature, const std::byte* block, std::int64_t time, Ragged& out) const;
   Columns columns(const Side& side, std::size_t rows) const;
+  static void copy_vector(const VectorRead& vector, const std::byte* block, float* to);
   void emit(const Side& side, const Values& values, const PathSet::Space& space, std::size_t first, std::size_t count, Columns& out) const;
   std::uint64_t key(const Locate& locate, const Values& values, std::size_t row) const;
   // Reads rows [first, last) of a lookup; the block of row i is `blocks[(i - first) * step]`.

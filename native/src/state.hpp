@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <shared_mutex>
 #include <string>
@@ -66,59 +67,6 @@ struct LocatedReads {
 
 class State : public PathSet::Resolver {
  public:
-  State(Plan plan, StateOptions options);
-  // A reader's view of a file that another process writes; `plan` is the one in plan_json().
-  State(Plan plan, const std::string& path);
-  ~State() override;
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-
-  static std::string plan_json(const std::string& path);
-
-  const Plan& plan() const { return plan_; }
-  std::int64_t lsn() const { return control_->published.load(std::memory_order_acquire); }
-  bool versioned() const { return options_.versioned; }
-  bool closed() const { return control_->closed.load(std::memory_order_acquire) != 0; }
-  Control& control() const { return *control_; }
-  std::shared_mutex& mutex() const { return mutex_; }
-  const Family& family(std::size_t index) const { return *families_[index]; }
-  // Where an aggregate stands, by fingerprint: family and place, or false.
-  bool find_aggregate(const std::string& fingerprint, std::size_t& family, std::size_t& place) const;
-  const AttributeTable* find_table(const std::string& name, const std::string& slot, int& offset) const;
-
-  // Applies records in log order; readers see all of them or none.
-  void apply(const Records& records);
-
-  // Applies records and answers reads between them; only where no reader looks on.
-  class Replayer {
-   public:
-    virtual ~Replayer() = default;
-    // Reads [first, last) are next; returns where their keys are.
-    virtual const std::vector<LocatedReads>& locate(std::size_t first, std::size_t last, std::size_t groups) = 0;
-    virtual ReadSink& sink() = 0;
-    virtual void finish(std::size_t first, std::size_t last) = 0;
-  };
-  void replay(const Records& records, const Reads& reads, Replayer& replayer);
-
-  // Lets go of keys whose state reads as empty at `time` and ever after; returns how many.
-  std::size_t expire(std::int64_t time);
-
-  // From now on at most so many bytes (0: no limit but what was reserved).
-  void set_budget(std::size_t bytes) { arena_->set_limit(bytes == 0 ? ~std::size_t{0} : bytes); }
-  Usage usage() const;
-  // Bytes by aggregate, found by looking at every key.
-  std::vector<std::size_t> aggregate_bytes() const;
-
-  // Writes every key's state to a file while the writer goes on. The file is complete or not there.
-  void snapshot(const std::string& path) const;
-  // Fills an empty state from a snapshot of the same aggregates; records from lsn() on follow. It may be read once
-  // lsn() has come to restored_to().
-  void restore(const std::string& path);
-  std::int64_t restored_to() const { return restored_to_; }
-
-  std::pair<const AttributeTable*, int> attribute(const Hop& hop) const override;
-
- private:
   struct BoundTest {
     int value;
     const Test* test;
@@ -163,6 +111,72 @@ class State : public PathSet::Resolver {
     std::vector<std::uint8_t> passes;    // [conditions, rows]
     std::vector<std::int64_t> amounts;   // [amounts, rows]
   };
+  // Records [begin, end) among which no table changes, and the reads among them.
+  struct Segment {
+    std::size_t begin, end;
+    std::size_t first_read, last_read;
+  };
+
+  State(Plan plan, StateOptions options);
+  // A reader's view of a file that another process writes; `plan` is the one in plan_json().
+  State(Plan plan, const std::string& path);
+  ~State() override;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  static std::string plan_json(const std::string& path);
+
+  const Plan& plan() const { return plan_; }
+  std::int64_t lsn() const { return control_->published.load(std::memory_order_acquire); }
+  bool versioned() const { return options_.versioned; }
+  bool closed() const { return control_->closed.load(std::memory_order_acquire) != 0; }
+  Control& control() const { return *control_; }
+  std::shared_mutex& mutex() const { return mutex_; }
+  const Family& family(std::size_t index) const { return *families_[index]; }
+  // Where an aggregate stands, by fingerprint: family and place, or false.
+  bool find_aggregate(const std::string& fingerprint, std::size_t& family, std::size_t& place) const;
+  const AttributeTable* find_table(const std::string& name, const std::string& slot, int& offset) const;
+
+  // Applies records in log order; readers see all of them or none.
+  void apply(const Records& records);
+
+  // Applies records and answers reads between them; only where no reader looks on.
+  class Replayer {
+   public:
+    virtual ~Replayer() = default;
+    // Reads [first, last) are next; returns where their keys are.
+    virtual const std::vector<LocatedReads>& locate(std::size_t first, std::size_t last, std::size_t groups) = 0;
+    virtual ReadSink& sink() = 0;
+    virtual void finish(std::size_t first, std::size_t last) = 0;
+  };
+  void replay(const Records& records, const Reads& reads, Replayer& replayer);
+
+  // A bulk replay takes the state over: until it is closed nothing else may use it, nor after it if it was not kept.
+  void open_bulk();
+  void close_bulk(bool kept);
+
+  // Lets go of keys whose state reads as empty at `time` and ever after; returns how many.
+  std::size_t expire(std::int64_t time);
+
+  // From now on at most so many bytes (0: no limit but what was reserved).
+  void set_budget(std::size_t bytes) { arena_->set_limit(bytes == 0 ? ~std::size_t{0} : bytes); }
+  Usage usage() const;
+  // Bytes by aggregate, found by looking at every key.
+  std::vector<std::size_t> aggregate_bytes() const;
+
+  // Writes every key's state to a file while the writer goes on. The file is complete or not there.
+  void snapshot(const std::string& path) const;
+  // Fills an empty state from a snapshot of the same aggregates; records from lsn() on follow. It may be read once
+  // lsn() has come to restored_to().
+  void restore(const std::string& path);
+  std::int64_t restored_to() const { return restored_to_; }
+
+  std::pair<const AttributeTable*, int> attribute(const Hop& hop) const override;
+
+ private:
+  friend class BulkReplay;
+  friend class BulkFamily;
+
   struct TableColumns {
     int entity = -1;
     std::vector<std::pair<int, int>> words;    // (slot, offset in block)
@@ -175,13 +189,14 @@ class State : public PathSet::Resolver {
   void add_feed(TypePlan& type, const Aggregate& aggregate, const Feed& feed, std::size_t place);
   std::size_t directory_size() const;
 
+  // Applies tables' records and visits what stands between them, in log order, at most so many records or reads at a time.
+  void each_segment(const Records& records, const Reads* reads, std::size_t most, const std::function<void(const Segment&)>& visit);
+  void check_reads(const Records& records, const Reads& reads) const;
   void run(const Records& records, const Reads* reads, Replayer* replayer);
-  void run_segment(const Records& records, std::size_t begin, std::size_t end, const std::vector<LocatedReads>* located,
-                   const Reads* reads, std::size_t first_read, std::size_t last_read, ReadSink* sink);
+  void run_segment(const Records& records, const Segment& segment, const std::vector<LocatedReads>* located, const Reads* reads, ReadSink* sink);
   void prepare_rows(const Records& records, std::size_t begin, std::size_t end);
   void prepare_type(std::size_t type, const Records& records);
-  void collect(const Records& records, std::size_t begin, std::size_t end, const std::vector<LocatedReads>* located,
-               const Reads* reads, std::size_t first_read, std::size_t last_read);
+  void collect(const Records& records, const Segment& segment, const std::vector<LocatedReads>* located, const Reads* reads);
   std::uint64_t key_of(const FamilyFeeds& feeds, const TypeRows& rows, std::size_t at) const;
   bool is_own_part(std::uint64_t hash) const { return options_.parts == 1 || (hash >> 20) % options_.parts == options_.part; }
   void run_family(std::size_t family, const std::vector<KeyOperation>& operations, std::size_t group, const Records& records,
@@ -214,6 +229,9 @@ class State : public PathSet::Resolver {
   std::size_t segment_begin_ = 0;  // the segment's first record among those given, whose LSN lsn_ is
   std::int64_t version_ = 0;  // from which what is being written holds
   std::int64_t restored_to_ = 0;
+  enum class Bulk { kNone, kOpen, kSpent };
+  std::atomic<Bulk> bulk_{Bulk::kNone};
+  void check_usable() const;
   std::int64_t table_lsn_ = 0;  // records below it are in the tables already
   std::atomic<std::size_t> refused_{0};
   std::atomic<std::size_t> expired_{0};

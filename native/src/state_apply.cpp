@@ -66,14 +66,37 @@ void State::make_room() {
   }
 }
 
+void State::check_usable() const {
+  if (bulk_ == Bulk::kOpen) throw std::invalid_argument("a bulk replay of this state has not come to its end");
+  if (bulk_ == Bulk::kSpent) throw std::invalid_argument("this state was used up by a bulk replay that did not keep it");
+}
+
+void State::open_bulk() {
+  const std::unique_lock lock(mutex_);
+  check_usable();
+  if (options_.versioned || options_.parts > 1 || options_.full != Full::kFail) {
+    throw std::invalid_argument("a state that readers look at, of a partition, or that expires or refuses is not replayed in bulk");
+  }
+  for (const auto& family : families_) {
+    for (const Shard& shard : family->shards) {
+      if (shard.from_lsn > lsn_) throw std::invalid_argument("a restored state is not replayed in bulk before the log has caught up with it");
+    }
+  }
+  bulk_ = Bulk::kOpen;
+}
+
+void State::close_bulk(bool kept) {
+  control_->published.store(lsn_, std::memory_order_release);
+  bulk_ = kept ? Bulk::kNone : Bulk::kSpent;
+}
+
 void State::apply(const Records& records) {
   const std::unique_lock lock(mutex_);
+  check_usable();
   run(records, nullptr, nullptr);
 }
 
-void State::replay(const Records& records, const Reads& reads, Replayer& replayer) {
-  if (options_.versioned) throw std::invalid_argument("a state that readers look at is not replayed");
-  const std::unique_lock lock(mutex_);
+void State::check_reads(const Records& records, const Reads& reads) const {
   for (std::size_t i = 0; i < reads.count; ++i) {
     const std::int64_t least = i == 0 ? lsn_ : reads.positions[i - 1];
     if (reads.positions[i] < least) throw std::invalid_argument("a read lies before the engine's position");
@@ -81,17 +104,35 @@ void State::replay(const Records& records, const Reads& reads, Replayer& replaye
   if (reads.count > 0 && reads.positions[reads.count - 1] > lsn_ + static_cast<std::int64_t>(records.count)) {
     throw std::invalid_argument("a read lies beyond the records given");
   }
+}
+
+void State::replay(const Records& records, const Reads& reads, Replayer& replayer) {
+  if (options_.versioned) throw std::invalid_argument("a state that readers look at is not replayed");
+  const std::unique_lock lock(mutex_);
+  check_usable();
+  check_reads(records, reads);
   run(records, &reads, &replayer);
 }
 
-// Cuts the records where a table changes: between two changes, attributes are the same for all rows.
 void State::run(const Records& records, const Reads* reads, Replayer* replayer) {
-  const std::int64_t base = lsn_;
-  version_ = options_.versioned ? base + static_cast<std::int64_t>(records.count) : 0;
+  version_ = options_.versioned ? lsn_ + static_cast<std::int64_t>(records.count) : 0;
   if (records.count > 0) {
     refresh_floor();
     make_room();
   }
+  each_segment(records, reads, kSegmentRows, [&](const Segment& segment) {
+    const std::vector<LocatedReads>* located = nullptr;
+    const bool has_reads = segment.last_read > segment.first_read;
+    if (has_reads) located = &replayer->locate(segment.first_read, segment.last_read, operations_.empty() ? 1 : operations_.front().size());
+    run_segment(records, segment, located, reads, replayer == nullptr ? nullptr : &replayer->sink());
+    if (has_reads) replayer->finish(segment.first_read, segment.last_read);
+  });
+  control_->published.store(lsn_, std::memory_order_release);
+}
+
+// Cuts the records where a table changes: between two changes, attributes are the same for all rows.
+void State::each_segment(const Records& records, const Reads* reads, std::size_t most, const std::function<void(const Segment&)>& visit) {
+  const std::int64_t base = lsn_;
   const auto is_table = [&](std::size_t at) {
     const std::int32_t type = records.types[at] & ~kRetraction;
     return records.types[at] >= 0 && types_[static_cast<std::size_t>(type)].is_table;
@@ -106,18 +147,15 @@ void State::run(const Records& records, const Reads* reads, Replayer* replayer) 
   };
   while (at < records.count || read < all) {
     std::size_t end = at;
-    while (end < records.count && end - at < kSegmentRows && !is_table(end)) ++end;
-    const bool at_table = end < records.count && end - at < kSegmentRows;
+    while (end < records.count && end - at < most && !is_table(end)) ++end;
+    const bool at_table = end < records.count && end - at < most;
     const bool at_end = end == records.count;
     std::size_t last = reads_below(at_table || at_end ? end + 1 : end);
-    last = std::min(last, read + kSegmentRows);
-    if (end > at && last < all && last == read + kSegmentRows) {  // more reads than a segment takes: stop where they stop
+    last = std::min(last, read + most);
+    if (end > at && last < all && last == read + most) {  // more reads than a segment takes: stop where they stop
       end = std::max(at, static_cast<std::size_t>(reads->positions[last] - base));
     }
-    const std::vector<LocatedReads>* located = nullptr;
-    if (last > read) located = &replayer->locate(read, last, operations_.empty() ? 1 : operations_.front().size());
-    run_segment(records, at, end, located, reads, read, last, replayer == nullptr ? nullptr : &replayer->sink());
-    if (last > read) replayer->finish(read, last);
+    visit({at, end, read, last});
     read = last;
     at = end;
     lsn_ = base + static_cast<std::int64_t>(at);
@@ -129,14 +167,12 @@ void State::run(const Records& records, const Reads* reads, Replayer* replayer) 
     }
   }
   lsn_ = base + static_cast<std::int64_t>(records.count);
-  control_->published.store(lsn_, std::memory_order_release);
 }
 
-void State::run_segment(const Records& records, std::size_t begin, std::size_t end, const std::vector<LocatedReads>* located,
-                        const Reads* reads, std::size_t first_read, std::size_t last_read, ReadSink* sink) {
-  segment_begin_ = begin;
-  prepare_rows(records, begin, end);
-  collect(records, begin, end, located, reads, first_read, last_read);
+void State::run_segment(const Records& records, const Segment& segment, const std::vector<LocatedReads>* located, const Reads* reads,
+                        ReadSink* sink) {
+  prepare_rows(records, segment.begin, segment.end);
+  collect(records, segment, located, reads);
   const std::size_t groups = operations_.empty() ? 0 : operations_.front().size();
   workers_->run(families_.size() * groups, [&](std::size_t, std::size_t number) {
     const std::size_t family = number % families_.size();
@@ -146,6 +182,7 @@ void State::run_segment(const Records& records, std::size_t begin, std::size_t e
 }
 
 void State::prepare_rows(const Records& records, std::size_t begin, std::size_t end) {
+  segment_begin_ = begin;
   for (TypeRows& rows : rows_) rows.rows.clear();
   row_of_.resize(end - begin);
   for (std::size_t at = begin; at < end; ++at) {
@@ -197,8 +234,8 @@ std::uint64_t State::key_of(const FamilyFeeds& feeds, const TypeRows& rows, std:
 }
 
 // Puts every event and read into its families' queues, in log order.
-void State::collect(const Records& records, std::size_t begin, std::size_t end, const std::vector<LocatedReads>* located,
-                    const Reads* reads, std::size_t first_read, std::size_t last_read) {
+void State::collect(const Records& records, const Segment& segment, const std::vector<LocatedReads>* located, const Reads* reads) {
+  const auto [begin, end, first_read, last_read] = segment;
   for (auto& groups : operations_) {
     for (auto& operations : groups) operations.clear();
   }

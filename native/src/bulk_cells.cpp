@@ -1,0 +1,184 @@
+#include "bulk_cells.hpp"
+
+#include <algorithm>
+
+#include "program_values.hpp"
+
+namespace bowerbird {
+
+BulkCells::BulkCells(const Program& program, std::size_t locate, std::size_t buckets, std::vector<BulkList>& lists)
+    : program_(program), locate_(locate), counts_(buckets, 0), cells_(buckets + 1, nullptr) {
+  const Plan& plan = program.plan_;
+  std::vector<bool> is_wide(plan.nodes.size(), false);  // what is computed with, or is a key
+  for (const int after : program.whole_.after) {
+    for (const int input : plan.nodes[static_cast<std::size_t>(after)].inputs) is_wide[static_cast<std::size_t>(input)] = true;
+  }
+  for (const std::size_t feature : program.whole_.categories) is_wide[static_cast<std::size_t>(plan.features[feature].node)] = true;
+  std::vector<const Program::BlockRead*> narrow;
+  const auto place = [&](const Program::BlockRead& read, bool wide) {
+    const std::size_t offset = bytes_;
+    bytes_ += wide ? 8 : 4;
+    if (read.counts_tiles) {
+      counted_.push_back({read.place->number, read.place->aggregate->reach, read.clock, offset, wide});
+    } else {
+      others_.push_back({&read, offset, wide, wanted_.size()});
+      if (read.wanted >= 0) wanted_.push_back(read.wanted);
+    }
+    if (wide) values_.emplace_back(static_cast<std::size_t>(read.node), offset);
+    for (std::size_t i = 0; !wide && i < program.whole_.numbers.size(); ++i) {
+      if (plan.features[program.whole_.numbers[i]].node == read.node) numbers_.emplace_back(i, offset);
+    }
+  };
+  for (const Program::BlockRead& read : program.locates_[locate].reads) {
+    if (!read.features.empty()) {
+      lists_.push_back({lists.size(), bytes_, read.features});
+      bytes_ += 8;
+      const std::size_t words = read.operation == Operation::kTop ? 3 : 1 + read.place->aggregate->fields;
+      lists.push_back({&read, words, std::vector<Buffer<std::uint64_t>>(buckets)});
+    }
+    if (read.operation == Operation::kSequence || read.operation == Operation::kTop) continue;
+    if (is_wide[static_cast<std::size_t>(read.node)]) {
+      place(read, true);
+    } else {
+      narrow.push_back(&read);
+    }
+  }
+  for (const Program::BlockRead* read : narrow) place(*read, false);
+  empty_.resize(bytes_);
+  for (const Count& count : counted_) put(empty_.data(), count.offset, count.wide, bits(0.0));
+  for (const Other& other : others_) put(empty_.data(), other.offset, other.wide, program.read_block(*other.read, nullptr, 0, 0, 0));
+}
+
+void BulkCells::put(std::byte* cell, std::size_t offset, bool wide, std::uint64_t value) const {
+  if (wide) {
+    store(cell + offset, value);
+  } else {
+    store(cell + offset, static_cast<float>(number(value)));
+  }
+}
+
+void BulkCells::write_wanted(const Program::Values& values, std::size_t row, std::byte* to) const {
+  for (std::size_t i = 0; i < wanted_.size(); ++i) store(to + 8 * i, values.at(wanted_[i], row));
+}
+
+void BulkCells::fill(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted, std::vector<BulkList>& lists,
+                     std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const {
+  for (const Count& count : counted_) {
+    const auto value = static_cast<double>(scratch.count(count.place, count.reach, tiles[count.clock]));
+    if (count.wide) {
+      store(cell + count.offset, value);
+    } else {
+      store(cell + count.offset, static_cast<float>(value));
+    }
+  }
+  for (const Other& other : others_) {
+    const std::uint64_t looked_for = other.read->wanted < 0 ? 0 : load<std::uint64_t>(wanted + 8 * other.wanted);
+    put(cell, other.offset, other.wide, program_.read_block(*other.read, scratch.block(), time, tiles[other.read->clock], looked_for));
+  }
+  for (const List& list : lists_) {
+    store(cell + list.offset, write_list(*lists[list.number].read, scratch, time, lists[list.number], tracks[list.number], bucket));
+  }
+}
+
+// Writes what is new of a sequence, and says where it stands.
+std::uint64_t BulkCells::write_list(const Program::BlockRead& read, Scratch& scratch, std::int64_t time, BulkList& list, ListTrack& track,
+                                    std::size_t bucket) const {
+  const std::byte* state = state_of(*read.place, scratch.block(), time);
+  if (state == nullptr) return 0;
+  if (!track.rewritten && track.appended == 0) return track.place;
+  Buffer<std::uint64_t>& words = list.words_of[bucket];
+  std::size_t size = 0;
+  if (read.operation == Operation::kTop) {
+    std::vector<Top::Entry> best(Top::entries(state), Top::entries(state) + Top::head(state).size);
+    size = std::min<std::size_t>(read.length, best.size());
+    std::partial_sort(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(size), best.end(), Top::before);
+    for (std::size_t i = size; i-- > 0;) {
+      std::uint64_t* entry = words.extend(3);
+      entry[0] = static_cast<std::uint64_t>(best[i].latest);
+      entry[1] = best[i].key;
+      entry[2] = bits(static_cast<double>(best[i].count));
+    }
+  } else {
+    const Sequence::Head& head = Sequence::head(state);
+    size = head.size;
+    const std::size_t fresh = track.rewritten ? size : std::min<std::size_t>(track.appended, size);
+    for (std::size_t rank = size - fresh; rank < size; ++rank) {
+      std::uint64_t* entry = words.extend(list.words);
+      for (std::size_t word = 0; word < list.words; ++word) entry[word] = Sequence::column(state, word)[Sequence::at(head, rank)];
+    }
+  }
+  track.rewritten = false;
+  track.appended = 0;
+  track.place = ((words.size() / list.words - size) << kLengthBits) | size;
+  return track.place;
+}
+
+void BulkCells::take(std::size_t count, std::vector<const std::byte*>& cells) {
+  if (cursors_.empty()) {
+    cursors_.assign(cells_.begin(), cells_.end());
+    cursors_[0] = empty_.data();
+  }
+  cells.resize(count);
+  const std::uint16_t* where = where_.data() + taken_;
+  for (std::size_t row = 0; row < count; ++row) {
+    const std::byte*& cursor = cursors_[where[row]];
+    cells[row] = cursor;
+    cursor += where[row] == 0 ? 0 : bytes_;
+    __builtin_prefetch(cursor + bytes_);
+  }
+  taken_ += count;
+}
+
+void BulkCells::emit_numbers(const std::vector<const std::byte*>& cells, std::size_t first, Columns& out) const {
+  constexpr std::size_t kGroup = 64;
+  for (std::size_t start = 0; start < cells.size(); start += kGroup) {
+    const std::size_t end = std::min(cells.size(), start + kGroup);
+    for (const auto& [feature, offset] : numbers_) {
+      float* to = out.numbers.data() + feature * out.rows + first;
+      for (std::size_t row = start; row < end; ++row) to[row] = load<float>(cells[row] + offset);
+    }
+  }
+}
+
+void BulkCells::emit_values(const std::vector<const std::byte*>& cells, Program::Values& values) const {
+  for (const auto& [node, offset] : values_) {
+    std::uint64_t* to = values.columns[node];
+    for (std::size_t row = 0; row < cells.size(); ++row) to[row] = load<std::uint64_t>(cells[row] + offset);
+  }
+}
+
+void BulkCells::emit_sequences(const std::vector<const std::byte*>& cells, const std::int64_t* times, const std::vector<BulkList>& lists,
+                               Columns& out) const {
+  const std::uint16_t* where = where_.data() + taken_ - cells.size();
+  for (const List& list : lists_) {
+    const BulkList& source = lists[list.number];
+    for (const std::size_t number : list.features) {
+      Ragged& to = out.sequences[number];
+      const Feature& feature = program_.plan_.features[program_.whole_.sequences[number]];
+      for (std::size_t row = 0; row < cells.size(); ++row) {
+        const auto place = load<std::uint64_t>(cells[row] + list.offset);
+        const std::size_t size = place & ((std::uint64_t{1} << kLengthBits) - 1);
+        const std::uint64_t* entries = size == 0 ? nullptr : source.words_of[where[row] - 1].data() + (place >> kLengthBits) * source.words;
+        std::size_t key = 0;
+        std::size_t plain = 0;
+        for (std::size_t field = 0; field < feature.field_is_category.size(); ++field) {
+          const std::uint64_t* word = entries + 1 + field;
+          if (feature.field_is_category[field]) {
+            std::uint64_t* at = to.keys[key++].extend(size);
+            for (std::size_t i = 0; i < size; ++i) at[i] = word[i * source.words];
+          } else {
+            float* at = to.numbers[plain++].extend(size);
+            for (std::size_t i = 0; i < size; ++i) at[i] = static_cast<float>(bowerbird::number(word[i * source.words]));
+          }
+        }
+        float* age = to.age.extend(size);
+        for (std::size_t i = 0; i < size; ++i) {
+          age[i] = static_cast<float>(seconds_between(static_cast<std::int64_t>(entries[i * source.words]), times[row]));
+        }
+        to.add_row();
+      }
+    }
+  }
+}
+
+}  // namespace bowerbird

@@ -1,0 +1,104 @@
+// What a bulk replay keeps of each read of one key: a cell of numbers, and the places of its sequences.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "columns.hpp"
+#include "program.hpp"
+#include "scratch.hpp"
+
+namespace bowerbird {
+
+// Sequences' entries by bucket: words of one entry side by side, its time first.
+struct BulkList {
+  const Program::BlockRead* read;
+  std::size_t words;                         // of an entry
+  std::vector<Buffer<std::uint64_t>> words_of;  // by bucket
+};
+
+// A sequence while its key's operations run: what was written of it, and what has changed since.
+struct ListTrack {
+  std::uint64_t place = 0;     // first entry << 24 | entries, as it stands in a cell
+  std::uint32_t appended = 0;  // events that only came behind the others
+  bool rewritten = false;
+};
+
+// The reads of one lookup of a plan.
+class BulkCells {
+ public:
+  static constexpr std::uint32_t kLengthBits = 24;
+
+  BulkCells(const Program& program, std::size_t locate, std::size_t buckets, std::vector<BulkList>& lists);
+
+  std::size_t locate() const { return locate_; }
+  std::size_t bytes() const { return bytes_; }
+  std::size_t wanted_words() const { return wanted_.size(); }
+
+  // Notes where the next read's key lies; kNowhere where it has none. Returns the read's number in its bucket.
+  static constexpr std::size_t kNowhere = ~std::size_t{0};
+  std::uint32_t note(std::size_t bucket) {
+    where_.push(bucket == kNowhere ? 0 : static_cast<std::uint16_t>(bucket + 1));
+    return bucket == kNowhere ? 0 : counts_[bucket]++;
+  }
+  // The values that matches look for, as they follow the operation.
+  void write_wanted(const Program::Values& values, std::size_t row, std::byte* to) const;
+
+  std::size_t count(std::size_t bucket) const { return counts_[bucket]; }
+  void open(std::size_t bucket, std::byte* memory) { cells_[bucket + 1] = memory; }
+  std::byte* cell(std::size_t bucket, std::size_t number) const { return cells_[bucket + 1] + number * bytes_; }
+
+  void fill_empty(std::byte* cell) const { std::copy(empty_.begin(), empty_.end(), cell); }
+  void fill(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted, std::vector<BulkList>& lists,
+            std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const;
+
+  // The cells of the next reads, in the reads' order.
+  void take(std::size_t count, std::vector<const std::byte*>& cells);
+  void emit_numbers(const std::vector<const std::byte*>& cells, std::size_t first, Columns& out) const;
+  void emit_values(const std::vector<const std::byte*>& cells, Program::Values& values) const;
+  void emit_sequences(const std::vector<const std::byte*>& cells, const std::int64_t* times, const std::vector<BulkList>& lists,
+                      Columns& out) const;
+
+ private:
+  struct Count {
+    std::size_t place;
+    std::int64_t reach;
+    std::size_t clock;
+    std::size_t offset;
+    bool wide;
+  };
+  struct Other {
+    const Program::BlockRead* read;
+    std::size_t offset;
+    bool wide;
+    std::size_t wanted;  // among the wanted words
+  };
+  struct List {
+    std::size_t number;  // among the family's lists
+    std::size_t offset;
+    std::vector<std::size_t> features;  // among sequences
+  };
+  void put(std::byte* cell, std::size_t offset, bool wide, std::uint64_t value) const;
+  std::uint64_t write_list(const Program::BlockRead& read, Scratch& scratch, std::int64_t time, BulkList& list, ListTrack& track,
+                           std::size_t bucket) const;
+
+  const Program& program_;
+  std::size_t locate_;
+  std::size_t bytes_ = 0;
+  std::vector<Count> counted_;
+  std::vector<Other> others_;
+  std::vector<List> lists_;
+  std::vector<int> wanted_;                                      // nodes
+  std::vector<std::pair<std::size_t, std::size_t>> numbers_;     // (feature among numbers, offset) of narrow values
+  std::vector<std::pair<std::size_t, std::size_t>> values_;      // (node, offset) of wide ones
+  std::vector<std::byte> empty_;
+  Buffer<std::uint16_t> where_;           // by read: bucket + 1, or 0
+  std::size_t taken_ = 0;
+  std::vector<std::uint32_t> counts_;     // by bucket
+  std::vector<const std::byte*> cursors_;  // by bucket + 1
+  std::vector<std::byte*> cells_;         // by bucket + 1
+};
+
+}  // namespace bowerbird

@@ -1,0 +1,170 @@
+#include "bulk_replay.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+
+#include "program_values.hpp"
+
+namespace bowerbird {
+namespace {
+
+constexpr std::size_t kSegmentRows = 16384;
+constexpr std::size_t kEmittedRows = 4096;
+constexpr std::size_t kUnits = kShards;  // of a family's buckets: a shard's are run by one thread
+
+}  // namespace
+
+BulkReplay::BulkReplay(std::shared_ptr<Program> program, bool keep) : program_(std::move(program)), state_(*program_->states_.front()), keep_(keep) {
+  if (program_->states_.size() != 1) throw std::invalid_argument("a replay has one state");
+  state_.open_bulk();
+  const Plan& plan = program_->plan_;
+  for (std::size_t i = 0; i < state_.families_.size(); ++i) families_.push_back(std::make_unique<BulkFamily>(state_, *program_, i, keep));
+  for (const auto& family : families_) {
+    for (BulkCells& cells : family->cells()) {
+      cells_.push_back(&cells);
+      families_of_.push_back(family.get());
+    }
+  }
+  for (const Program::Locate& locate : program_->locates_) located_.push_back({locate.family, {}});
+  lanes_.resize(state_.workers_->lanes());
+  taken_.resize(cells_.size());
+  // What is kept of a read: values that are computed with or shown.
+  const Program::Side& side = program_->whole_;
+  std::vector<bool> is_used(plan.nodes.size(), false);
+  for (const int after : side.after) {
+    for (const int input : plan.nodes[static_cast<std::size_t>(after)].inputs) is_used[static_cast<std::size_t>(input)] = true;
+  }
+  for (std::size_t i = 0; i < side.categories.size(); ++i) categories_.emplace_back(i, plan.features[side.categories[i]].node);
+  for (std::size_t i = 0; i < side.numbers.size(); ++i) {
+    const int node = plan.features[side.numbers[i]].node;
+    const bool is_read = std::any_of(program_->locates_.begin(), program_->locates_.end(), [&](const Program::Locate& locate) {
+      return std::any_of(locate.reads.begin(), locate.reads.end(), [&](const Program::BlockRead& read) { return read.node == node; });
+    });
+    const bool is_category = std::any_of(categories_.begin(), categories_.end(), [&](const auto& each) { return each.second == node; });
+    if (!is_read || is_used[static_cast<std::size_t>(node)] || is_category) numbers_.emplace_back(i, node);
+  }
+  for (const auto& shown : {categories_, numbers_}) {
+    for (const auto& [feature, node] : shown) is_used[static_cast<std::size_t>(node)] = true;
+  }
+  const auto keep_where_used = [&](int node) {
+    if (is_used[static_cast<std::size_t>(node)]) kept_nodes_.push_back(node);
+  };
+  for (const auto& [node, value] : side.values) keep_where_used(node);
+  for (const int node : side.before) keep_where_used(node);
+  kept_.resize(kept_nodes_.size());
+  vectors_.resize(side.vectors.size());
+}
+
+void BulkReplay::add(const Records& records, const Reads& reads) {
+  if (ran_) throw std::logic_error("records are added before they are run");
+  const std::unique_lock lock(state_.mutex_);
+  state_.check_reads(records, reads);
+  state_.version_ = 0;
+  std::copy_n(reads.times, reads.count, times_.extend(reads.count));
+  rows_ += reads.count;
+  state_.each_segment(records, &reads, kSegmentRows, [&](const State::Segment& segment) {
+    state_.prepare_rows(records, segment.begin, segment.end);
+    locate(reads, segment.first_read, segment.last_read);
+    state_.workers_->run(families_.size(), [&](std::size_t, std::size_t family) {
+      families_[family]->add(records, segment, reads, located_, values_);
+    });
+    keep_values(segment.last_read - segment.first_read);
+  });
+}
+
+void BulkReplay::locate(const Reads& reads, std::size_t first, std::size_t last) {
+  const std::size_t count = last - first;
+  const Program& program = *program_;
+  program.allocate(values_, count);
+  values_.times = reads.times + first;
+  program.whole_.paths.evaluate({reads.slots, reads.count, nullptr, first, count}, kIdle, space_);
+  for (const auto& [node, value] : program.whole_.values) {
+    std::copy_n(space_.values.data() + static_cast<std::size_t>(value) * count, count, values_.columns[static_cast<std::size_t>(node)]);
+  }
+  for (const int node : program.whole_.before) program.compute(node, values_);
+  for (std::size_t i = 0; i < located_.size(); ++i) {
+    located_[i].keys.resize(count);
+    for (std::size_t row = 0; row < count; ++row) located_[i].keys[row] = program.key(program.locates_[i], values_, row);
+  }
+}
+
+void BulkReplay::keep_values(std::size_t count) {
+  for (std::size_t i = 0; i < kept_nodes_.size(); ++i) {
+    std::copy_n(values_.columns[static_cast<std::size_t>(kept_nodes_[i])], count, kept_[i].extend(count));
+  }
+  for (std::size_t i = 0; i < vectors_.size(); ++i) {
+    const Program::VectorRead& vector = program_->whole_.vectors[i];
+    const std::byte* const* blocks = space_.blocks.data() + vector.lookup * count;
+    float* to = vectors_[i].extend(count * vector.width);
+    for (std::size_t row = 0; row < count; ++row, to += vector.width) program_->copy_vector(vector, blocks[row], to);
+  }
+}
+
+void BulkReplay::run() {
+  if (ran_) throw std::logic_error("a bulk replay is run once");
+  ran_ = true;
+  const std::unique_lock lock(state_.mutex_);
+  constexpr std::size_t kEach = BulkFamily::kBuckets / kUnits;
+  std::vector<std::vector<std::unique_ptr<Scratch>>> scratch(lanes_.size());
+  for (auto& each : scratch) each.resize(families_.size());
+  std::vector<std::atomic<std::size_t>> left(families_.size());
+  for (auto& units : left) units = kUnits;
+  state_.workers_->run(families_.size() * kUnits, [&](std::size_t lane, std::size_t number) {
+    const std::size_t family = number / kUnits;
+    auto& own = scratch[lane][family];
+    if (own == nullptr) own = std::make_unique<Scratch>(families_[family]->family());
+    for (std::size_t i = 0; i < kEach; ++i) families_[family]->run(number % kUnits * kEach + i, *own, lanes_[lane]);
+    if (--left[family] == 0) families_[family]->release();
+  });
+  state_.close_bulk(keep_);
+}
+
+Columns BulkReplay::next(std::size_t rows) {
+  if (!ran_) throw std::logic_error("records are run before features are taken");
+  rows = std::min(rows, rows_ - emitted_);
+  Columns out = program_->columns(program_->whole_, rows);
+  for (std::size_t first = 0; first < rows; first += kEmittedRows) emit(std::min(kEmittedRows, rows - first), first, out);
+  return out;
+}
+
+void BulkReplay::emit(std::size_t count, std::size_t first, Columns& out) {
+  const Program& program = *program_;
+  program.allocate(values_, count);
+  values_.times = times_.data() + emitted_;
+  state_.workers_->run(cells_.size(), [&](std::size_t, std::size_t i) {
+    cells_[i]->take(count, taken_[i]);
+    cells_[i]->emit_numbers(taken_[i], first, out);
+    cells_[i]->emit_values(taken_[i], values_);
+    cells_[i]->emit_sequences(taken_[i], values_.times, families_of_[i]->lists(), out);
+  });
+  for (std::size_t i = 0; i < kept_nodes_.size(); ++i) {
+    std::copy_n(kept_[i].data() + emitted_, count, values_.columns[static_cast<std::size_t>(kept_nodes_[i])]);
+  }
+  for (const int node : program.whole_.after) program.compute(node, values_);
+  for (const auto& [feature, node] : categories_) {
+    std::copy_n(values_.columns[static_cast<std::size_t>(node)], count, out.categories.data() + feature * out.rows + first);
+  }
+  for (const auto& [feature, node] : numbers_) {
+    const std::uint64_t* column = values_.columns[static_cast<std::size_t>(node)];
+    float* to = out.numbers.data() + feature * out.rows + first;
+    for (std::size_t row = 0; row < count; ++row) to[row] = static_cast<float>(number(column[row]));
+  }
+  for (std::size_t i = 0; i < vectors_.size(); ++i) {
+    const std::size_t width = program.whole_.vectors[i].width;
+    std::copy_n(vectors_[i].data() + emitted_ * width, count * width, out.vectors[i].data() + first * width);
+  }
+  emitted_ += count;
+}
+
+std::size_t BulkReplay::bytes() const {
+  std::size_t bytes = 8 * rows_ * (1 + kept_nodes_.size());
+  for (const BulkCells* cells : cells_) bytes += rows_ * (cells->bytes() + sizeof(std::uint16_t));
+  for (const auto& family : families_) bytes += family->bytes();
+  for (const Buffer<float>& vectors : vectors_) bytes += 4 * vectors.size();
+  return bytes;
+}
+
+}  // namespace bowerbird
