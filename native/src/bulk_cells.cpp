@@ -1,52 +1,79 @@
 #include "bulk_cells.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "program_values.hpp"
 
 namespace bowerbird {
 
 BulkCells::BulkCells(const Program& program, std::size_t locate, std::size_t buckets, std::vector<BulkList>& lists)
-    : program_(program), locate_(locate), counts_(buckets, 0), cells_(buckets + 1, nullptr) {
-  const Plan& plan = program.plan_;
-  std::vector<bool> is_wide(plan.nodes.size(), false);  // what is computed with, or is a key
-  for (const int after : program.whole_.after) {
-    for (const int input : plan.nodes[static_cast<std::size_t>(after)].inputs) is_wide[static_cast<std::size_t>(input)] = true;
-  }
-  for (const std::size_t feature : program.whole_.categories) is_wide[static_cast<std::size_t>(plan.features[feature].node)] = true;
-  std::vector<const Program::BlockRead*> narrow;
-  const auto place = [&](const Program::BlockRead& read, bool wide) {
-    const std::size_t offset = bytes_;
-    bytes_ += wide ? 8 : 4;
-    if (read.counts_tiles) {
-      counted_.push_back({read.place->number, read.place->aggregate->reach, read.clock, offset, wide});
-    } else {
-      others_.push_back({&read, offset, wide, wanted_.size()});
-      if (read.wanted >= 0) wanted_.push_back(read.wanted);
+    : program_(program), locate_(locate), firsts_(buckets + 1, nullptr) {
+  const std::vector<Program::BlockRead>& reads = program.locates_[locate].reads;
+  std::vector<bool> is_word = program.computed_with();
+  for (const std::size_t feature : program.whole_.categories) is_word[static_cast<std::size_t>(program.plan_.features[feature].node)] = true;
+  const auto is_wide = [&](const Program::BlockRead& read) { return is_word[static_cast<std::size_t>(read.node)] && !read.counts_tiles; };
+  for (const Program::BlockRead& read : reads) add_list(read, buckets, lists);
+  for (const bool wide : {true, false}) {  // words first, so that they are aligned
+    for (const Program::BlockRead& read : reads) {
+      if (read.operation != Operation::kSequence && read.operation != Operation::kTop && is_wide(read) == wide) add_value(read, wide, is_word);
     }
-    if (wide) values_.emplace_back(static_cast<std::size_t>(read.node), offset);
-    for (std::size_t i = 0; !wide && i < program.whole_.numbers.size(); ++i) {
-      if (plan.features[program.whole_.numbers[i]].node == read.node) numbers_.emplace_back(i, offset);
+  }
+  bytes_ = (bytes_ + 7) / 8 * 8;
+  in_block_ = std::max<std::size_t>(1, (Pool::kBlock - sizeof(std::byte*)) / std::max<std::size_t>(1, bytes_));
+  empty_.resize(bytes_);
+  for (const Other& other : others_) put(empty_.data(), other.offset, other.wide, program.read_block(*other.read, nullptr, 0, 0, 0));
+}
+
+void BulkCells::add_list(const Program::BlockRead& read, std::size_t buckets, std::vector<BulkList>& lists) {
+  if (read.features.empty()) return;
+  lists_.push_back({lists.size(), bytes_, read.features});
+  bytes_ += 8;
+  const std::size_t words = read.operation == Operation::kTop ? 3 : 1 + read.place->aggregate->fields;
+  lists.push_back({&read, words, std::vector<Buffer<std::uint64_t>>(buckets)});
+}
+
+void BulkCells::add_value(const Program::BlockRead& read, bool wide, const std::vector<bool>& is_word) {
+  const auto node = static_cast<std::size_t>(read.node);
+  const auto show = [&](Shown& numbers) {
+    for (std::size_t i = 0; i < program_.whole_.numbers.size(); ++i) {
+      if (program_.plan_.features[program_.whole_.numbers[i]].node == read.node) numbers.emplace_back(i, bytes_);
     }
   };
-  for (const Program::BlockRead& read : program.locates_[locate].reads) {
-    if (!read.features.empty()) {
-      lists_.push_back({lists.size(), bytes_, read.features});
-      bytes_ += 8;
-      const std::size_t words = read.operation == Operation::kTop ? 3 : 1 + read.place->aggregate->fields;
-      lists.push_back({&read, words, std::vector<Buffer<std::uint64_t>>(buckets)});
-    }
-    if (read.operation == Operation::kSequence || read.operation == Operation::kTop) continue;
-    if (is_wide[static_cast<std::size_t>(read.node)]) {
-      place(read, true);
+  if (read.counts_tiles) {
+    counted_.push_back({read.place->number, read.place->aggregate->reach, read.clock, bytes_});
+    show(count_numbers_);
+    if (is_word[node]) count_values_.emplace_back(node, bytes_);
+  } else {
+    others_.push_back({&read, bytes_, wide, wanted_.size()});
+    if (read.wanted >= 0) wanted_.push_back(read.wanted);
+    if (wide) {
+      values_.emplace_back(node, bytes_);
     } else {
-      narrow.push_back(&read);
+      show(numbers_);
     }
   }
-  for (const Program::BlockRead* read : narrow) place(*read, false);
-  empty_.resize(bytes_);
-  for (const Count& count : counted_) put(empty_.data(), count.offset, count.wide, bits(0.0));
-  for (const Other& other : others_) put(empty_.data(), other.offset, other.wide, program.read_block(*other.read, nullptr, 0, 0, 0));
+  bytes_ += wide ? 8 : 4;
+}
+
+std::vector<std::size_t> BulkCells::numbers() const {
+  std::vector<std::size_t> features;
+  for (const Shown* shown : {&numbers_, &count_numbers_}) {
+    for (const auto& [feature, offset] : *shown) features.push_back(feature);
+  }
+  return features;
+}
+
+void BulkCells::open_block(std::size_t bucket, Chain& chain, Pool& pool) {
+  const std::size_t bytes = sizeof(std::byte*) + in_block_ * bytes_;
+  std::byte* block = bytes <= Pool::kBlock ? pool.take_block() : pool.take(bytes);
+  store<std::byte*>(block, nullptr);
+  if (chain.block == nullptr) {
+    firsts_[bucket + 1] = block;
+  } else {
+    store(chain.block, block);
+  }
+  chain = {block + sizeof(block), in_block_, block};
 }
 
 void BulkCells::put(std::byte* cell, std::size_t offset, bool wide, std::uint64_t value) const {
@@ -64,12 +91,9 @@ void BulkCells::write_wanted(const Program::Values& values, std::size_t row, std
 void BulkCells::fill(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted, std::vector<BulkList>& lists,
                      std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const {
   for (const Count& count : counted_) {
-    const auto value = static_cast<double>(scratch.count(count.place, count.reach, tiles[count.clock]));
-    if (count.wide) {
-      store(cell + count.offset, value);
-    } else {
-      store(cell + count.offset, static_cast<float>(value));
-    }
+    const std::int64_t events = scratch.count(count.place, count.reach, tiles[count.clock]);
+    if (events != static_cast<std::int32_t>(events)) throw std::runtime_error("a window counts more than 2^31 - 1 events of one key");
+    store(cell + count.offset, static_cast<std::int32_t>(events));
   }
   for (const Other& other : others_) {
     const std::uint64_t looked_for = other.read->wanted < 0 ? 0 : load<std::uint64_t>(wanted + 8 * other.wanted);
@@ -115,32 +139,46 @@ std::uint64_t BulkCells::write_list(const Program::BlockRead& read, Scratch& scr
 
 void BulkCells::take(std::size_t count, std::vector<const std::byte*>& cells) {
   if (cursors_.empty()) {
-    cursors_.assign(cells_.begin(), cells_.end());
-    cursors_[0] = empty_.data();
+    for (std::byte* block : firsts_) cursors_.push_back(block == nullptr ? Chain{} : Chain{block + sizeof(block), in_block_, block});
+    cursors_[0] = {empty_.data(), ~std::size_t{0}, nullptr};
   }
   cells.resize(count);
   const std::uint16_t* where = where_.data() + taken_;
   for (std::size_t row = 0; row < count; ++row) {
-    const std::byte*& cursor = cursors_[where[row]];
-    cells[row] = cursor;
-    cursor += where[row] == 0 ? 0 : bytes_;
-    __builtin_prefetch(cursor + bytes_);
+    Chain& cursor = cursors_[where[row]];
+    if (cursor.left == 0) {
+      std::byte* block = load<std::byte*>(cursor.block);
+      cursor = {block + sizeof(block), in_block_, block};
+    }
+    cells[row] = cursor.next;
+    cursor.next += where[row] == 0 ? 0 : bytes_;
+    --cursor.left;
+    __builtin_prefetch(cursor.next + bytes_);
   }
   taken_ += count;
 }
 
 void BulkCells::emit_numbers(const std::vector<const std::byte*>& cells, std::size_t first, Columns& out) const {
-  constexpr std::size_t kGroup = 64;
+  constexpr std::size_t kGroup = 64;  // cells that stay near while their columns are filled
   for (std::size_t start = 0; start < cells.size(); start += kGroup) {
     const std::size_t end = std::min(cells.size(), start + kGroup);
+    const auto column = [&](std::size_t feature) { return out.numbers.data() + feature * out.rows + first; };
+    for (const auto& [feature, offset] : count_numbers_) {
+      float* to = column(feature);
+      for (std::size_t row = start; row < end; ++row) to[row] = static_cast<float>(load<std::int32_t>(cells[row] + offset));
+    }
     for (const auto& [feature, offset] : numbers_) {
-      float* to = out.numbers.data() + feature * out.rows + first;
+      float* to = column(feature);
       for (std::size_t row = start; row < end; ++row) to[row] = load<float>(cells[row] + offset);
     }
   }
 }
 
 void BulkCells::emit_values(const std::vector<const std::byte*>& cells, Program::Values& values) const {
+  for (const auto& [node, offset] : count_values_) {
+    std::uint64_t* to = values.columns[node];
+    for (std::size_t row = 0; row < cells.size(); ++row) to[row] = bits(static_cast<double>(load<std::int32_t>(cells[row] + offset)));
+  }
   for (const auto& [node, offset] : values_) {
     std::uint64_t* to = values.columns[node];
     for (std::size_t row = 0; row < cells.size(); ++row) to[row] = load<std::uint64_t>(cells[row] + offset);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "columns.hpp"
+#include "operation_log.hpp"
 #include "program.hpp"
 #include "scratch.hpp"
 
@@ -37,23 +38,32 @@ class BulkCells {
   std::size_t bytes() const { return bytes_; }
   std::size_t wanted_words() const { return wanted_.size(); }
 
-  // Notes where the next read's key lies; kNowhere where it has none. Returns the read's number in its bucket.
+  // Notes where the next read's key lies; kNowhere where it has none.
   static constexpr std::size_t kNowhere = ~std::size_t{0};
-  std::uint32_t note(std::size_t bucket) {
-    where_.push(bucket == kNowhere ? 0 : static_cast<std::uint16_t>(bucket + 1));
-    return bucket == kNowhere ? 0 : counts_[bucket]++;
-  }
+  void note(std::size_t bucket) { where_.push(bucket == kNowhere ? 0 : static_cast<std::uint16_t>(bucket + 1)); }
   // The values that matches look for, as they follow the operation.
   void write_wanted(const Program::Values& values, std::size_t row, std::byte* to) const;
 
-  std::size_t count(std::size_t bucket) const { return counts_[bucket]; }
-  void open(std::size_t bucket, std::byte* memory) { cells_[bucket + 1] = memory; }
-  std::byte* cell(std::size_t bucket, std::size_t number) const { return cells_[bucket + 1] + number * bytes_; }
+  // A bucket's cells, one after another as its reads come, in blocks that each begin with the next one's address.
+  struct Chain {
+    std::byte* next = nullptr;
+    std::size_t left = 0;
+    std::byte* block = nullptr;
+  };
+  std::byte* append(std::size_t bucket, Chain& chain, Pool& pool) {
+    if (chain.left == 0) open_block(bucket, chain, pool);
+    std::byte* cell = chain.next;
+    chain.next += bytes_;
+    --chain.left;
+    return cell;
+  }
 
   void fill_empty(std::byte* cell) const { std::copy(empty_.begin(), empty_.end(), cell); }
   void fill(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted, std::vector<BulkList>& lists,
             std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const;
 
+  // The features among numbers that emit_numbers() fills.
+  std::vector<std::size_t> numbers() const;
   // The cells of the next reads, in the reads' order.
   void take(std::size_t count, std::vector<const std::byte*>& cells);
   void emit_numbers(const std::vector<const std::byte*>& cells, std::size_t first, Columns& out) const;
@@ -62,12 +72,12 @@ class BulkCells {
                       Columns& out) const;
 
  private:
+  // A window's count: 32 bits, whatever it becomes.
   struct Count {
     std::size_t place;
     std::int64_t reach;
     std::size_t clock;
     std::size_t offset;
-    bool wide;
   };
   struct Other {
     const Program::BlockRead* read;
@@ -80,6 +90,9 @@ class BulkCells {
     std::size_t offset;
     std::vector<std::size_t> features;  // among sequences
   };
+  void add_list(const Program::BlockRead& read, std::size_t buckets, std::vector<BulkList>& lists);
+  void add_value(const Program::BlockRead& read, bool wide, const std::vector<bool>& is_word);
+  void open_block(std::size_t bucket, Chain& chain, Pool& pool);
   void put(std::byte* cell, std::size_t offset, bool wide, std::uint64_t value) const;
   std::uint64_t write_list(const Program::BlockRead& read, Scratch& scratch, std::int64_t time, BulkList& list, ListTrack& track,
                            std::size_t bucket) const;
@@ -91,14 +104,15 @@ class BulkCells {
   std::vector<Other> others_;
   std::vector<List> lists_;
   std::vector<int> wanted_;                                      // nodes
-  std::vector<std::pair<std::size_t, std::size_t>> numbers_;     // (feature among numbers, offset) of narrow values
-  std::vector<std::pair<std::size_t, std::size_t>> values_;      // (node, offset) of wide ones
+  using Shown = std::vector<std::pair<std::size_t, std::size_t>>;  // (feature among numbers, or node; offset)
+  Shown numbers_, values_;              // floats, and words
+  Shown count_numbers_, count_values_;  // counts
   std::vector<std::byte> empty_;
-  Buffer<std::uint16_t> where_;           // by read: bucket + 1, or 0
+  std::size_t in_block_ = 0;         // cells
+  Buffer<std::uint16_t> where_;      // by read: bucket + 1, or 0
   std::size_t taken_ = 0;
-  std::vector<std::uint32_t> counts_;     // by bucket
-  std::vector<const std::byte*> cursors_;  // by bucket + 1
-  std::vector<std::byte*> cells_;         // by bucket + 1
+  std::vector<std::byte*> firsts_;   // by bucket + 1
+  std::vector<Chain> cursors_;       // by bucket + 1
 };
 
 }  // namespace bowerbird

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <stdexcept>
+#include <string>
+
+#include "bulk_keys.hpp"
 
 namespace bowerbird {
 namespace {
 
-constexpr std::size_t kMostTypes = 0xFFF;
+constexpr std::size_t kNoCells = ~std::size_t{0};
 
 int place_in(std::vector<int>& all, int one) {
   const auto found = std::find(all.begin(), all.end(), one);
@@ -18,26 +21,27 @@ int place_in(std::vector<int>& all, int one) {
 }  // namespace
 
 BulkFamily::BulkFamily(State& state, const Program& program, std::size_t index, bool keep)
-    : state_(state), family_(*state.families_[index]), index_(index), keep_(keep), log_(kBuckets) {
+    : state_(state), program_(program), family_(*state.families_[index]), keep_(keep), log_(kBuckets) {
   for (const TileClock& clock : family_.clocks()) clocks_.emplace_back(clock.tile);
+  for (const Shard& shard : family_.shards) begins_empty_ = begins_empty_ && shard.size() == 0;
   for (std::size_t i = 0; i < program.locates_.size(); ++i) {
     if (program.locates_[i].family == index) cells_.emplace_back(program, i, kBuckets, lists_);
   }
-  plan_events();
-}
-
-void BulkFamily::plan_events() {
-  if (state_.types_.size() > kMostTypes) throw std::invalid_argument("a plan has more than 4095 record types");
-  for (const State::TypePlan& type : state_.types_) {
-    events_.emplace_back();
-    for (const State::FamilyFeeds& feeds : type.families) {
-      if (feeds.family == index_) events_.back() = plan_event(feeds);
+  read_hashes_.resize(cells_.size());
+  events_.resize(state_.types_.size());
+  for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(nullptr, 1, i);
+  for (std::size_t type = 0; type < events_.size(); ++type) {
+    for (const State::FamilyFeeds& feeds : state_.types_[type].families) {
+      if (feeds.family == index) plan_event(feeds, events_[type]);
     }
+    if (events_[type].source == nullptr) continue;
+    events_[type].kind = add_kind(&events_[type], 1, kNoCells);
+    add_kind(&events_[type], -1, kNoCells);
+    for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(&events_[type], 1, i);
   }
 }
 
-BulkFamily::EventPlan BulkFamily::plan_event(const State::FamilyFeeds& feeds) const {
-  EventPlan plan;
+void BulkFamily::plan_event(const State::FamilyFeeds& feeds, EventPlan& plan) const {
   plan.source = &feeds;
   for (const State::FeedPlan& feed : feeds.feeds) {
     const Aggregate& aggregate = *family_.layout().places()[feed.place].aggregate;
@@ -53,10 +57,39 @@ BulkFamily::EventPlan BulkFamily::plan_event(const State::FamilyFeeds& feeds) co
   }
   plan.pass_words = (plan.conditions.size() + 63) / 64;
   plan.words = plan.pass_words + plan.amounts.size() + plan.fields.size();
-  return plan;
+}
+
+std::uint32_t BulkFamily::add_kind(const EventPlan* event, std::int64_t sign, std::size_t cells) {
+  if (kinds_.size() == kBuckets) throw std::invalid_argument("a key family has too many record types and lookups for a bulk replay");
+  Kind kind{event, cells == kNoCells ? nullptr : &cells_[cells], cells, sign, kHead, 0};
+  if (event != nullptr) kind.bytes += 8 * event->words;
+  kind.wanted = kind.bytes;
+  if (kind.read != nullptr) kind.bytes += 8 * kind.read->wanted_words();
+  kinds_.push_back(kind);
+  return static_cast<std::uint32_t>(kinds_.size() - 1);
 }
 
 // ---- taking operations ---------------------------------------------------------------------------
+
+void BulkFamily::hash_rows(const Program::Values& values, std::size_t reads) {
+  std::vector<const std::uint64_t*> parts;
+  for (std::size_t type = 0; type < events_.size(); ++type) {
+    EventPlan& plan = events_[type];
+    const State::TypeRows& rows = state_.rows_[type];
+    const std::size_t count = rows.rows.size();
+    if (plan.source == nullptr || count == 0) continue;
+    parts.clear();
+    for (const int key : plan.source->keys) parts.push_back(rows.space.values.data() + static_cast<std::size_t>(key) * count);
+    plan.hashes.resize(count);
+    hash_family_keys(parts, count, plan.hashes.data());
+  }
+  for (std::size_t i = 0; i < cells_.size(); ++i) {
+    parts.clear();
+    for (const int node : program_.locates_[cells_[i].locate()].keys) parts.push_back(values.columns[static_cast<std::size_t>(node)]);
+    read_hashes_[i].resize(reads);
+    hash_family_keys(parts, reads, read_hashes_[i].data());
+  }
+}
 
 bool BulkFamily::is_wanted(const EventPlan& plan, const State::TypeRows& rows, std::size_t row) const {
   return plan.source->always || std::any_of(plan.conditions.begin(), plan.conditions.end(), [&](int condition) {
@@ -84,47 +117,37 @@ void BulkFamily::write_event(const EventPlan& plan, const State::TypeRows& rows,
   }
 }
 
-std::size_t BulkFamily::size_of(const Operation& operation) const {
-  std::size_t words = 0;
-  if (operation.has_event()) words += events_[operation.type()].words;
-  if (operation.has_read()) words += cells_[operation.cells()].wanted_words();
-  return Operation::kBytes + 8 * words;
+inline std::byte* BulkFamily::append(std::uint64_t hash, std::int64_t time, std::uint32_t kind) {
+  std::byte* at = log_.append(bucket_of(hash), kinds_[kind].bytes);
+  store(at, packed(hash, kind));
+  store(at + 8, time);
+  return at;
 }
 
-void BulkFamily::write(const Operation& operation, const Program::Values* values, std::size_t read_row, const EventPlan* plan,
-                       const State::TypeRows* rows, std::size_t event_row) {
-  std::byte* at = log_.append(bucket_of(operation.hash), size_of(operation));
-  store(at, operation.hash);
-  store(at + 8, operation.time);
-  store(at + 16, operation.what);
-  at += Operation::kBytes;
-  if (plan != nullptr) {
-    write_event(*plan, *rows, event_row, at);
-    at += 8 * plan->words;
-  }
-  if (values != nullptr) cells_[operation.cells()].write_wanted(*values, read_row, at);
+void BulkFamily::flush(const Program::Values& values) {
+  if (!pending_.waits) return;
+  pending_.waits = false;
+  std::byte* at = append(pending_.hash, pending_.time, static_cast<std::uint32_t>(pending_.cells));
+  cells_[pending_.cells].write_wanted(values, pending_.row, at + kHead);
 }
 
-void BulkFamily::add(const Records& records, const State::Segment& segment, const Reads& reads, const std::vector<LocatedReads>& located,
-                     const Program::Values& values) {
+void BulkFamily::add(const Records& records, const State::Segment& segment, const Reads& reads, const Program::Values& values) {
+  hash_rows(values, segment.last_read - segment.first_read);
   const std::int64_t base = state_.lsn_ - static_cast<std::int64_t>(segment.begin);
-  const auto read_what = [](std::size_t cells) { return Operation::kRead | static_cast<std::uint32_t>(cells << 15); };
-  const auto flush = [&] {
-    if (pending_.waits) write({pending_.hash, pending_.time, read_what(pending_.cells)}, &values, pending_.row, nullptr, nullptr, 0);
-    pending_.waits = false;
-  };
   std::size_t read = segment.first_read;
+  std::int64_t next = read < segment.last_read ? reads.positions[read] - base : kIdle;
   for (std::size_t at = segment.begin; at <= segment.end; ++at) {
-    for (; read < segment.last_read && (at == segment.end || reads.positions[read] <= base + static_cast<std::int64_t>(at)); ++read) {
+    while (next <= static_cast<std::int64_t>(at) || (at == segment.end && next != kIdle)) {
       const std::size_t row = read - segment.first_read;
       for (std::size_t i = 0; i < cells_.size(); ++i) {
-        const std::uint64_t key = located[cells_[i].locate()].keys[row];
-        const std::uint64_t hash = mix(key);
-        cells_[i].note(key == kMissingKey ? BulkCells::kNowhere : bucket_of(hash));
-        if (key == kMissingKey) continue;
-        flush();
+        const std::uint64_t hash = read_hashes_[i][row];
+        cells_[i].note(hash == kMissingHash ? BulkCells::kNowhere : bucket_of(hash));
+        if (hash == kMissingHash) continue;
+        flush(values);
         pending_ = {hash, reads.times[read], i, row, true};
       }
+      ++read;
+      next = read < segment.last_read ? reads.positions[read] - base : kIdle;
     }
     if (at == segment.end || records.types[at] < 0) continue;
     const auto type = static_cast<std::size_t>(records.types[at] & ~kRetraction);
@@ -132,18 +155,18 @@ void BulkFamily::add(const Records& records, const State::Segment& segment, cons
     if (plan.source == nullptr) continue;
     const State::TypeRows& rows = state_.rows_[type];
     const std::size_t row = state_.row_of_[at - segment.begin];
-    if (!is_wanted(plan, rows, row)) continue;
-    const std::uint64_t key = state_.key_of(*plan.source, rows, row);
-    if (key == kMissingKey) continue;
-    Operation operation{mix(key), records.times[at], Operation::kEvent | static_cast<std::uint32_t>(type << 3)};
-    if ((records.types[at] & kRetraction) != 0) operation.what |= Operation::kRetracts;
-    const bool joins = pending_.waits && pending_.hash == operation.hash && pending_.time == operation.time;
-    if (joins) operation.what |= read_what(pending_.cells);
-    if (joins) pending_.waits = false;
-    flush();
-    write(operation, joins ? &values : nullptr, pending_.row, &plan, &rows, row);
+    const std::uint64_t hash = plan.hashes[row];
+    if (hash == kMissingHash || !is_wanted(plan, rows, row)) continue;
+    const bool retracts = (records.types[at] & kRetraction) != 0;
+    const bool joins = pending_.waits && !retracts && pending_.hash == hash && pending_.time == records.times[at];
+    if (!joins) flush(values);
+    const std::uint32_t kind = plan.kind + (joins ? 2 + static_cast<std::uint32_t>(pending_.cells) : retracts ? 1 : 0);
+    std::byte* to = append(hash, records.times[at], kind);
+    if (plan.words > 0) write_event(plan, rows, row, to + kHead);
+    if (joins) cells_[pending_.cells].write_wanted(values, pending_.row, to + kinds_[kind].wanted);
+    pending_.waits = false;
   }
-  flush();
+  flush(values);
 }
 
 // ---- running them --------------------------------------------------------------------------------
@@ -165,14 +188,16 @@ void BulkFamily::group(std::size_t bucket, BulkLane& lane) {
   lane.items.clear();
   lane.starts.clear();
   lane.slots.assign(std::bit_ceil(std::max<std::size_t>(64, 2 * count)), {0, 0, 0});
-  lane.cells.assign(cells_.size(), 0);
-  log_.each_run(bucket, [&](const std::byte* at, const std::byte* end) {
+  lane.chains.assign(cells_.size(), {});
+  log_.each_run(bucket, [&](std::byte* at, const std::byte* end) {
     while (at < end) {
-      const Operation operation = Operation::load_from(at);
-      const std::uint32_t group = group_of(operation.hash, lane);
+      const auto head = load<std::uint64_t>(at);
+      const Kind& kind = kind_of(head);
+      const std::uint32_t group = group_of(head >> kBucketBits, lane);
       ++lane.starts[group];
-      lane.items.push_back({at, operation.has_read() ? lane.cells[operation.cells()]++ : 0, group});
-      at += size_of(operation);
+      std::byte* cell = kind.read == nullptr ? nullptr : kind.read->append(bucket, lane.chains[kind.cells], lane.pool);
+      lane.items.push_back({at, cell, group});
+      at += kind.bytes;
     }
   });
   std::uint32_t start = 0;
@@ -188,9 +213,6 @@ void BulkFamily::group(std::size_t bucket, BulkLane& lane) {
 void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
   if (log_.count(bucket) == 0) return;
   group(bucket, lane);
-  for (BulkCells& cells : cells_) {
-    if (cells.count(bucket) > 0) cells.open(bucket, lane.pool.take(cells.count(bucket) * cells.bytes()));
-  }
   lane.tiles.resize(clocks_.size());
   lane.fields.resize(kMostFields);
   const BulkLane::Item* first = lane.grouped.data();
@@ -199,48 +221,41 @@ void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
     run_key(first, last, bucket, scratch, lane);
     first = last;
   }
+  log_.release(bucket, lane.pool);
 }
 
 void BulkFamily::run_key(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, Scratch& scratch, BulkLane& lane) {
-  const std::uint64_t hash = load<std::uint64_t>(first->operation);
-  const std::uint64_t key = unmix(hash);
-  const Entry* entry = family_.shards[shard_of(hash)].view().find(key, hash);
+  const std::uint64_t hash = hash_of(load<std::uint64_t>(first->operation), bucket);
+  Shard& shard = family_.shards[shard_of(hash)];
+  const Entry* entry = begins_empty_ ? nullptr : shard.view().find(unmix(hash), hash);
   const std::uint32_t held = entry == nullptr ? 0 : entry->block.load(std::memory_order_relaxed);
   bool empty = held == 0;
   lane.tracks.assign(lists_.size(), {0, 0, !empty});
-  if (!empty) scratch.load(reinterpret_cast<const std::byte*>(family_.shards[shard_of(hash)].blocks().header(held)));
+  if (!empty) scratch.load(reinterpret_cast<const std::byte*>(shard.blocks().header(held)));
   for (const BulkLane::Item* item = first; item < last; ++item) {
-    const Operation operation = Operation::load_from(item->operation);
-    const std::byte* words = item->operation + Operation::kBytes;
-    const bool runs = operation.has_event() && (keep_ || item + 1 < last);
-    if (runs || (operation.has_read() && !empty)) {
-      for (std::size_t i = 0; i < clocks_.size(); ++i) lane.tiles[i] = clocks_[i].index_of(operation.time);
-    }
-    if (operation.has_read()) {
-      const BulkCells& cells = cells_[operation.cells()];
-      std::byte* cell = cells.cell(bucket, item->cell);
-      const std::byte* wanted = words + (operation.has_event() ? 8 * events_[operation.type()].words : 0);
-      if (empty) {
-        cells.fill_empty(cell);
-      } else {
-        cells.fill(scratch, operation.time, lane.tiles.data(), wanted, lists_, lane.tracks, bucket, cell);
-      }
-    }
+    const Kind& kind = kind_of(load<std::uint64_t>(item->operation));
+    const auto time = load<std::int64_t>(item->operation + 8);
+    const bool runs = kind.event != nullptr && (keep_ || item + 1 < last);
+    const bool reads = kind.read != nullptr && !empty;
+    if (kind.read != nullptr && empty) kind.read->fill_empty(item->cell);
+    if (!runs && !reads) continue;
+    for (std::size_t i = 0; i < clocks_.size(); ++i) lane.tiles[i] = clocks_[i].index_of(time);
+    if (reads) kind.read->fill(scratch, time, lane.tiles.data(), item->operation + kind.wanted, lists_, lane.tracks, bucket, item->cell);
     if (!runs) continue;
     if (empty) scratch.clear();
     empty = false;
-    run_event(operation, words, scratch, lane);
+    run_event(kind, time, item->operation + kHead, scratch, lane);
   }
-  if (keep_ && !empty && !scratch.store(family_, family_.shards[shard_of(hash)], key, hash)) {
+  if (keep_ && !empty && !scratch.store(family_, shard, unmix(hash), hash)) {
     throw std::runtime_error("feature state needs more than its " + std::to_string(state_.arena_->capacity()) + " bytes");
   }
 }
 
-void BulkFamily::run_event(const Operation& operation, const std::byte* words, Scratch& scratch, BulkLane& lane) const {
-  const EventPlan& plan = events_[operation.type()];
+void BulkFamily::run_event(const Kind& kind, std::int64_t time, const std::byte* words, Scratch& scratch, BulkLane& lane) const {
+  const EventPlan& plan = *kind.event;
   const std::byte* amounts = words + 8 * plan.pass_words;
   const std::byte* fields = amounts + 8 * plan.amounts.size();
-  Update update{operation.time, 0, (operation.what & Operation::kRetracts) != 0 ? -1 : 1, lane.fields.data()};
+  Update update{time, 0, kind.sign, lane.fields.data()};
   for (const FeedPlan& feed : plan.feeds) {
     if (feed.condition >= 0) {
       const auto bit = static_cast<std::size_t>(feed.condition);
@@ -255,7 +270,7 @@ void BulkFamily::run_event(const Operation& operation, const std::byte* words, S
     scratch.add(family_, feed.place, lane.tiles[feed.clock], update);
     if (!feed.lists.empty()) note_change(feed, update, scratch, lane);
   }
-  scratch.see(operation.time);
+  scratch.see(time);
 }
 
 // An event that came behind all others of a sequence is added to what was written of it; after any other, all is

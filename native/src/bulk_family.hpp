@@ -18,7 +18,7 @@ namespace bowerbird {
 struct BulkLane {
   struct Item {
     const std::byte* operation;
-    std::uint32_t cell;
+    std::byte* cell;
     std::uint32_t group;
   };
   struct Slot {
@@ -30,7 +30,7 @@ struct BulkLane {
   std::vector<Item> grouped;  // by key
   std::vector<std::uint32_t> starts;
   std::vector<Slot> slots;
-  std::vector<std::uint32_t> cells;  // by lookup: how many so far
+  std::vector<BulkCells::Chain> chains;  // by lookup
   std::vector<ListTrack> tracks;
   std::vector<std::int32_t> tiles;
   std::vector<std::uint64_t> fields;
@@ -41,13 +41,11 @@ class BulkFamily {
  public:
   static constexpr unsigned kBucketBits = 11;
   static constexpr std::size_t kBuckets = std::size_t{1} << kBucketBits;
-  static std::size_t bucket_of(std::uint64_t hash) { return hash >> (64 - kBucketBits); }
 
   BulkFamily(State& state, const Program& program, std::size_t index, bool keep);
 
-  // Takes a segment's events and reads, whose keys are `located`.
-  void add(const Records& records, const State::Segment& segment, const Reads& reads, const std::vector<LocatedReads>& located,
-           const Program::Values& values);
+  // Takes a segment's events, and its reads, whose values are known.
+  void add(const Records& records, const State::Segment& segment, const Reads& reads, const Program::Values& values);
   // Runs the operations of a bucket; buckets of one shard must not run at once where state is kept.
   void run(std::size_t bucket, Scratch& scratch, BulkLane& lane);
 
@@ -55,7 +53,6 @@ class BulkFamily {
   std::vector<BulkCells>& cells() { return cells_; }
   const std::vector<BulkList>& lists() const { return lists_; }
   std::size_t bytes() const { return log_.bytes(); }
-  void release() { log_.release(); }
 
  private:
   struct FeedPlan {
@@ -75,23 +72,26 @@ class BulkFamily {
     std::vector<FeedPlan> feeds;
     std::size_t pass_words = 0;
     std::size_t words = 0;
+    std::vector<std::uint64_t> hashes;  // of the segment's rows
+    std::uint32_t kind = 0;  // of an event alone; then that of a retraction, then those of an event after a read of each lookup
   };
-  // An operation's first bytes. An event and the read before it are one where their keys and times are the same.
-  struct Operation {
-    static constexpr std::size_t kBytes = 20;
-    static constexpr std::uint32_t kEvent = 1, kRead = 2, kRetracts = 4;
-    std::uint64_t hash;
-    std::int64_t time;
-    std::uint32_t what;
-
-    static Operation load_from(const std::byte* at) {
-      return {load<std::uint64_t>(at), load<std::int64_t>(at + 8), load<std::uint32_t>(at + 16)};
-    }
-    bool has_event() const { return (what & kEvent) != 0; }
-    bool has_read() const { return (what & kRead) != 0; }
-    std::size_t type() const { return (what >> 3) & 0xFFF; }
-    std::size_t cells() const { return what >> 15; }
+  // An event, a read, or a read and the event that comes right after it, of one key at one time.
+  struct Kind {
+    const EventPlan* event = nullptr;
+    BulkCells* read = nullptr;
+    std::size_t cells = 0;  // the lookup's number
+    std::int64_t sign = 1;
+    std::size_t bytes = 0;
+    std::size_t wanted = 0;  // where the wanted values begin
   };
+  // An operation begins with its key's hash, less the bits that its bucket tells, and its kind; then its time.
+  static constexpr std::size_t kHead = 16;
+  static std::size_t bucket_of(std::uint64_t hash) { return hash >> (64 - kBucketBits); }
+  static std::uint64_t packed(std::uint64_t hash, std::uint32_t kind) { return (hash << kBucketBits) | kind; }
+  const Kind& kind_of(std::uint64_t packed) const { return kinds_[packed & (kBuckets - 1)]; }
+  static std::uint64_t hash_of(std::uint64_t packed, std::size_t bucket) {
+    return (static_cast<std::uint64_t>(bucket) << (64 - kBucketBits)) | (packed >> kBucketBits);
+  }
   // A read that may yet be joined with the event after it.
   struct Pending {
     std::uint64_t hash = 0;
@@ -101,27 +101,30 @@ class BulkFamily {
     bool waits = false;
   };
 
-  void plan_events();
-  EventPlan plan_event(const State::FamilyFeeds& feeds) const;
+  void plan_event(const State::FamilyFeeds& feeds, EventPlan& plan) const;
+  std::uint32_t add_kind(const EventPlan* event, std::int64_t sign, std::size_t cells);
+  void hash_rows(const Program::Values& values, std::size_t reads);
   bool is_wanted(const EventPlan& plan, const State::TypeRows& rows, std::size_t row) const;
-  void write(const Operation& operation, const Program::Values* values, std::size_t read_row, const EventPlan* plan,
-             const State::TypeRows* rows, std::size_t event_row);
+  std::byte* append(std::uint64_t hash, std::int64_t time, std::uint32_t kind);
+  void flush(const Program::Values& values);
   void write_event(const EventPlan& plan, const State::TypeRows& rows, std::size_t row, std::byte* to) const;
-  std::size_t size_of(const Operation& operation) const;
   void group(std::size_t bucket, BulkLane& lane);
   std::uint32_t group_of(std::uint64_t hash, BulkLane& lane) const;
   void run_key(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, Scratch& scratch, BulkLane& lane);
-  void run_event(const Operation& operation, const std::byte* words, Scratch& scratch, BulkLane& lane) const;
+  void run_event(const Kind& kind, std::int64_t time, const std::byte* words, Scratch& scratch, BulkLane& lane) const;
   void note_change(const FeedPlan& feed, const Update& update, const Scratch& scratch, BulkLane& lane) const;
 
   State& state_;
+  const Program& program_;
   Family& family_;
-  std::size_t index_;
   bool keep_;
+  bool begins_empty_ = true;  // whether the state has no key yet
   std::vector<TileDivider> clocks_;
   std::vector<EventPlan> events_;  // by type
+  std::vector<Kind> kinds_;        // reads of each lookup first
   std::vector<BulkList> lists_;
   std::vector<BulkCells> cells_;
+  std::vector<std::vector<std::uint64_t>> read_hashes_;  // of the segment's reads, by lookup
   OperationLog log_;
   Pending pending_;
 };

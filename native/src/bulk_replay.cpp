@@ -28,23 +28,18 @@ BulkReplay::BulkReplay(std::shared_ptr<Program> program, bool keep) : program_(s
       families_of_.push_back(family.get());
     }
   }
-  for (const Program::Locate& locate : program_->locates_) located_.push_back({locate.family, {}});
   lanes_.resize(state_.workers_->lanes());
   taken_.resize(cells_.size());
-  // What is kept of a read: values that are computed with or shown.
+  // What is kept of a read: values that are computed with, or shown and in no cell.
   const Program::Side& side = program_->whole_;
-  std::vector<bool> is_used(plan.nodes.size(), false);
-  for (const int after : side.after) {
-    for (const int input : plan.nodes[static_cast<std::size_t>(after)].inputs) is_used[static_cast<std::size_t>(input)] = true;
+  std::vector<bool> is_used = program_->computed_with();
+  std::vector<bool> is_in_cells(side.numbers.size(), false);
+  for (const BulkCells* cells : cells_) {
+    for (const std::size_t feature : cells->numbers()) is_in_cells[feature] = true;
   }
   for (std::size_t i = 0; i < side.categories.size(); ++i) categories_.emplace_back(i, plan.features[side.categories[i]].node);
   for (std::size_t i = 0; i < side.numbers.size(); ++i) {
-    const int node = plan.features[side.numbers[i]].node;
-    const bool is_read = std::any_of(program_->locates_.begin(), program_->locates_.end(), [&](const Program::Locate& locate) {
-      return std::any_of(locate.reads.begin(), locate.reads.end(), [&](const Program::BlockRead& read) { return read.node == node; });
-    });
-    const bool is_category = std::any_of(categories_.begin(), categories_.end(), [&](const auto& each) { return each.second == node; });
-    if (!is_read || is_used[static_cast<std::size_t>(node)] || is_category) numbers_.emplace_back(i, node);
+    if (!is_in_cells[i]) numbers_.emplace_back(i, plan.features[side.numbers[i]].node);
   }
   for (const auto& shown : {categories_, numbers_}) {
     for (const auto& [feature, node] : shown) is_used[static_cast<std::size_t>(node)] = true;
@@ -67,15 +62,15 @@ void BulkReplay::add(const Records& records, const Reads& reads) {
   rows_ += reads.count;
   state_.each_segment(records, &reads, kSegmentRows, [&](const State::Segment& segment) {
     state_.prepare_rows(records, segment.begin, segment.end);
-    locate(reads, segment.first_read, segment.last_read);
+    evaluate(reads, segment.first_read, segment.last_read);
     state_.workers_->run(families_.size(), [&](std::size_t, std::size_t family) {
-      families_[family]->add(records, segment, reads, located_, values_);
+      families_[family]->add(records, segment, reads, values_);
     });
     keep_values(segment.last_read - segment.first_read);
   });
 }
 
-void BulkReplay::locate(const Reads& reads, std::size_t first, std::size_t last) {
+void BulkReplay::evaluate(const Reads& reads, std::size_t first, std::size_t last) {
   const std::size_t count = last - first;
   const Program& program = *program_;
   program.allocate(values_, count);
@@ -85,10 +80,6 @@ void BulkReplay::locate(const Reads& reads, std::size_t first, std::size_t last)
     std::copy_n(space_.values.data() + static_cast<std::size_t>(value) * count, count, values_.columns[static_cast<std::size_t>(node)]);
   }
   for (const int node : program.whole_.before) program.compute(node, values_);
-  for (std::size_t i = 0; i < located_.size(); ++i) {
-    located_[i].keys.resize(count);
-    for (std::size_t row = 0; row < count; ++row) located_[i].keys[row] = program.key(program.locates_[i], values_, row);
-  }
 }
 
 void BulkReplay::keep_values(std::size_t count) {
@@ -110,14 +101,11 @@ void BulkReplay::run() {
   constexpr std::size_t kEach = BulkFamily::kBuckets / kUnits;
   std::vector<std::vector<std::unique_ptr<Scratch>>> scratch(lanes_.size());
   for (auto& each : scratch) each.resize(families_.size());
-  std::vector<std::atomic<std::size_t>> left(families_.size());
-  for (auto& units : left) units = kUnits;
   state_.workers_->run(families_.size() * kUnits, [&](std::size_t lane, std::size_t number) {
     const std::size_t family = number / kUnits;
     auto& own = scratch[lane][family];
     if (own == nullptr) own = std::make_unique<Scratch>(families_[family]->family());
     for (std::size_t i = 0; i < kEach; ++i) families_[family]->run(number % kUnits * kEach + i, *own, lanes_[lane]);
-    if (--left[family] == 0) families_[family]->release();
   });
   state_.close_bulk(keep_);
 }
@@ -160,11 +148,13 @@ void BulkReplay::emit(std::size_t count, std::size_t first, Columns& out) {
 }
 
 std::size_t BulkReplay::bytes() const {
-  std::size_t bytes = 8 * rows_ * (1 + kept_nodes_.size());
-  for (const BulkCells* cells : cells_) bytes += rows_ * (cells->bytes() + sizeof(std::uint16_t));
-  for (const auto& family : families_) bytes += family->bytes();
+  std::size_t bytes = 8 * rows_ * (1 + kept_nodes_.size()) + sizeof(std::uint16_t) * rows_ * cells_.size();
+  std::size_t operations = 0;
+  std::size_t cells = 0;
+  for (const auto& family : families_) operations += family->bytes();
+  for (const BulkCells* each : cells_) cells += rows_ * each->bytes();
   for (const Buffer<float>& vectors : vectors_) bytes += 4 * vectors.size();
-  return bytes;
+  return bytes + std::max(operations, cells);  // the one's memory becomes the other's
 }
 
 }  // namespace bowerbird

@@ -33,7 +33,7 @@ class BulkReplay {
   std::size_t bytes() const;
 
  private:
-  void locate(const Reads& reads, std::size_t first, std::size_t last);
+  void evaluate(const Reads& reads, std::size_t first, std::size_t last);
   void keep_values(std::size_t count);
   void emit(std::size_t count, std::size_t first, Columns& out);
 
@@ -49,7 +49,6 @@ class BulkReplay {
   // A segment's values, while it is taken or emitted.
   Program::Values values_;
   PathSet::Space space_;
-  std::vector<LocatedReads> located_;
   std::vector<std::vector<const std::byte*>> taken_;
 
   // What is known of every read before its keys' states are: times, values that features are made of, vectors.

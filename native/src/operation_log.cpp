@@ -10,22 +10,25 @@ namespace bowerbird {
 namespace {
 
 constexpr std::size_t kFirstRegion = std::size_t{1} << 18;
-constexpr std::size_t kLargestRegion = std::size_t{1} << 26;
+constexpr std::size_t kLargestRegion = std::size_t{1} << 25;
 constexpr std::size_t kFirstBlock = 256;
-constexpr std::size_t kLargestBlock = 8192;
 
 }  // namespace
 
 Pool::Pool(Pool&& other) noexcept
     : regions_(std::exchange(other.regions_, {})),
+      spare_(std::exchange(other.spare_, {})),
       next_(std::exchange(other.next_, nullptr)),
       left_(std::exchange(other.left_, 0)),
       bytes_(std::exchange(other.bytes_, 0)) {}
 
+Pool::~Pool() {
+  for (const Region& region : regions_) munmap(region.memory, region.bytes);
+}
+
 void Pool::open(std::size_t bytes) {
   const std::size_t growing = std::min(kLargestRegion, regions_.empty() ? kFirstRegion : 2 * regions_.back().bytes);
-  constexpr std::size_t kPage = 4096;
-  const std::size_t size = (std::max(growing, bytes) + kPage - 1) / kPage * kPage;
+  const std::size_t size = (std::max(growing, bytes) + kBlock - 1) / kBlock * kBlock;
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   madvise(memory, size, MADV_HUGEPAGE);
@@ -44,26 +47,35 @@ std::byte* Pool::take(std::size_t bytes) {
   return at;
 }
 
-void Pool::release() {
-  for (const Region& region : regions_) munmap(region.memory, region.bytes);
-  regions_.clear();
-  next_ = nullptr;
-  left_ = bytes_ = 0;
+std::byte* Pool::take_block() {
+  if (spare_.empty()) return take(kBlock);
+  std::byte* block = spare_.back();
+  spare_.pop_back();
+  return block;
 }
 
 void OperationLog::open_block(std::size_t bucket, std::size_t bytes) {
   Tail& tail = tails_[bucket];
-  tail.size = std::max(std::clamp(2 * tail.size, kFirstBlock, kLargestBlock), bytes + sizeof(Block));
-  auto* block = new (pool_.take(tail.size)) Block{nullptr, nullptr};
+  const std::size_t wanted = tail.block == nullptr ? kFirstBlock : std::min(2 * tail.block->size, Pool::kBlock);
+  const std::size_t size = std::max(wanted, bytes + sizeof(Block));
+  auto* block = new (size == Pool::kBlock ? pool_.take_block() : pool_.take(size)) Block{nullptr, nullptr, size};
   if (tail.block == nullptr) {
     firsts_[bucket] = block;
   } else {
     tail.block->following = block;
-    tail.block->end = tail.next;
+    tail.block->used = tail.next;
   }
   tail.block = block;
   tail.next = block->data();
-  tail.end = reinterpret_cast<std::byte*>(block) + tail.size;
+  tail.end = reinterpret_cast<std::byte*>(block) + size;
+}
+
+void OperationLog::release(std::size_t bucket, Pool& pool) {
+  for (Block* block = std::exchange(firsts_[bucket], nullptr); block != nullptr;) {
+    Block* following = block->following;
+    if (block->size == Pool::kBlock) pool.give_block(reinterpret_cast<std::byte*>(block));
+    block = following;
+  }
 }
 
 }  // namespace bowerbird

@@ -10,14 +10,18 @@ namespace bowerbird {
 // Memory that is taken piece by piece and given back as a whole; used by one thread at a time.
 class Pool {
  public:
+  static constexpr std::size_t kBlock = 4096;  // pieces of this size can be used again
+
   Pool() = default;
-  ~Pool() { release(); }
+  ~Pool();
   Pool(Pool&& other) noexcept;
   Pool& operator=(Pool&&) = delete;
 
   // At least 8-byte aligned, not initialised.
   std::byte* take(std::size_t bytes);
-  void release();
+  std::byte* take_block();
+  // Lends a block of this or another pool that lives as long.
+  void give_block(std::byte* block) { spare_.push_back(block); }
   std::size_t bytes() const { return bytes_; }
 
  private:
@@ -28,6 +32,7 @@ class Pool {
   void open(std::size_t bytes);
 
   std::vector<Region> regions_;
+  std::vector<std::byte*> spare_;
   std::byte* next_ = nullptr;
   std::size_t left_ = 0;
   std::size_t bytes_ = 0;
@@ -50,21 +55,22 @@ class OperationLog {
 
   std::size_t count(std::size_t bucket) const { return counts_[bucket]; }
   std::size_t bytes() const { return pool_.bytes(); }
-  void release() { pool_.release(); }
 
   // Calls visit(first byte, one past the last) for each run of operations of a bucket, in order.
   template <typename Visit>
   void each_run(std::size_t bucket, const Visit& visit) const {
-    for (const Block* block = firsts_[bucket]; block != nullptr; block = block->following) {
-      const std::byte* end = block == tails_[bucket].block ? tails_[bucket].next : block->end;
-      visit(block->data(), end);
+    for (Block* block = firsts_[bucket]; block != nullptr; block = block->following) {
+      visit(block->data(), block->following == nullptr ? tails_[bucket].next : block->used);
     }
   }
+  // A bucket's operations are done with: what can be used again goes to a pool.
+  void release(std::size_t bucket, Pool& pool);
 
  private:
   struct Block {
     Block* following;
-    std::byte* end;  // of what is used, once the block is full
+    std::byte* used;  // one past what is used, once the block is full
+    std::size_t size;
     std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
     const std::byte* data() const { return reinterpret_cast<const std::byte*>(this + 1); }
   };
@@ -72,7 +78,6 @@ class OperationLog {
     std::byte* next = nullptr;
     std::byte* end = nullptr;
     Block* block = nullptr;
-    std::size_t size = 0;
   };
   void open_block(std::size_t bucket, std::size_t bytes);
 

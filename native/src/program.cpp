@@ -112,6 +112,14 @@ Columns Program::columns(const Side& side, std::size_t rows) const {
   return out;
 }
 
+std::vector<bool> Program::computed_with() const {
+  std::vector<bool> found(plan_.nodes.size(), false);
+  for (const int after : whole_.after) {
+    for (const int input : plan_.nodes[static_cast<std::size_t>(after)].inputs) found[static_cast<std::size_t>(input)] = true;
+  }
+  return found;
+}
+
 void Program::copy_vector(const VectorRead& vector, const std::byte* block, float* to) {
   if (block == nullptr) {
     std::fill_n(to, vector.width, std::numeric_limits<float>::quiet_NaN());

@@ -109,6 +109,8 @@ class Program : PathSet::Resolver {
   std::uint64_t read_block(const BlockRead& read, const std::byte* block, std::int64_t time, std::int32_t tile, std::uint64_t wanted) const;
   void emit_sequence(const BlockRead& read, const Feature& feature, const std::byte* block, std::int64_t time, Ragged& out) const;
   Columns columns(const Side& side, std::size_t rows) const;
+  // By node: whether what is computed after the blocks are read takes it.
+  std::vector<bool> computed_with() const;
   static void copy_vector(const VectorRead& vector, const std::byte* block, float* to);
   void emit(const Side& side, const Values& values, const PathSet::Space& space, std::size_t first, std::size_t count, Columns& out) const;
   std::uint64_t key(const Locate& locate, const Values& values, std::size_t row) const;

@@ -154,7 +154,7 @@ void Decayed::add(std::byte* state, const Aggregate& aggregate, const Update& up
   }
   if (update.sign > 0) head.latest = std::max(head.latest, update.time);
   const double phase = static_cast<double>(update.time - epoch * length) / static_cast<double>(aggregate.half_life);
-  const std::int64_t weight = std::llrint(std::ldexp(exp2_exact(phase), kScaleBits));
+  const std::int64_t weight = std::llrint(exp2_exact(phase) * power_of_two(kScaleBits));
   head.count[biased % kEpochs] += update.sign * weight;
   if (aggregate.has_sum) {
     add_to<Int128>(sums + sizeof(Int128) * static_cast<std::size_t>(biased % kEpochs), Int128{update.sign * weight} * update.amount);
@@ -172,10 +172,10 @@ double Decayed::read(const std::byte* state, const Aggregate& aggregate, What wh
   double sum = 0.0;
   for (int back = kEpochs - 1; back >= 0; --back) {
     const auto place = static_cast<std::size_t>((head.newest - back) % kEpochs);
-    const int exponent = -static_cast<int>(kHalfLives) * back - kScaleBits;
-    count = count + std::ldexp(static_cast<double>(head.count[place]), exponent);
+    const double unit = power_of_two(-static_cast<int>(kHalfLives) * back - kScaleBits);
+    count = count + static_cast<double>(head.count[place]) * unit;
     if (what == What::kCount) continue;
-    sum = sum + std::ldexp(static_cast<double>(load<Int128>(sums + sizeof(Int128) * place)), exponent);
+    sum = sum + static_cast<double>(load<Int128>(sums + sizeof(Int128) * place)) * unit;
   }
   count = count * factor;
   if (what == What::kCount) return count;
