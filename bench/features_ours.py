@@ -48,7 +48,7 @@ class Feeder:
         slots = self._encoder.encode_table("exposure", pa.table(batch))
         kind, times = batch["kind"].to_numpy(), batch["time"].to_numpy()
         shown = np.flatnonzero(kind == EXPOSURE)
-        reads = ReadBatch(shown + lsn, times[shown], np.ascontiguousarray(slots[:, shown]))
+        reads = ReadBatch(shown + lsn, times[shown], np.take(slots, shown, axis=1))
         return RecordBatch(self._types[kind], times, slots), reads
 
     def events(self, batch: pa.RecordBatch) -> tuple[ReadBatch, FeatureBlock]:

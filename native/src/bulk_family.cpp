@@ -11,6 +11,8 @@ namespace bowerbird {
 namespace {
 
 constexpr std::size_t kNoCells = ~std::size_t{0};
+constexpr std::size_t kFar = 24;   // rows ahead whose bucket's end is asked for,
+constexpr std::size_t kNear = 12;  // and what lies there
 
 int place_in(std::vector<int>& all, int one) {
   const auto found = std::find(all.begin(), all.end(), one);
@@ -155,6 +157,8 @@ void BulkFamily::add(const Records& records, const State::Segment& segment, cons
     if (plan.source == nullptr) continue;
     const State::TypeRows& rows = state_.rows_[type];
     const std::size_t row = state_.row_of_[at - segment.begin];
+    if (row + kFar < plan.hashes.size()) log_.prefetch_tail(bucket_of(plan.hashes[row + kFar]));
+    if (row + kNear < plan.hashes.size()) log_.prefetch_end(bucket_of(plan.hashes[row + kNear]));
     const std::uint64_t hash = plan.hashes[row];
     if (hash == kMissingHash || !is_wanted(plan, rows, row)) continue;
     const bool retracts = (records.types[at] & kRetraction) != 0;
@@ -171,33 +175,33 @@ void BulkFamily::add(const Records& records, const State::Segment& segment, cons
 
 // ---- running them --------------------------------------------------------------------------------
 
-std::uint32_t BulkFamily::group_of(std::uint64_t hash, BulkLane& lane) const {
+inline std::uint32_t BulkFamily::group_of(std::uint64_t hash, BulkLane& lane) const {
   const std::size_t mask = lane.slots.size() - 1;
   std::size_t at = hash & mask;
-  while (lane.slots[at].used != 0 && lane.slots[at].hash != hash) at = (at + 1) & mask;
-  if (lane.slots[at].used == 0) {
-    lane.slots[at] = {hash, static_cast<std::uint32_t>(lane.starts.size()), 1};
+  while (lane.slots[at] != 0 && lane.hashes[lane.slots[at] - 1] != hash) at = (at + 1) & mask;
+  if (lane.slots[at] == 0) {
+    lane.hashes.push_back(hash);
     lane.starts.push_back(0);
+    lane.slots[at] = static_cast<std::uint32_t>(lane.hashes.size());
   }
-  return lane.slots[at].group;
+  return lane.slots[at] - 1;
 }
 
 // Brings the operations of each key together, those of a key in log order.
 void BulkFamily::group(std::size_t bucket, BulkLane& lane) {
   const std::size_t count = log_.count(bucket);
-  lane.items.clear();
+  lane.groups.clear();
   lane.starts.clear();
-  lane.slots.assign(std::bit_ceil(std::max<std::size_t>(64, 2 * count)), {0, 0, 0});
+  lane.hashes.clear();
+  lane.slots.assign(std::bit_ceil(std::max<std::size_t>(64, 2 * count)), 0);
   lane.chains.assign(cells_.size(), {});
   log_.each_run(bucket, [&](std::byte* at, const std::byte* end) {
     while (at < end) {
       const auto head = load<std::uint64_t>(at);
-      const Kind& kind = kind_of(head);
       const std::uint32_t group = group_of(head >> kBucketBits, lane);
       ++lane.starts[group];
-      std::byte* cell = kind.read == nullptr ? nullptr : kind.read->append(bucket, lane.chains[kind.cells], lane.pool);
-      lane.items.push_back({at, cell, group});
-      at += kind.bytes;
+      lane.groups.push_back(group);
+      at += kind_of(head).bytes;
     }
   });
   std::uint32_t start = 0;
@@ -206,8 +210,16 @@ void BulkFamily::group(std::size_t bucket, BulkLane& lane) {
     each = start;
     start += size;
   }
-  lane.grouped.resize(count);
-  for (const BulkLane::Item& item : lane.items) lane.grouped[lane.starts[item.group]++] = item;
+  lane.items.resize(count);
+  const std::uint32_t* group = lane.groups.data();
+  log_.each_run(bucket, [&](std::byte* at, const std::byte* end) {
+    while (at < end) {
+      const Kind& kind = kind_of(load<std::uint64_t>(at));
+      std::byte* cell = kind.read == nullptr ? nullptr : kind.read->append(bucket, lane.chains[kind.cells], lane.pool);
+      lane.items[lane.starts[*group++]++] = {at, cell};
+      at += kind.bytes;
+    }
+  });
 }
 
 void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
@@ -215,9 +227,9 @@ void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
   group(bucket, lane);
   lane.tiles.resize(clocks_.size());
   lane.fields.resize(kMostFields);
-  const BulkLane::Item* first = lane.grouped.data();
+  const BulkLane::Item* first = lane.items.data();
   for (const std::uint32_t end : lane.starts) {
-    const BulkLane::Item* last = lane.grouped.data() + end;
+    const BulkLane::Item* last = lane.items.data() + end;
     run_key(first, last, bucket, scratch, lane);
     first = last;
   }

@@ -19,17 +19,12 @@ struct BulkLane {
   struct Item {
     const std::byte* operation;
     std::byte* cell;
-    std::uint32_t group;
   };
-  struct Slot {
-    std::uint64_t hash;
-    std::uint32_t group;
-    std::uint32_t used;
-  };
-  std::vector<Item> items;    // in log order
-  std::vector<Item> grouped;  // by key
-  std::vector<std::uint32_t> starts;
-  std::vector<Slot> slots;
+  std::vector<std::uint32_t> groups;      // of the operations in log order
+  std::vector<Item> items;                // of one group after another
+  std::vector<std::uint32_t> starts;      // by group
+  std::vector<std::uint64_t> hashes;      // by group
+  std::vector<std::uint32_t> slots;       // where a hash is looked up: 1 + group, or 0
   std::vector<BulkCells::Chain> chains;  // by lookup
   std::vector<ListTrack> tracks;
   std::vector<std::int32_t> tiles;
@@ -39,7 +34,7 @@ struct BulkLane {
 
 class BulkFamily {
  public:
-  static constexpr unsigned kBucketBits = 11;
+  static constexpr unsigned kBucketBits = 12;
   static constexpr std::size_t kBuckets = std::size_t{1} << kBucketBits;
 
   BulkFamily(State& state, const Program& program, std::size_t index, bool keep);

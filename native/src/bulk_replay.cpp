@@ -50,6 +50,9 @@ BulkReplay::BulkReplay(std::shared_ptr<Program> program, bool keep) : program_(s
   for (const auto& [node, value] : side.values) keep_where_used(node);
   for (const int node : side.before) keep_where_used(node);
   kept_.resize(kept_nodes_.size());
+  needs_times_ = !side.sequences.empty() || std::any_of(side.after.begin(), side.after.end(), [&](int node) {
+    return Program::takes_time(plan.nodes[static_cast<std::size_t>(node)].operation);
+  });
   vectors_.resize(side.vectors.size());
 }
 
@@ -58,7 +61,7 @@ void BulkReplay::add(const Records& records, const Reads& reads) {
   const std::unique_lock lock(state_.mutex_);
   state_.check_reads(records, reads);
   state_.version_ = 0;
-  std::copy_n(reads.times, reads.count, times_.extend(reads.count));
+  if (needs_times_) std::copy_n(reads.times, reads.count, times_.extend(reads.count));
   rows_ += reads.count;
   state_.each_segment(records, &reads, kSegmentRows, [&](const State::Segment& segment) {
     state_.prepare_rows(records, segment.begin, segment.end);
@@ -121,7 +124,7 @@ Columns BulkReplay::next(std::size_t rows) {
 void BulkReplay::emit(std::size_t count, std::size_t first, Columns& out) {
   const Program& program = *program_;
   program.allocate(values_, count);
-  values_.times = times_.data() + emitted_;
+  values_.times = needs_times_ ? times_.data() + emitted_ : nullptr;
   state_.workers_->run(cells_.size(), [&](std::size_t, std::size_t i) {
     cells_[i]->take(count, taken_[i]);
     cells_[i]->emit_numbers(taken_[i], first, out);

@@ -54,6 +54,7 @@ class BulkReplay {
   // What is known of every read before its keys' states are: times, values that features are made of, vectors.
   std::size_t rows_ = 0;
   std::size_t emitted_ = 0;
+  bool needs_times_ = true;
   Buffer<std::int64_t> times_;
   std::vector<int> kept_nodes_;
   std::vector<Buffer<std::uint64_t>> kept_;

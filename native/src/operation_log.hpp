@@ -41,7 +41,7 @@ class Pool {
 // One family's operations. An operation is a run of bytes that the caller lays out; it never crosses a block's end.
 class OperationLog {
  public:
-  explicit OperationLog(std::size_t buckets) : tails_(buckets), firsts_(buckets, nullptr), counts_(buckets, 0) {}
+  explicit OperationLog(std::size_t buckets) : tails_(buckets), firsts_(buckets, nullptr) {}
 
   // Where the next operation of a bucket goes.
   std::byte* append(std::size_t bucket, std::size_t bytes) {
@@ -49,11 +49,15 @@ class OperationLog {
     if (static_cast<std::size_t>(tail.end - tail.next) < bytes) open_block(bucket, bytes);
     std::byte* at = tail.next;
     tail.next += bytes;
-    ++counts_[bucket];
+    ++tail.count;
     return at;
   }
 
-  std::size_t count(std::size_t bucket) const { return counts_[bucket]; }
+  // Asks for the memory that append() will need: first the bucket's end, and nearer to it what lies there.
+  void prefetch_tail(std::size_t bucket) const { __builtin_prefetch(&tails_[bucket], 1); }
+  void prefetch_end(std::size_t bucket) const { __builtin_prefetch(tails_[bucket].next, 1); }
+
+  std::size_t count(std::size_t bucket) const { return tails_[bucket].count; }
   std::size_t bytes() const { return pool_.bytes(); }
 
   // Calls visit(first byte, one past the last) for each run of operations of a bucket, in order.
@@ -74,16 +78,16 @@ class OperationLog {
     std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
     const std::byte* data() const { return reinterpret_cast<const std::byte*>(this + 1); }
   };
-  struct Tail {
+  struct alignas(32) Tail {
     std::byte* next = nullptr;
     std::byte* end = nullptr;
     Block* block = nullptr;
+    std::uint64_t count = 0;
   };
   void open_block(std::size_t bucket, std::size_t bytes);
 
   std::vector<Tail> tails_;
   std::vector<Block*> firsts_;
-  std::vector<std::uint32_t> counts_;
   Pool pool_;
 };
 

@@ -106,6 +106,9 @@ class Program : PathSet::Resolver {
 
   void allocate(Values& values, std::size_t rows) const;
   void compute(int node, Values& values) const;
+  static bool takes_time(Operation operation) {
+    return operation == Operation::kAge || operation == Operation::kHour || operation == Operation::kWeekday;
+  }
   std::uint64_t read_block(const BlockRead& read, const std::byte* block, std::int64_t time, std::int32_t tile, std::uint64_t wanted) const;
   void emit_sequence(const BlockRead& read, const Feature& feature, const std::byte* block, std::int64_t time, Ragged& out) const;
   Columns columns(const Side& side, std::size_t rows) const;
