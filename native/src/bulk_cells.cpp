@@ -88,13 +88,17 @@ void BulkCells::write_wanted(const Program::Values& values, std::size_t row, std
   for (std::size_t i = 0; i < wanted_.size(); ++i) store(to + 8 * i, values.at(wanted_[i], row));
 }
 
-void BulkCells::fill(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted, std::vector<BulkList>& lists,
-                     std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const {
-  for (const Count& count : counted_) {
-    const std::int64_t events = scratch.count(count.place, count.reach, tiles[count.clock]);
-    if (events != static_cast<std::int32_t>(events)) throw std::runtime_error("a window counts more than 2^31 - 1 events of one key");
-    store(cell + count.offset, static_cast<std::int32_t>(events));
-  }
+void BulkCells::put_count(std::byte* cell, const Count& count, std::int64_t events) {
+  if (events != static_cast<std::int32_t>(events)) throw std::runtime_error("a window counts more than 2^31 - 1 events of one key");
+  store(cell + count.offset, static_cast<std::int32_t>(events));
+}
+
+void BulkCells::fill_counts(Scratch& scratch, const std::int32_t* tiles, std::byte* cell) const {
+  for (const Count& count : counted_) put_count(cell, count, scratch.count(count.place, count.reach, tiles[count.clock]));
+}
+
+void BulkCells::fill_rest(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted,
+                          std::vector<BulkList>& lists, std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const {
   for (const Other& other : others_) {
     const std::uint64_t looked_for = other.read->wanted < 0 ? 0 : load<std::uint64_t>(wanted + 8 * other.wanted);
     put(cell, other.offset, other.wide, program_.read_block(*other.read, scratch.block(), time, tiles[other.read->clock], looked_for));

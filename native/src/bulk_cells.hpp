@@ -61,8 +61,21 @@ class BulkCells {
   void fill_empty(std::byte* cell) const {
     for (std::size_t at = 0; at < bytes_; at += 8) store(cell + at, load<std::uint64_t>(empty_.data() + at));
   }
-  void fill(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted, std::vector<BulkList>& lists,
-            std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const;
+  // What a key's state gives at a time: its windows' counts, and the rest.
+  void fill_counts(Scratch& scratch, const std::int32_t* tiles, std::byte* cell) const;
+  void fill_rest(Scratch& scratch, std::int64_t time, const std::int32_t* tiles, const std::byte* wanted, std::vector<BulkList>& lists,
+                 std::vector<ListTrack>& tracks, std::size_t bucket, std::byte* cell) const;
+  bool has_rest() const { return !others_.empty() || !lists_.empty(); }
+
+  // A window's count: 32 bits, whatever it becomes.
+  struct Count {
+    std::size_t place;
+    std::int64_t reach;
+    std::size_t clock;
+    std::size_t offset;
+  };
+  const std::vector<Count>& counts() const { return counted_; }
+  static void put_count(std::byte* cell, const Count& count, std::int64_t events);
 
   // The features among numbers that emit_numbers() fills.
   std::vector<std::size_t> numbers() const;
@@ -74,13 +87,6 @@ class BulkCells {
                       Columns& out) const;
 
  private:
-  // A window's count: 32 bits, whatever it becomes.
-  struct Count {
-    std::size_t place;
-    std::int64_t reach;
-    std::size_t clock;
-    std::size_t offset;
-  };
   struct Other {
     const Program::BlockRead* read;
     std::size_t offset;

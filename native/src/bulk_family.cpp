@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -36,7 +37,17 @@ BulkFamily::BulkFamily(State& state, const Program& program, std::size_t index, 
     for (const State::FamilyFeeds& feeds : state_.types_[type].families) {
       if (feeds.family == index) plan_event(feeds, events_[type]);
     }
+    for (const FeedPlan& feed : events_[type].feeds) {
+      if (feed.counts_tiles) windows_.add_feed(feed.place, type, feed.condition);
+    }
+  }
+  for (const BulkCells& cells : cells_) {
+    windows_.add_cells(cells);
+    has_rest_ = has_rest_ || cells.has_rest();
+  }
+  for (std::size_t type = 0; type < events_.size(); ++type) {
     if (events_[type].source == nullptr) continue;
+    events_[type].streams = windows_.streams_of(type);
     events_[type].kind = add_kind(&events_[type], 1, kNoCells);
     add_kind(&events_[type], -1, kNoCells);
     for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(&events_[type], 1, i);
@@ -55,6 +66,7 @@ void BulkFamily::plan_event(const State::FamilyFeeds& feeds, EventPlan& plan) co
     for (std::size_t i = 0; i < lists_.size(); ++i) {
       if (lists_[i].read->place->number == feed.place) own.lists.push_back(i);
     }
+    plan.has_rest = plan.has_rest || !own.counts_tiles;
     plan.feeds.push_back(std::move(own));
   }
   plan.pass_words = (plan.conditions.size() + 63) / 64;
@@ -236,43 +248,91 @@ void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
   log_.release(bucket, lane.pool);
 }
 
+bool BulkFamily::can_count(const BulkLane::Item* first, const BulkLane::Item* last) const {
+  std::int64_t latest = std::numeric_limits<std::int64_t>::min();
+  for (const BulkLane::Item* item = first; item < last; ++item) {
+    const auto time = load<std::int64_t>(item->operation + 8);
+    if (time < latest || kind_of(load<std::uint64_t>(item->operation)).sign < 0) return false;
+    latest = time;
+  }
+  return true;
+}
+
+// With times that ascend, a window's events are those since the first operation whose tile it still holds.
+void BulkFamily::count_windows(const BulkLane::Item* first, const BulkLane::Item* last, BulkLane& lane) const {
+  const auto count = static_cast<std::size_t>(last - first);
+  const std::size_t streams = windows_.streams();
+  lane.all_tiles.resize(clocks_.size() * count);
+  lane.running.resize(streams * (count + 1));
+  lane.begins.assign(windows_.spans().size(), 0);
+  std::int32_t* running = lane.running.data();
+  std::fill_n(running, streams, 0);
+  for (std::size_t i = 0; i < count; ++i, running += streams) {
+    const std::byte* operation = first[i].operation;
+    const Kind& kind = kind_of(load<std::uint64_t>(operation));
+    const auto time = load<std::int64_t>(operation + 8);
+    for (std::size_t clock = 0; clock < clocks_.size(); ++clock) lane.all_tiles[clock * count + i] = clocks_[clock].index_of(time);
+    if (kind.read != nullptr) {
+      for (std::size_t span = 0; span < lane.begins.size(); ++span) {
+        const auto& [clock, reach] = windows_.spans()[span];
+        const std::int32_t* tiles = lane.all_tiles.data() + clock * count;
+        while (tiles[lane.begins[span]] <= std::int64_t{tiles[i]} - reach) ++lane.begins[span];
+      }
+      for (const BulkWindows::Cell& cell : windows_.cells(kind.cells)) {
+        const std::int32_t before = lane.running[lane.begins[cell.span] * streams + cell.stream];
+        store(first[i].cell + cell.count.offset, running[cell.stream] - before);
+      }
+    }
+    std::copy_n(running, streams, running + streams);
+    if (kind.event == nullptr) continue;
+    for (const auto& [stream, condition] : kind.event->streams) {
+      if (passes(operation + kHead, condition)) ++running[streams + stream];
+    }
+  }
+}
+
 void BulkFamily::run_key(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, Scratch& scratch, BulkLane& lane) {
   const std::uint64_t hash = hash_of(load<std::uint64_t>(first->operation), bucket);
   Shard& shard = family_.shards[shard_of(hash)];
   const Entry* entry = begins_empty_ ? nullptr : shard.view().find(unmix(hash), hash);
   const std::uint32_t held = entry == nullptr ? 0 : entry->block.load(std::memory_order_relaxed);
   bool empty = held == 0;
-  lane.tracks.assign(lists_.size(), {0, 0, !empty});
   if (!empty) scratch.load(reinterpret_cast<const std::byte*>(shard.blocks().header(held)));
-  for (const BulkLane::Item* item = first; item < last; ++item) {
-    const Kind& kind = kind_of(load<std::uint64_t>(item->operation));
-    const auto time = load<std::int64_t>(item->operation + 8);
-    const bool runs = kind.event != nullptr && (keep_ || item + 1 < last);
-    const bool reads = kind.read != nullptr && !empty;
-    if (kind.read != nullptr && empty) kind.read->fill_empty(item->cell);
-    if (!runs && !reads) continue;
-    for (std::size_t i = 0; i < clocks_.size(); ++i) lane.tiles[i] = clocks_[i].index_of(time);
-    if (reads) kind.read->fill(scratch, time, lane.tiles.data(), item->operation + kind.wanted, lists_, lane.tracks, bucket, item->cell);
-    if (!runs) continue;
-    if (empty) scratch.clear();
-    empty = false;
-    run_event(kind, time, item->operation + kHead, scratch, lane);
-  }
+  const bool counted = empty && can_count(first, last);
+  if (!counted || keep_ || has_rest_) run_state(first, last, bucket, counted, empty, scratch, lane);
+  if (counted) count_windows(first, last, lane);
   if (keep_ && !empty && !scratch.store(family_, shard, unmix(hash), hash)) {
     throw std::runtime_error("feature state needs more than its " + std::to_string(state_.arena_->capacity()) + " bytes");
   }
 }
 
-void BulkFamily::run_event(const Kind& kind, std::int64_t time, const std::byte* words, Scratch& scratch, BulkLane& lane) const {
+void BulkFamily::run_state(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, bool counted, bool& empty,
+                           Scratch& scratch, BulkLane& lane) {
+  lane.tracks.assign(lists_.size(), {0, 0, !empty});
+  for (const BulkLane::Item* item = first; item < last; ++item) {
+    const Kind& kind = kind_of(load<std::uint64_t>(item->operation));
+    const auto time = load<std::int64_t>(item->operation + 8);
+    const bool runs = kind.event != nullptr && (keep_ || (item + 1 < last && (!counted || kind.event->has_rest)));
+    const bool reads = kind.read != nullptr && !empty;
+    if (kind.read != nullptr && empty) kind.read->fill_empty(item->cell);
+    if (!runs && !reads) continue;
+    for (std::size_t i = 0; i < clocks_.size(); ++i) lane.tiles[i] = clocks_[i].index_of(time);
+    if (reads && !counted) kind.read->fill_counts(scratch, lane.tiles.data(), item->cell);
+    if (reads) kind.read->fill_rest(scratch, time, lane.tiles.data(), item->operation + kind.wanted, lists_, lane.tracks, bucket, item->cell);
+    if (!runs) continue;
+    if (empty) scratch.clear();
+    empty = false;
+    run_event(kind, time, item->operation + kHead, counted, scratch, lane);
+  }
+}
+
+void BulkFamily::run_event(const Kind& kind, std::int64_t time, const std::byte* words, bool counted, Scratch& scratch, BulkLane& lane) const {
   const EventPlan& plan = *kind.event;
   const std::byte* amounts = words + 8 * plan.pass_words;
   const std::byte* fields = amounts + 8 * plan.amounts.size();
   Update update{time, 0, kind.sign, lane.fields.data()};
   for (const FeedPlan& feed : plan.feeds) {
-    if (feed.condition >= 0) {
-      const auto bit = static_cast<std::size_t>(feed.condition);
-      if ((load<std::uint64_t>(words + 8 * (bit / 64)) >> (bit % 64) & 1) == 0) continue;
-    }
+    if (!passes(words, feed.condition) || (feed.counts_tiles && counted && !keep_)) continue;
     if (feed.counts_tiles) {
       scratch.count_event(feed.place, *feed.aggregate, lane.tiles[feed.clock], update);
       continue;

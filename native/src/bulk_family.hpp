@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bulk_cells.hpp"
+#include "bulk_windows.hpp"
 #include "operation_log.hpp"
 #include "program.hpp"
 #include "scratch.hpp"
@@ -27,14 +28,17 @@ struct BulkLane {
   std::vector<std::uint32_t> slots;       // where a hash is looked up: 1 + group, or 0
   std::vector<BulkCells::Chain> chains;  // by lookup
   std::vector<ListTrack> tracks;
-  std::vector<std::int32_t> tiles;
+  std::vector<std::int32_t> tiles;       // of one operation, by clock
+  std::vector<std::int32_t> all_tiles;   // of a key's operations, by clock
+  std::vector<std::int32_t> running;     // by stream: a key's events before each of its operations
+  std::vector<std::size_t> begins;       // by span: the first operation within the window
   std::vector<std::uint64_t> fields;
   Pool pool;  // of cells
 };
 
 class BulkFamily {
  public:
-  static constexpr unsigned kBucketBits = 12;
+  static constexpr unsigned kBucketBits = 11;
   static constexpr std::size_t kBuckets = std::size_t{1} << kBucketBits;
 
   BulkFamily(State& state, const Program& program, std::size_t index, bool keep);
@@ -67,7 +71,9 @@ class BulkFamily {
     std::vector<FeedPlan> feeds;
     std::size_t pass_words = 0;
     std::size_t words = 0;
-    std::vector<std::uint64_t> hashes;  // of the segment's rows
+    std::vector<std::pair<std::size_t, int>> streams;  // that it belongs to, under conditions
+    bool has_rest = false;                             // whether it feeds more than windows' counts
+    std::vector<std::uint64_t> hashes;                 // of the segment's rows
     std::uint32_t kind = 0;  // of an event alone; then that of a retraction, then those of an event after a read of each lookup
   };
   // An event, a read, or a read and the event that comes right after it, of one key at one time.
@@ -106,7 +112,16 @@ class BulkFamily {
   void group(std::size_t bucket, BulkLane& lane);
   std::uint32_t group_of(std::uint64_t hash, BulkLane& lane) const;
   void run_key(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, Scratch& scratch, BulkLane& lane);
-  void run_event(const Kind& kind, std::int64_t time, const std::byte* words, Scratch& scratch, BulkLane& lane) const;
+  // Whether a key's operations, before which it had no state, may be counted along the way.
+  bool can_count(const BulkLane::Item* first, const BulkLane::Item* last) const;
+  void count_windows(const BulkLane::Item* first, const BulkLane::Item* last, BulkLane& lane) const;
+  // What reads and events need of a key's state; `counted`: but for its windows' counts.
+  void run_state(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, bool counted, bool& empty, Scratch& scratch,
+                 BulkLane& lane);
+  void run_event(const Kind& kind, std::int64_t time, const std::byte* words, bool counted, Scratch& scratch, BulkLane& lane) const;
+  static bool passes(const std::byte* words, int condition) {
+    return condition < 0 || (load<std::uint64_t>(words + 8 * (condition / 64)) >> (condition % 64) & 1) != 0;
+  }
   void note_change(const FeedPlan& feed, const Update& update, const Scratch& scratch, BulkLane& lane) const;
 
   State& state_;
@@ -114,6 +129,8 @@ class BulkFamily {
   Family& family_;
   bool keep_;
   bool begins_empty_ = true;  // whether the state has no key yet
+  bool has_rest_ = false;  // whether anything is read but windows' counts
+  BulkWindows windows_;
   std::vector<TileDivider> clocks_;
   std::vector<EventPlan> events_;  // by type
   std::vector<Kind> kinds_;        // reads of each lookup first
