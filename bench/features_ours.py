@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.features_answers import Answers, Sequences
-from bench.features_log import CLICK, EXPOSURE
+from bench.features_log import CLICK, EXPOSURE, LogShape
 from bench.features_plan import SEQUENCE, compiled
 from bench.features_task import Outcome, Task
 from bowerbird.plan.batch import ReadBatch, RecordBatch
@@ -17,6 +18,7 @@ from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.engine import NativeEngine, StateOptions, build_engine
 from bowerbird.plan.spec import Plan
+from bowerbird.prefetch import prefetched
 
 BATCH = 1 << 17
 
@@ -27,12 +29,11 @@ def engine_of(plan: Plan, threads: int) -> NativeEngine:
 
 
 class Feeder:
-    """Applies and reads a log in batches; ``kernel`` counts the seconds spent inside the engine."""
+    """Turns a log's rows into records of a plan, and reads of its exposures."""
 
     def __init__(self, plan: Plan, threads: int) -> None:
         self.plan = plan
         self.engine = engine_of(plan, threads)
-        self.kernel = 0.0
         self._encoder = Encoder(plan)
         kinds = {EXPOSURE: "exposure", CLICK: "click"}
         self._types = np.array([plan.type_index(kinds[kind]) for kind in sorted(kinds)], dtype=np.int32)
@@ -51,41 +52,53 @@ class Feeder:
         reads = ReadBatch(shown + lsn, times[shown], np.take(slots, shown, axis=1))
         return RecordBatch(self._types[kind], times, slots), reads
 
+    def log(self, shape: LogShape) -> Iterator[tuple[RecordBatch, ReadBatch]]:
+        """Yield a log's batches, encoded, from the engine's position on."""
+        lsn = self.engine.lsn
+        for batch in pq.ParquetFile(shape.log).iter_batches(BATCH):
+            yield self.encoded(batch, lsn)
+            lsn += len(batch)
+
     def events(self, batch: pa.RecordBatch) -> tuple[ReadBatch, FeatureBlock]:
-        """Apply events; return the reads of their exposures and the features, one row per exposure."""
+        """Apply events at once; return the reads of their exposures and the features, one row per exposure."""
         records, reads = self.encoded(batch, self.engine.lsn)
-        started = time.perf_counter()
-        block = self.engine.replay(records, reads)
-        self.kernel += time.perf_counter() - started
-        return reads, block
+        return reads, self.engine.replay(records, reads)
 
 
-def run(task: Task) -> Outcome:
-    """Answer the task from its files, the whole log at once; no state is kept, since peers keep none."""
+class Stopwatch:
+    """Adds up the seconds spent inside ``with``."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+
+def run(task: Task, keep: bool = False) -> Outcome:
+    """Answer the task from its files, the whole log at once. Peers keep no state, so that none is kept but if asked."""
     started = time.perf_counter()
     feeder = Feeder(compiled(task.features), task.threads)
     feeder.catalogue(pq.read_table(task.shape.catalogue))
-    bulk = feeder.engine.bulk(keep=False)
-    times: list[np.ndarray] = []
-    for batch in pq.ParquetFile(task.shape.log).iter_batches(BATCH):
-        records, reads = feeder.encoded(batch, bulk.lsn)
-        began = time.perf_counter()
-        bulk.add(records, reads)
-        feeder.kernel += time.perf_counter() - began
+    bulk = feeder.engine.bulk(keep=keep)
+    kernel, read_times = Stopwatch(), []
+    for records, reads in prefetched(feeder.log(task.shape), 2 if task.threads > 1 else 0):
+        with kernel:
+            bulk.add(records, reads)
         if task.take is not None:
-            times.append(reads.times)
-    began = time.perf_counter()
-    t0 = time.perf_counter(); 
-    import sys; print("parquet+encode+add", t0 - started, "add", feeder.kernel, "MB", bulk.memory/1e6, file=sys.stderr)
-    bulk.run()
-    t1 = time.perf_counter(); print("run", t1 - t0, file=sys.stderr)
-    for block in bulk.blocks(BATCH):
-        if task.take is not None:
-            at = times.pop(0)
-            task.take(Answers(at, block.numbers, _sequences(block)))
-    t2 = time.perf_counter(); print("emit", t2 - t1, file=sys.stderr)
-    feeder.kernel += time.perf_counter() - began
-    return Outcome(time.perf_counter() - started, feeder.kernel)
+            read_times.append(reads.times)
+    with kernel:
+        bulk.run()
+        done = 0
+        for block in bulk.blocks(BATCH):
+            if task.take is not None:
+                read_times = [np.concatenate(read_times)]
+                task.take(Answers(read_times[0][done : done + BATCH], block.numbers, _sequences(block)))
+                done += BATCH
+    return Outcome(time.perf_counter() - started, kernel.seconds)
 
 
 def _sequences(block: FeatureBlock) -> Sequences | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bowerbird.models.ranker import NumberColumns
 from bowerbird.training.encoded import Batch, EncodedSamples, Indices, base_rates
-from bowerbird.training.prefetch import prefetched
+from bowerbird.prefetch import prefetched
 
 
 class BatchSource(Protocol):

@@ -15,7 +15,7 @@ from bowerbird.models.ranker import NumberColumns
 from bowerbird.training.dataset import Piece, SampleFolder
 from bowerbird.training.encoded import Batch, EncodedSamples, Indices, RateCounter, SampleEncoder
 from bowerbird.training.encoded_size import EncodedSize, bytes_text
-from bowerbird.training.prefetch import prefetched
+from bowerbird.prefetch import prefetched
 from bowerbird.training.split import DateRange
 from bowerbird.training.windows import ShuffledWindows, TimeWindows, Windows
 

@@ -297,6 +297,10 @@ void BulkFamily::run_key(const BulkLane::Item* first, const BulkLane::Item* last
   const Entry* entry = begins_empty_ ? nullptr : shard.view().find(unmix(hash), hash);
   const std::uint32_t held = entry == nullptr ? 0 : entry->block.load(std::memory_order_relaxed);
   bool empty = held == 0;
+  if (empty && !keep_ && last - first == 1) {  // a key that comes once: nothing before it, nothing after
+    if (first->cell != nullptr) kind_of(load<std::uint64_t>(first->operation)).read->fill_empty(first->cell);
+    return;
+  }
   if (!empty) scratch.load(reinterpret_cast<const std::byte*>(shard.blocks().header(held)));
   const bool counted = empty && can_count(first, last);
   if (!counted || keep_ || has_rest_) run_state(first, last, bucket, counted, empty, scratch, lane);

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bowerbird.training.prefetch import prefetched
+from bowerbird.prefetch import prefetched
 
 
 def workers():
