@@ -93,11 +93,11 @@ def run(task: Task, keep: bool = False) -> Outcome:
     with kernel:
         bulk.run()
         done = 0
-        for block in bulk.blocks(BATCH):
+        for rows, block in bulk.blocks(BATCH):
             if task.take is not None:
                 read_times = [np.concatenate(read_times)]
-                task.take(Answers(read_times[0][done : done + BATCH], block.numbers, _sequences(block)))
-                done += BATCH
+                task.take(Answers(read_times[0][done : done + rows], block.numbers, _sequences(block)))
+                done += rows
     return Outcome(time.perf_counter() - started, kernel.seconds)
 
 

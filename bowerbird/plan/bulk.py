@@ -19,8 +19,8 @@ class BulkReplay:
 
     Batches are added in LSN order, then run, then the reads' features are taken. Instead of one record after another,
     one key after another takes its turn, so that memory is met in order. Nothing else may use the state until it has
-    run; with ``keep`` the state then stands where the records end, without it it is used up, which saves the time and the
-    memory of state that nobody wants.
+    run; with ``keep`` the state then stands where the records end, without it it is used up, which saves the time and
+    the memory of state that nobody wants.
     """
 
     def __init__(self, reader: PlanReader, keep: bool = True) -> None:
@@ -53,11 +53,12 @@ class BulkReplay:
         """Bring every key up to the end of the records; raises StorageError where state outgrows its budget."""
         running(self._native.run)
 
-    def blocks(self, rows: int) -> Iterator[FeatureBlock]:
-        """Yield the features of the reads in their order, so many ``rows`` at a time; once."""
+    def blocks(self, rows: int) -> Iterator[tuple[int, FeatureBlock]]:
+        """Yield, once, the reads' features in their order: at most so many ``rows`` at a time, and how many."""
         while self._left > 0:
-            yield self._reader.block(self._native.next(rows), self._lsn)
-            self._left -= min(rows, self._left)
+            count = min(rows, self._left)
+            yield count, self._reader.block(self._native.next(count), self._lsn)
+            self._left -= count
 
 
 def running(replay: Any, *arguments: Any) -> Any:

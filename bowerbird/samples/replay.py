@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,12 @@ from bowerbird.log.reader import LogReader
 from bowerbird.plan.batch import ReadBatch, RecordBatch, Slots
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.encode import Encoder
-from bowerbird.plan.engine import Engine
+from bowerbird.plan.engine import Engine, NativeEngine
+from bowerbird.prefetch import prefetched
 
 Indices = npt.NDArray[np.int64]
+_MEMORY = 1 << 30
+_BLOCK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,41 @@ def reads_of_exposures(encoder: Encoder, exposures: pa.Table) -> Reads:
     return Reads(positions, times, encoder.encode_table(name, exposures))
 
 
-def replay(reader: LogReader, encoder: Encoder, engine: Engine, reads: Reads) -> Iterator[ReplayedRows]:
+def replay(
+    reader: LogReader, encoder: Encoder, engine: NativeEngine, reads: Reads, memory: int = _MEMORY
+) -> Iterator[ReplayedRows]:
     """Apply the log from the engine's position on, and yield the reads' features as it goes.
 
-    Stops after the last read. Memory is bounded by one batch of the log.
+    Stops after the batch of the last read. Records are taken in bulk, as many as ``memory`` bytes hold of what they
+    and the answers need; a thread reads and encodes the next batch meanwhile.
     """
-    done = 0
-    total = len(reads.positions)
-    for batch in reader.batches(encoder.plan, encoder, first=engine.lsn):
+    done, total = 0, len(reads.positions)
+    with closing(prefetched(_pieces(reader, encoder, engine.lsn, reads), 1)) as pieces:
+        while done < total:
+            bulk = engine.bulk()
+            for records, part in pieces:
+                bulk.add(records, part)
+                if bulk.memory >= memory:
+                    break
+            bulk.run()
+            for rows, block in bulk.blocks(_BLOCK_ROWS):
+                yield ReplayedRows(done, rows, block)
+                done += rows
+
+
+def _pieces(
+    reader: LogReader, encoder: Encoder, first: int, reads: Reads
+) -> Iterator[tuple[RecordBatch, ReadBatch]]:
+    """Yield the log's batches from LSN ``first`` on with the reads between their records, up to the last read."""
+    done, total = 0, len(reads.positions)
+    for batch in reader.batches(encoder.plan, encoder, first=first):
         if done == total:
             return
-        end = batch.first_lsn + len(batch.records)
-        stop = int(np.searchsorted(reads.positions, end, side="left"))
-        block = engine.replay(batch.records, reads.part(done, stop))
-        if stop > done:
-            yield ReplayedRows(done, stop - done, block)
+        stop = int(np.searchsorted(reads.positions, batch.first_lsn + len(batch.records), side="left"))
+        yield batch.records, reads.part(done, stop)
         done = stop
     if done < total:
-        yield ReplayedRows(done, total - done, engine.replay(empty_batch(encoder), reads.part(done, total)))
+        yield empty_batch(encoder), reads.part(done, total)
 
 
 def advance(reader: LogReader, encoder: Encoder, engine: Engine, last: int | None = None) -> None:

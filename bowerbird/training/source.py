@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from bowerbird.models.ranker import NumberColumns
-from bowerbird.training.encoded import Batch, EncodedSamples, Indices, base_rates
 from bowerbird.prefetch import prefetched
+from bowerbird.training.encoded import Batch, EncodedSamples, Indices, base_rates
 
 
 class BatchSource(Protocol):

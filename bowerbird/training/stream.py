@@ -12,10 +12,10 @@ import pyarrow as pa
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models.ranker import NumberColumns
+from bowerbird.prefetch import prefetched
 from bowerbird.training.dataset import Piece, SampleFolder
 from bowerbird.training.encoded import Batch, EncodedSamples, Indices, RateCounter, SampleEncoder
 from bowerbird.training.encoded_size import EncodedSize, bytes_text
-from bowerbird.prefetch import prefetched
 from bowerbird.training.split import DateRange
 from bowerbird.training.windows import ShuffledWindows, TimeWindows, Windows
 
