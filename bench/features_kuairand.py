@@ -24,7 +24,7 @@ from bench.common import WORK, Row
 from bench.features_compare import alone, compared, interleaved
 from bench.features_kuairand_log import EncodedLog, FlatLog, chosen_plan, encoded, flat_log
 from bench.features_kuairand_sql import PlanSql
-from bench.features_ours import engine_of
+from bench.features_ours import BATCH, engine_of
 from bench.features_run import Measured, peak_mib
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.spec import Plan
@@ -34,13 +34,16 @@ _FLAT = WORK / "features-kuairand.pickle"
 
 
 def replayed(plan: Plan, log: EncodedLog, threads: int) -> Iterator[FeatureBlock]:
-    """Yield the features of the log's reads, batch by batch."""
-    engine = engine_of(plan, threads)
+    """Yield the features of the log's reads; no state is kept, since the peer keeps none."""
+    bulk = engine_of(plan, threads).bulk(keep=False)
     done = 0
     for batch in log.batches:
-        stop = int(np.searchsorted(log.reads.positions, engine.lsn + len(batch), side="left"))
-        yield engine.replay(batch, log.reads.part(done, stop))
+        stop = int(np.searchsorted(log.reads.positions, bulk.lsn + len(batch), side="left"))
+        bulk.add(batch, log.reads.part(done, stop))
         done = stop
+    bulk.run()
+    for _, block in bulk.blocks(BATCH):
+        yield block
 
 
 def ours(threads: int, every: bool, keep: bool) -> tuple[float, Columns]:

@@ -162,10 +162,10 @@ void BulkCells::take(std::size_t count, std::vector<const std::byte*>& cells) {
   taken_ += count;
 }
 
-void BulkCells::emit_numbers(const std::vector<const std::byte*>& cells, std::size_t first, Columns& out) const {
+void BulkCells::emit_numbers(const std::byte* const* cells, std::size_t count, std::size_t first, Columns& out) const {
   constexpr std::size_t kGroup = 64;  // cells that stay near while their columns are filled
-  for (std::size_t start = 0; start < cells.size(); start += kGroup) {
-    const std::size_t end = std::min(cells.size(), start + kGroup);
+  for (std::size_t start = 0; start < count; start += kGroup) {
+    const std::size_t end = std::min(count, start + kGroup);
     const auto column = [&](std::size_t feature) { return out.numbers.data() + feature * out.rows + first; };
     for (const auto& [feature, offset] : count_numbers_) {
       float* to = column(feature);
@@ -178,14 +178,14 @@ void BulkCells::emit_numbers(const std::vector<const std::byte*>& cells, std::si
   }
 }
 
-void BulkCells::emit_values(const std::vector<const std::byte*>& cells, Program::Values& values) const {
+void BulkCells::emit_values(const std::byte* const* cells, std::size_t count, Program::Values& values) const {
   for (const auto& [node, offset] : count_values_) {
     std::uint64_t* to = values.columns[node];
-    for (std::size_t row = 0; row < cells.size(); ++row) to[row] = bits(static_cast<double>(load<std::int32_t>(cells[row] + offset)));
+    for (std::size_t row = 0; row < count; ++row) to[row] = bits(static_cast<double>(load<std::int32_t>(cells[row] + offset)));
   }
   for (const auto& [node, offset] : values_) {
     std::uint64_t* to = values.columns[node];
-    for (std::size_t row = 0; row < cells.size(); ++row) to[row] = load<std::uint64_t>(cells[row] + offset);
+    for (std::size_t row = 0; row < count; ++row) to[row] = load<std::uint64_t>(cells[row] + offset);
   }
 }
 

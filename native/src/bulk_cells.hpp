@@ -81,8 +81,8 @@ class BulkCells {
   std::vector<std::size_t> numbers() const;
   // The cells of the next reads, in the reads' order.
   void take(std::size_t count, std::vector<const std::byte*>& cells);
-  void emit_numbers(const std::vector<const std::byte*>& cells, std::size_t first, Columns& out) const;
-  void emit_values(const std::vector<const std::byte*>& cells, Program::Values& values) const;
+  void emit_numbers(const std::byte* const* cells, std::size_t count, std::size_t first, Columns& out) const;
+  void emit_values(const std::byte* const* cells, std::size_t count, Program::Values& values) const;
   void emit_sequences(const std::vector<const std::byte*>& cells, const std::int64_t* times, const std::vector<BulkList>& lists,
                       Columns& out) const;
 

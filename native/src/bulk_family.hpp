@@ -34,6 +34,7 @@ struct BulkLane {
   std::vector<std::size_t> begins;       // by span: the first operation within the window
   std::vector<std::uint64_t> fields;
   Pool pool;  // of cells
+  Program::Values values;  // of rows being emitted
 };
 
 class BulkFamily {

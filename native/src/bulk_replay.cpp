@@ -63,13 +63,24 @@ void BulkReplay::add(const Records& records, const Reads& reads) {
   state_.version_ = 0;
   if (needs_times_) std::copy_n(reads.times, reads.count, times_.extend(reads.count));
   rows_ += reads.count;
+  const std::size_t types = state_.types_.size();
   state_.each_segment(records, &reads, kSegmentRows, [&](const State::Segment& segment) {
-    state_.prepare_rows(records, segment.begin, segment.end);
-    evaluate(reads, segment.first_read, segment.last_read);
-    state_.workers_->run(families_.size(), [&](std::size_t, std::size_t family) {
-      families_[family]->add(records, segment, reads, values_);
+    state_.list_rows(records, segment.begin, segment.end);
+    state_.workers_->run(types + 1, [&](std::size_t, std::size_t number) {
+      if (number == 0) {
+        evaluate(reads, segment.first_read, segment.last_read);
+      } else {
+        state_.prepare_type(number - 1, records);
+      }
     });
-    keep_values(segment.last_read - segment.first_read);
+    const std::size_t count = segment.last_read - segment.first_read;
+    state_.workers_->run(families_.size() + 1, [&](std::size_t, std::size_t number) {
+      if (number == 0) {
+        keep_values(count);
+      } else {
+        families_[number - 1]->add(records, segment, reads, values_);
+      }
+    });
   });
 }
 
@@ -117,37 +128,51 @@ Columns BulkReplay::next(std::size_t rows) {
   if (!ran_) throw std::logic_error("records are run before features are taken");
   rows = std::min(rows, rows_ - emitted_);
   Columns out = program_->columns(program_->whole_, rows);
-  for (std::size_t first = 0; first < rows; first += kEmittedRows) emit(std::min(kEmittedRows, rows - first), first, out);
+  const std::size_t step = kEmittedRows * lanes_.size();
+  for (std::size_t first = 0; first < rows; first += step) {
+    const std::size_t count = std::min(step, rows - first);
+    state_.workers_->run(cells_.size(), [&](std::size_t, std::size_t i) {
+      cells_[i]->take(count, taken_[i]);
+      cells_[i]->emit_sequences(taken_[i], times_.data() + emitted_, families_of_[i]->lists(), out);
+    });
+    state_.workers_->run((count + kEmittedRows - 1) / kEmittedRows, [&](std::size_t lane, std::size_t number) {
+      const std::size_t begin = number * kEmittedRows;
+      emit({begin, std::min(kEmittedRows, count - begin), first}, lanes_[lane].values, out);
+    });
+    emitted_ += count;
+  }
   return out;
 }
 
-void BulkReplay::emit(std::size_t count, std::size_t first, Columns& out) {
+// Rows of those taken: their numbers, keys and vectors.
+void BulkReplay::emit(const Rows& rows, Program::Values& values, Columns& out) const {
   const Program& program = *program_;
-  program.allocate(values_, count);
-  values_.times = needs_times_ ? times_.data() + emitted_ : nullptr;
-  state_.workers_->run(cells_.size(), [&](std::size_t, std::size_t i) {
-    cells_[i]->take(count, taken_[i]);
-    cells_[i]->emit_numbers(taken_[i], first, out);
-    cells_[i]->emit_values(taken_[i], values_);
-    cells_[i]->emit_sequences(taken_[i], values_.times, families_of_[i]->lists(), out);
-  });
-  for (std::size_t i = 0; i < kept_nodes_.size(); ++i) {
-    std::copy_n(kept_[i].data() + emitted_, count, values_.columns[static_cast<std::size_t>(kept_nodes_[i])]);
+  const auto [begin, count, first] = rows;
+  const std::size_t at = emitted_ + begin;
+  const std::size_t to = first + begin;
+  program.allocate(values, count);
+  values.times = needs_times_ ? times_.data() + at : nullptr;
+  for (std::size_t i = 0; i < cells_.size(); ++i) {
+    const std::byte* const* cells = taken_[i].data() + begin;
+    cells_[i]->emit_numbers(cells, count, to, out);
+    cells_[i]->emit_values(cells, count, values);
   }
-  for (const int node : program.whole_.after) program.compute(node, values_);
+  for (std::size_t i = 0; i < kept_nodes_.size(); ++i) {
+    std::copy_n(kept_[i].data() + at, count, values.columns[static_cast<std::size_t>(kept_nodes_[i])]);
+  }
+  for (const int node : program.whole_.after) program.compute(node, values);
   for (const auto& [feature, node] : categories_) {
-    std::copy_n(values_.columns[static_cast<std::size_t>(node)], count, out.categories.data() + feature * out.rows + first);
+    std::copy_n(values.columns[static_cast<std::size_t>(node)], count, out.categories.data() + feature * out.rows + to);
   }
   for (const auto& [feature, node] : numbers_) {
-    const std::uint64_t* column = values_.columns[static_cast<std::size_t>(node)];
-    float* to = out.numbers.data() + feature * out.rows + first;
-    for (std::size_t row = 0; row < count; ++row) to[row] = static_cast<float>(number(column[row]));
+    const std::uint64_t* column = values.columns[static_cast<std::size_t>(node)];
+    float* numbers = out.numbers.data() + feature * out.rows + to;
+    for (std::size_t row = 0; row < count; ++row) numbers[row] = static_cast<float>(number(column[row]));
   }
   for (std::size_t i = 0; i < vectors_.size(); ++i) {
     const std::size_t width = program.whole_.vectors[i].width;
-    std::copy_n(vectors_[i].data() + emitted_ * width, count * width, out.vectors[i].data() + first * width);
+    std::copy_n(vectors_[i].data() + at * width, count * width, out.vectors[i].data() + to * width);
   }
-  emitted_ += count;
 }
 
 std::size_t BulkReplay::bytes() const {

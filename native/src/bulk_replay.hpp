@@ -35,7 +35,11 @@ class BulkReplay {
  private:
   void evaluate(const Reads& reads, std::size_t first, std::size_t last);
   void keep_values(std::size_t count);
-  void emit(std::size_t count, std::size_t first, Columns& out);
+  struct Rows {
+    std::size_t begin, count;  // among those taken
+    std::size_t first;         // where those taken begin in the columns
+  };
+  void emit(const Rows& rows, Program::Values& values, Columns& out) const;
 
   std::shared_ptr<Program> program_;
   State& state_;
@@ -46,10 +50,10 @@ class BulkReplay {
   std::vector<BulkCells*> cells_;               // of all families
   std::vector<const BulkFamily*> families_of_;  // by lookup in cells_
 
-  // A segment's values, while it is taken or emitted.
+  // A segment's values, while it is taken.
   Program::Values values_;
   PathSet::Space space_;
-  std::vector<std::vector<const std::byte*>> taken_;
+  std::vector<std::vector<const std::byte*>> taken_;  // cells of the rows being emitted, by lookup
 
   // What is known of every read before its keys' states are: times, values that features are made of, vectors.
   std::size_t rows_ = 0;

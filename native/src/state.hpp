@@ -194,6 +194,7 @@ class State : public PathSet::Resolver {
   void check_reads(const Records& records, const Reads& reads) const;
   void run(const Records& records, const Reads* reads, Replayer* replayer);
   void run_segment(const Records& records, const Segment& segment, const std::vector<LocatedReads>* located, const Reads* reads, ReadSink* sink);
+  void list_rows(const Records& records, std::size_t begin, std::size_t end);
   void prepare_rows(const Records& records, std::size_t begin, std::size_t end);
   void prepare_type(std::size_t type, const Records& records);
   void collect(const Records& records, const Segment& segment, const std::vector<LocatedReads>* located, const Reads* reads);

@@ -181,7 +181,7 @@ void State::run_segment(const Records& records, const Segment& segment, const st
   });
 }
 
-void State::prepare_rows(const Records& records, std::size_t begin, std::size_t end) {
+void State::list_rows(const Records& records, std::size_t begin, std::size_t end) {
   segment_begin_ = begin;
   for (TypeRows& rows : rows_) rows.rows.clear();
   row_of_.resize(end - begin);
@@ -192,9 +192,11 @@ void State::prepare_rows(const Records& records, std::size_t begin, std::size_t 
     row_of_[at - begin] = static_cast<std::uint32_t>(rows.size());
     rows.push_back(static_cast<std::uint32_t>(at));
   }
-  workers_->run(types_.size(), [&](std::size_t, std::size_t type) {
-    if (!rows_[type].rows.empty() && !types_[type].families.empty()) prepare_type(type, records);
-  });
+}
+
+void State::prepare_rows(const Records& records, std::size_t begin, std::size_t end) {
+  list_rows(records, begin, end);
+  workers_->run(types_.size(), [&](std::size_t, std::size_t type) { prepare_type(type, records); });
 }
 
 bool State::passes(const Condition& condition, const TypeRows& rows, std::size_t at) const {
@@ -210,6 +212,7 @@ void State::prepare_type(std::size_t index, const Records& records) {
   const TypePlan& type = types_[index];
   TypeRows& rows = rows_[index];
   const std::size_t count = rows.rows.size();
+  if (count == 0 || type.families.empty()) return;
   type.paths.evaluate({records.slots, records.count, rows.rows.data(), 0, count}, kIdle, rows.space);
   rows.passes.resize(type.conditions.size() * count);
   for (std::size_t i = 0; i < type.conditions.size(); ++i) {

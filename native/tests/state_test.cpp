@@ -11,6 +11,7 @@
 #include <iterator>
 #include <thread>
 
+#include "bulk_replay.hpp"
 #include "shop.hpp"
 
 namespace {
@@ -76,24 +77,46 @@ void test_growth() {
   }
 }
 
+// Records [first, first + step) with a read at every third.
+template <typename Visit>
+void each_piece(const Log& log, std::size_t first, std::size_t step, const Visit& visit) {
+  const std::size_t last = std::min(first + step, log.size());
+  std::vector<std::int64_t> positions, times;
+  std::vector<std::uint64_t> slots[2];
+  for (std::size_t at = first; at <= last; at += 3) {
+    positions.push_back(static_cast<std::int64_t>(at));
+    times.push_back(log.time(std::min(at, log.size() - 1)));
+    slots[0].push_back(at % 5);
+    slots[1].push_back(at % (kItemsInAll + 2));
+  }
+  std::vector<std::uint64_t> all(kSlots * positions.size(), 0);
+  for (std::size_t i = 0; i < 2; ++i) std::copy(slots[i].begin(), slots[i].end(), all.begin() + static_cast<std::ptrdiff_t>(i * positions.size()));
+  const Reads reads{positions.data(), times.data(), all.data(), positions.size()};
+  log.with(first, last, [&](const Records& records) { visit(records, reads); });
+}
+
 Words replayed(const Log& log, std::size_t threads, std::size_t step) {
   const StatePointer state = make(options(false, threads));
   Program program(plan(), {state});
   Words words;
   for (std::size_t first = 0; first < log.size(); first += step) {
-    const std::size_t last = std::min(first + step, log.size());
-    std::vector<std::int64_t> positions, times;
-    std::vector<std::uint64_t> slots[2];
-    for (std::size_t at = first; at <= last; at += 3) {
-      positions.push_back(static_cast<std::int64_t>(at));
-      times.push_back(log.time(std::min(at, log.size() - 1)));
-      slots[0].push_back(at % 5);
-      slots[1].push_back(at % (kItemsInAll + 2));
+    each_piece(log, first, step, [&](const Records& records, const Reads& reads) { words.add(program.replay(records, reads)); });
+  }
+  return words;
+}
+
+// The same reads by bulk replays of so many batches each.
+Words replayed_in_bulk(const Log& log, std::size_t threads, std::size_t step, std::size_t batches) {
+  const StatePointer state = make(options(false, threads));
+  const auto program = std::make_shared<Program>(plan(), std::vector<StatePointer>{state});
+  Words words;
+  for (std::size_t first = 0; first < log.size(); first += step * batches) {
+    BulkReplay bulk(program, true);
+    for (std::size_t begin = first; begin < std::min(first + step * batches, log.size()); begin += step) {
+      each_piece(log, begin, step, [&](const Records& records, const Reads& reads) { bulk.add(records, reads); });
     }
-    std::vector<std::uint64_t> all(kSlots * positions.size(), 0);
-    for (std::size_t i = 0; i < 2; ++i) std::copy(slots[i].begin(), slots[i].end(), all.begin() + static_cast<std::ptrdiff_t>(i * positions.size()));
-    const Reads reads{positions.data(), times.data(), all.data(), positions.size()};
-    log.with(first, last, [&](const Records& records) { words.add(program.replay(records, reads)); });
+    bulk.run();
+    words.add(bulk.next(bulk.rows()));
   }
   return words;
 }
@@ -101,6 +124,9 @@ Words replayed(const Log& log, std::size_t threads, std::size_t step) {
 void test_replay() {
   const Log log = random_log(2, 6000);
   const Words expected = replayed(log, 1, 600);
+  for (const std::size_t threads : {1, 2, 5}) {
+    expect(replayed_in_bulk(log, threads, 600, 1) == expected, "a bulk replay reads the same");
+  }
   expect(replayed(log, 2, 600) == expected, "a replay by two threads reads the same");
   expect(replayed(log, 5, 600) == expected, "a replay by five threads reads the same");
 }
