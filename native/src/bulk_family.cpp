@@ -38,12 +38,15 @@ BulkFamily::BulkFamily(State& state, const Program& program, std::size_t index, 
       if (feeds.family == index) plan_event(feeds, events_[type]);
     }
     for (const FeedPlan& feed : events_[type].feeds) {
-      if (feed.counts_tiles) windows_.add_feed(feed.place, type, feed.condition);
+      if (feed.aggregate->kind == AggregateKind::kTiles) windows_.add_feed(feed.place, type, feed.condition);
     }
   }
   for (const BulkCells& cells : cells_) {
     windows_.add_cells(cells);
     has_rest_ = has_rest_ || cells.has_rest();
+    for (const BulkCells::Count& count : cells.counts()) {
+      may_count_ = may_count_ && family_.layout().places()[count.place].aggregate->ttl == 0;
+    }
   }
   for (std::size_t type = 0; type < events_.size(); ++type) {
     if (events_[type].source == nullptr) continue;
@@ -250,6 +253,7 @@ void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
 
 bool BulkFamily::can_count(const BulkLane::Item* first, const BulkLane::Item* last) const {
   std::int64_t latest = std::numeric_limits<std::int64_t>::min();
+  if (!may_count_) return false;
   for (const BulkLane::Item* item = first; item < last; ++item) {
     const auto time = load<std::int64_t>(item->operation + 8);
     if (time < latest || kind_of(load<std::uint64_t>(item->operation)).sign < 0) return false;

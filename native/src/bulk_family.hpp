@@ -131,6 +131,7 @@ class BulkFamily {
   bool keep_;
   bool begins_empty_ = true;  // whether the state has no key yet
   bool has_rest_ = false;  // whether anything is read but windows' counts
+  bool may_count_ = true;  // whether no window's events have a time to live
   BulkWindows windows_;
   std::vector<TileDivider> clocks_;
   std::vector<EventPlan> events_;  // by type
