@@ -5,8 +5,8 @@
     python -m bench.training_frappe --table                # the table of what has been trained
 
 Chosen on the official validation rows, reported on the official test rows. The training file's negatives were drawn
-again by the same law (the official ones were not to be had), which is said beside every number. Trained runs are kept
-in ``bench/work/frappe-results.json``: a run is not repeated while its settings stay the same.
+again by the same law (the official ones were not to be had), which is said beside every number. Every run's figures are
+kept in ``bench/out/runs/frappe.json``: a run takes up to an hour, and is not repeated while its settings stay the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.common import WORK, Row, write
+from bench.common import OUT, WORK, Row, write
 from bench.frappe import CAVEAT, FIELDS, frappe_files, frappe_samples
 from bench.frappe_settings import BATCH, LEARNING_RATE, SETTINGS, Setting
 from bench.peers.fuxictr_call import PEER, FuxiRun, run_fuxictr
@@ -34,7 +34,7 @@ from bowerbird.training.run import TrainRequest, train_model
 from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 
-RESULTS = WORK / "frappe-results.json"
+RESULTS = OUT / "runs" / "frappe.json"
 SIDES = ("ours", "fuxictr")
 _COLUMNS: list[dict[str, Any]] = [{"name": list(FIELDS), "active": True, "dtype": "str", "type": "categorical"}]
 
