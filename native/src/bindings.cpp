@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -16,6 +17,7 @@
 #include "key_index.hpp"
 #include "plan_binding.hpp"
 #include "program.hpp"
+#include "row_kernels.hpp"
 #include "state.hpp"
 #include "table_binding.hpp"
 
@@ -254,12 +256,17 @@ nb::tuple finish_to_python(const Program& program, Matrix<std::uint64_t> values,
   return columns_to_python(program.finish(std::move(copy), times.data(), times.shape(0)));
 }
 
+// How long this thread's last read took, without what Python adds.
+thread_local double last_read_seconds = 0;
+
 nb::tuple read_to_python(const Program& program, std::int64_t time, Vector<std::uint64_t> request, Vector<std::uint64_t> candidates) {
   require(request.shape(0) == program.plan().slots.size(), "the request has another number of slots than the plan");
   Answer answer;
   {
     const nb::gil_scoped_release release;
+    const auto started = std::chrono::steady_clock::now();
     answer = program.read(time, request.data(), candidates.data(), candidates.shape(0));
+    last_read_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   }
   return nb::make_tuple(answer.lsn, columns_to_python(std::move(answer.request)), columns_to_python(std::move(answer.candidates)));
 }
@@ -301,6 +308,8 @@ class PythonKeyIndex {
 
 NB_MODULE(_native, module) {
   bind_table(module);
+  module.def("row_instruction_sets", &row_instruction_sets);
+  module.def("use_instruction_set", &use_instruction_set, "name"_a);
   module.def("keys_of_integers", &keys_of_integers, "values"_a);
   module.def("keys_of_texts", &keys_of_texts, "data"_a, "offsets"_a);
   nb::class_<State>(module, "State")
@@ -323,6 +332,7 @@ NB_MODULE(_native, module) {
         new (self) Program(plan_from_python(plan), std::move(states));
       }, "plan"_a, "states"_a)
       .def("read", &read_to_python, "time"_a, "request"_a, "candidates"_a)
+      .def_static("last_read_seconds", [] { return last_read_seconds; })
       .def("replay", &replay_to_python, "types"_a, "times"_a, "slots"_a, "vectors"_a, "positions"_a, "read_times"_a, "read_slots"_a)
       .def("replay_part", &part_to_python, "types"_a, "times"_a, "slots"_a, "vectors"_a, "positions"_a, "read_times"_a, "read_slots"_a)
       .def("finish", &finish_to_python, "values"_a, "times"_a);

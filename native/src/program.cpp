@@ -41,9 +41,13 @@ std::size_t Program::locate_of(const Node& node, const Aggregate& aggregate, std
     for (std::size_t i = 0; i < locates_.size(); ++i) {
       if (locates_[i].state == state && locates_[i].family == family && locates_[i].keys == node.inputs) return i;
     }
-    const bool per_request = std::all_of(node.inputs.begin(), node.inputs.end(),
-                                         [this](int input) { return plan_.nodes[static_cast<std::size_t>(input)].per_request; });
-    locates_.push_back({state, family, node.inputs, per_request, {}});
+    const auto all_inputs = [&](auto holds) {
+      return std::all_of(node.inputs.begin(), node.inputs.end(), [&](int input) { return holds(plan_.nodes[static_cast<std::size_t>(input)]); });
+    };
+    const auto is_slot = [](const Node& key) { return key.operation == Operation::kValue && key.path.hops.empty(); };
+    const bool per_request = all_inputs([](const Node& key) { return key.per_request; });
+    const bool repeats = !all_inputs([&](const Node& key) { return key.per_request || is_slot(key); });
+    locates_.push_back({state, family, node.inputs, per_request, repeats, {}});
     return locates_.size() - 1;
   }
   throw std::invalid_argument("no state holds the aggregate " + aggregate.fingerprint);

@@ -45,6 +45,7 @@ class Program : PathSet::Resolver {
     std::size_t family;
     std::vector<int> keys;  // nodes
     bool per_request;
+    bool repeats;  // candidates are likely to share keys: they are made of attributes
     std::vector<BlockRead> reads;
   };
   struct VectorRead {
@@ -96,6 +97,7 @@ class Program : PathSet::Resolver {
   friend class BulkCells;
   friend class BulkFamily;
   friend class BulkReplay;
+  class Live;
   class Replay;
   class MatchTable;
 
@@ -117,13 +119,6 @@ class Program : PathSet::Resolver {
   static void copy_vector(const VectorRead& vector, const std::byte* block, float* to);
   void emit(const Side& side, const Values& values, const PathSet::Space& space, std::size_t first, std::size_t count, Columns& out) const;
   std::uint64_t key(const Locate& locate, const Values& values, std::size_t row) const;
-  // Reads rows [first, last) of a lookup; the block of row i is `blocks[(i - first) * step]`.
-  void read_rows(const Side& side, const Locate& locate, bool request, Values& values, const std::vector<TileClock>& clocks,
-                 const std::byte* const* blocks, std::size_t step, std::size_t first, std::size_t last, Columns& out) const;
-  void read_candidates(const Side& side, std::int64_t lsn, Values& values, const std::vector<std::vector<TileClock>>& clocks,
-                       std::size_t rows, Columns& out) const;
-  void read_side(const Side& side, bool request, std::int64_t lsn, Values& values, std::vector<const std::byte*>& request_blocks,
-                 std::size_t rows, Columns& out) const;
 
   Plan plan_;
   std::vector<std::shared_ptr<State>> states_;

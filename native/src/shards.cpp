@@ -1,8 +1,11 @@
 #include "shards.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
+
+#include "row_kernels.hpp"
 
 namespace bowerbird {
 namespace {
@@ -108,37 +111,44 @@ void Shard::remove(Entry& entry, std::int64_t version, bool at_once) {
   put(entry, mark, version);
 }
 
-void Keys::hash_group(Group& group, std::size_t count) const {
-  for (std::size_t i = 0; i < count; ++i) {
-    group.hashes[i] = mix(group.keys[i]);
-    prefetch(group.hashes[i]);
+// Every key is compared with one entry, those that were not there with their next one, and so on: without a branch that
+// is hard to foretell, so that many entries are on their way from memory at once.
+void Keys::open(const std::uint64_t* keys, const std::uint64_t* hashes, std::size_t count, std::uint32_t* newest) const {
+  std::array<std::uint32_t, kGroup> left;
+  std::size_t size = 0;
+  const auto compare = [&](std::uint32_t i, std::uint64_t step) {
+    const TableView table = view(shard_of(hashes[i]));
+    if (table.empty()) {
+      newest[i] = 0;
+      return;
+    }
+    const Entry& entry = table.entries()[(hashes[i] + step) & table.mask()];
+    const std::uint64_t held = entry.key.load(std::memory_order_acquire);
+    const std::uint32_t block = entry.block.load(std::memory_order_acquire);
+    newest[i] = held == keys[i] ? block : 0;
+    left[size] = i;
+    size += static_cast<std::size_t>(held != keys[i]) & static_cast<std::size_t>(held != kMissingKey);
+  };
+  for (std::uint32_t i = 0; i < count; ++i) compare(i, 0);
+  for (std::uint64_t step = 1; size > 0; ++step) {
+    const std::size_t before = size;
+    size = 0;
+    for (std::size_t j = 0; j < before; ++j) compare(left[j], step);
   }
 }
 
-void Keys::open_group(Group& group, std::size_t count) const {
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint64_t key = group.keys[i];
-    const Entry* entry = key == kMissingKey ? nullptr : view(shard_of(group.hashes[i])).find(key, group.hashes[i]);
-    group.newest[i] = entry == nullptr ? 0 : entry->block.load(std::memory_order_acquire);
-    if (group.newest[i] == 0) continue;
-    const std::byte* block = arena_->at(group.newest[i]);
-    for (std::size_t line = 0; line < 3; ++line) __builtin_prefetch(block + 64 * line);
-  }
-}
-
-void Keys::resolve_group(Group& group, std::size_t count, std::int64_t lsn) const {
-  for (std::size_t i = 0; i < count; ++i) group.blocks[i] = resolve(group.newest[i], lsn);
+void Keys::resolve(const std::uint32_t* newest, std::size_t count, std::int64_t lsn, const std::byte** blocks) const {
+  for (std::size_t i = 0; i < count; ++i) blocks[i] = resolve(newest[i], lsn);
 }
 
 void Keys::find_all(const std::uint64_t* keys, std::size_t count, std::int64_t lsn, const std::byte** blocks) const {
-  Group group;
+  std::array<std::uint64_t, kGroup> hashes;
+  std::array<std::uint32_t, kGroup> newest;
   for (std::size_t first = 0; first < count; first += kGroup) {
     const std::size_t size = std::min(kGroup, count - first);
-    std::copy_n(keys + first, size, group.keys.begin());
-    hash_group(group, size);
-    open_group(group, size);
-    resolve_group(group, size, lsn);
-    std::copy_n(group.blocks.begin(), size, blocks + first);
+    row_kernels().hash(keys + first, size, hashes.data());
+    open(keys + first, hashes.data(), size, newest.data());
+    resolve(newest.data(), size, lsn, blocks + first);
   }
 }
 

@@ -1,7 +1,6 @@
 // The keys of one family or table: hash tables by shard, each key with its newest block.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -110,19 +109,13 @@ class Keys {
     return entry == nullptr ? nullptr : resolve(entry->block.load(std::memory_order_acquire), lsn);
   }
 
-  // Some keys on their way to their blocks, in three steps, so that the memory of many is asked for at once.
-  static constexpr std::size_t kGroup = 64;
-  struct Group {
-    std::array<std::uint64_t, kGroup> keys;
-    std::array<std::uint64_t, kGroup> hashes;
-    std::array<std::uint32_t, kGroup> newest;
-    std::array<const std::byte*, kGroup> blocks;
-  };
-  void hash_group(Group& group, std::size_t count) const;
-  void open_group(Group& group, std::size_t count) const;
-  void resolve_group(Group& group, std::size_t count, std::int64_t lsn) const;
+  // At most kGroup keys on their way to their blocks, in two steps: the newest blocks, and what holds at `lsn`. Each goes
+  // through all keys without waiting for one, so that the memory of many is on its way at once.
+  static constexpr std::size_t kGroup = 512;
+  void open(const std::uint64_t* keys, const std::uint64_t* hashes, std::size_t count, std::uint32_t* newest) const;
+  void resolve(const std::uint32_t* newest, std::size_t count, std::int64_t lsn, const std::byte** blocks) const;
 
-  // For each of `count` keys the block that holds at `lsn`.
+  // For each of any number of keys the block that holds at `lsn`.
   void find_all(const std::uint64_t* keys, std::size_t count, std::int64_t lsn, const std::byte** blocks) const;
 
   const std::byte* resolve(std::uint32_t block, std::int64_t lsn) const {

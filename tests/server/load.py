@@ -31,15 +31,20 @@ def new_event(chance: random.Random) -> Event:
     return event
 
 
+def _name(event: Event) -> tuple[str, str]:
+    return str(event["type"]), str(event["id"])
+
+
 class Traffic:
     """Threads that send events and ask for scores until stopped.
 
-    ``acknowledged`` and ``unanswered`` hold (type, id) and the event; ``failures`` what went wrong.
+    ``acknowledged`` and ``unanswered`` hold (type, id) and the event, those to ``resend`` too; ``failures`` what
+    went wrong.
     """
 
     def __init__(self, address: str, senders: int, askers: int, *, resend: list[Event] | None = None) -> None:
         self.acknowledged: set[tuple[str, str]] = set()
-        self.unanswered: dict[tuple[str, str], Event] = {}
+        self.unanswered: dict[tuple[str, str], Event] = {_name(event): event for event in resend or []}
         self.failures: list[BowerbirdError] = []
         self.scores = 0
         self._resend = list(resend or [])
@@ -79,7 +84,7 @@ class Traffic:
         with self._lock:
             again, self._resend = self._resend[:20], self._resend[20:]
         events = again + [new_event(chance) for _ in range(chance.randrange(1, 6))]
-        named = {(str(event["type"]), str(event["id"])): event for event in events}
+        named = {_name(event): event for event in events}
         with self._lock:
             self.unanswered |= named
         outcomes = client.send_events(events).events

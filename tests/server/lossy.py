@@ -1,16 +1,10 @@
-"""``bowerbird`` on a disk that loses power: notes how much of each file was synced, so that a test can drop the rest.
-
-python -m tests.server.lossy NOTES serve --project …
-"""
+"""A disk that loses power: notes how much of each file was synced, so that a test can drop the rest."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from bowerbird.cli.main import main
 
 
 def watch(sync: Callable[[int], None], notes: Path) -> Callable[[int], None]:
@@ -33,14 +27,14 @@ def drop_unsynced(wal_folder: Path, notes: Path) -> int:
     for segment in wal_folder.glob("*.wal"):
         note = notes / segment.name
         if note.is_file():
-            kept = int(note.read_text())
-            dropped += segment.stat().st_size - kept
+            size = segment.stat().st_size
+            kept = min(size, int(note.read_text()))
+            dropped += size - kept
             os.truncate(segment, kept)
     return dropped
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    os.fdatasync = watch(os.fdatasync, folder)
-    os.fsync = watch(os.fsync, folder)
-    main(sys.argv[2:])
+def lose_power(notes: Path) -> None:
+    """Make this process note what it syncs."""
+    os.fdatasync = watch(os.fdatasync, notes)
+    os.fsync = watch(os.fsync, notes)

@@ -20,12 +20,11 @@ ROOT = Path(__file__).parents[2]
 class ServerProcess:
     """``bowerbird serve`` as a child process; ready when constructed."""
 
-    def __init__(self, workspace: Workspace, lossy_notes: Path | None = None) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._log = (workspace.folder / "serve.log").open("ab")
-        module = ["bowerbird.cli.main"] if lossy_notes is None else ["tests.server.lossy", str(lossy_notes)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *module, "serve", "--project", str(workspace.folder), "--port", "0"],
+            [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
