@@ -36,7 +36,7 @@ LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "THP_MEM_ALLOC_ENABLE
 TUNED = " with our prefetch"
 KNOWN = ", size known before"
 KNOWN_CASE = "insert known size"
-GROWN = {"absl": 130, "robin": 190}
+GROWN = {"absl": 120, "robin": 190}
 """Bytes per key that a map of pointers and its rows take while it grows: absl's, and robin_map's."""
 
 
@@ -141,8 +141,11 @@ def main() -> None:
         Row("Monolith, find (published, dimension 32)", 602.0, "ns/key"),
         Row("Monolith, insert (published, dimension 32)", 783.0, "ns/key"),
     ]
-    suffix = "" if keys == 10_000_000 else f"_{keys // 1_000_000}m"
-    write(f"tables{suffix}", [*compared(ours, peers, equal), *more, *context], keys=keys, rounds=rounds)
+    rows = [*compared(ours, peers, equal), *more, *context]
+    if keys == 10_000_000:
+        write("tables", rows, keys=keys, rounds=rounds)
+    else:
+        write(f"tables_{keys}", rows, keys=keys, rounds=rounds, script=f"tables --keys {keys}")
 
 
 if __name__ == "__main__":

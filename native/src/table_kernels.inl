@@ -330,17 +330,19 @@ BOWERBIRD_BODY void sweep_any(const UpdateJob& job, const RowGroups& groups, std
 // Rows of a few keys. One whose bucket overflowed into the next waits until that one is here, too. Without a branch on what a bucket
 // holds: each would wait for it, and be guessed wrong for one key in twenty.
 BOWERBIRD_BODY void find_piece(const IndexView& view, const std::uint64_t* keys, std::size_t count, std::int64_t* rows) {
+  std::uint64_t hashes[kFindPiece];
   const IndexBucket* ahead[kFindAhead];
   std::uint16_t late[kFindPiece];
   std::size_t later = 0;
+  for (std::size_t i = 0; i < count; ++i) hashes[i] = view.hash(keys[i]);
   for (std::size_t i = 0; i < std::min(kFindAhead, count); ++i) {
-    ahead[i] = &view.home(keys[i]);
+    ahead[i] = &view.home(hashes[i]);
     prefetch_far(ahead[i]);
   }
   for (std::size_t i = 0; i < count; ++i) {
     const IndexBucket* bucket = ahead[i % kFindAhead];
     if (i + kFindAhead < count) {
-      const IndexBucket* next = &view.home(keys[i + kFindAhead]);
+      const IndexBucket* next = &view.home(hashes[i + kFindAhead]);
       prefetch_far(next);
       ahead[i % kFindAhead] = next;
     }
@@ -352,7 +354,7 @@ BOWERBIRD_BODY void find_piece(const IndexView& view, const std::uint64_t* keys,
     later += static_cast<std::size_t>(found == 0) & static_cast<std::size_t>(bucket->passed != 0);
   }
   for (std::size_t i = 0; i < later; ++i) {
-    const std::uint32_t row = view.find(keys[late[i]]);
+    const std::uint32_t row = view.find(keys[late[i]], hashes[late[i]]);
     if (row != kAbsentRow) rows[late[i]] = row;
   }
 }
