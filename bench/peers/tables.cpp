@@ -1,18 +1,24 @@
 // An embedding table as one would write it over a hash map of pointers to rows, with software prefetch: the peer of bench/tables.py.
 //
-//   tables MAP KEYS FOLDER ROUNDS      MAP is absl or robin
+//   tables MAP KEYS FOLDER ROUNDS GROWS      MAP is absl or robin; GROWS is 1 where a map that grows is to be measured, too
 //
 // FOLDER holds uniform.u32 and zipf.u32 (numbers of keys to ask for) and gradients.f32. Key number i is mix(i + 1). Prints JSON:
-// nanoseconds per key of every round; leaves FOLDER/MAP.f32, vectors after the first updates.
+// nanoseconds per key of every round; leaves FOLDER/MAP.f32, vectors after the first updates. Run it with
+// GLIBC_TUNABLES=glibc.malloc.hugetlb=1, which gives it large pages.
+#ifndef PREFETCH_LEVEL  // 3 is what everybody writes: into the first-level cache
+#define PREFETCH_LEVEL 3
+#endif
 #define private public  // robin_map has no prefetch of its own: its bucket's address is what a user would need
 #include <tsl/robin_map.h>
 #undef private
 
 #include <absl/container/flat_hash_map.h>
 
-#include <algorithm>
+#include <sys/mman.h>
 #include <time.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -26,7 +32,8 @@
 namespace {
 
 constexpr std::size_t kDimension = 16;
-constexpr std::size_t kGroup = 16;  // keys whose memory is asked for side by side
+constexpr std::size_t kGroup = PREFETCH_LEVEL == 3 ? 16 : 48;  // keys whose memory is asked for side by side
+constexpr std::uint32_t kNone = 0xFFFFFFFF;
 constexpr float kRate = 0.05F;
 constexpr float kEpsilon = 1e-8F;
 
@@ -49,11 +56,11 @@ struct KeyHash {
 };
 
 struct AbslMap : absl::flat_hash_map<std::uint64_t, Row*> {
-  void ask_for(std::uint64_t key) const { prefetch(key); }
+  [[gnu::always_inline]] void ask_for(std::uint64_t key) const { prefetch(key); }
 };
 
 struct RobinMap : tsl::robin_map<std::uint64_t, Row*, KeyHash> {
-  void ask_for(std::uint64_t key) const { __builtin_prefetch(m_ht.m_buckets + m_ht.bucket_for_hash(KeyHash()(key))); }
+  [[gnu::always_inline]] void ask_for(std::uint64_t key) const { __builtin_prefetch(m_ht.m_buckets + m_ht.bucket_for_hash(KeyHash()(key)), 0, PREFETCH_LEVEL); }
 };
 
 // Rows from large pieces of memory, so that none costs an allocation.
@@ -75,9 +82,12 @@ class Rows {
   std::size_t left_ = 0;
 };
 
-void ask_for(const Row* row) {
-  __builtin_prefetch(row);
-  __builtin_prefetch(reinterpret_cast<const char*>(row) + sizeof(Row) - 1);
+// Always inline: GCC drops a call to a function that does nothing but prefetch.
+template <int write>
+[[gnu::always_inline]] inline void ask_for(const Row* row) {
+  const char* end = reinterpret_cast<const char*>(row) + (write ? sizeof(Row) : sizeof(Row::weights));
+  __builtin_prefetch(row, PREFETCH_LEVEL == 3 ? write : 0, PREFETCH_LEVEL);
+  __builtin_prefetch(end - 1, PREFETCH_LEVEL == 3 ? write : 0, PREFETCH_LEVEL);
 }
 
 void step(Row& row, const float* gradient) {
@@ -93,6 +103,8 @@ void step(Row& row, const float* gradient) {
 template <typename Map>
 class Table {
  public:
+  void reserve(std::uint64_t keys) { map_.reserve(keys); }
+
   void insert(const std::uint64_t* keys, std::size_t count) {
     for (std::size_t at = 0; at < count; at += kGroup) {
       const std::size_t end = std::min(at + kGroup, count);
@@ -114,34 +126,37 @@ class Table {
 
   void take(const std::uint64_t* keys, std::size_t count, Row** found, float* out) const {
     find(keys, count, found);
-    for (std::size_t i = 0; i < std::min(kGroup, count); ++i) __builtin_prefetch(found[i]);
+    for (std::size_t i = 0; i < std::min(kGroup, count); ++i) ask_for<0>(found[i]);
     for (std::size_t i = 0; i < count; ++i) {
-      if (i + kGroup < count) ask_for(found[i + kGroup]);
+      if (i + kGroup < count) ask_for<0>(found[i + kGroup]);
       std::memcpy(out + i * kDimension, found[i]->weights, sizeof(Row::weights));
     }
   }
 
   // Gradients of a key that comes several times are summed, then its row steps once.
   void update(const std::uint64_t* keys, std::size_t count, const float* gradients) {
-    slots_.clear();
+    const std::size_t places = std::bit_ceil(2 * count);
+    slots_.assign(places, kNone);
     distinct_.clear();
     sums_.clear();
     for (std::size_t i = 0; i < count; ++i) {
       const float* gradient = gradients + i * kDimension;
-      const auto [place, is_new] = slots_.try_emplace(keys[i], static_cast<std::uint32_t>(distinct_.size()));
-      if (is_new) {
+      std::size_t at = mix(keys[i]) & (places - 1);
+      while (slots_[at] != kNone && distinct_[slots_[at]] != keys[i]) at = (at + 1) & (places - 1);
+      if (slots_[at] == kNone) {
+        slots_[at] = static_cast<std::uint32_t>(distinct_.size());
         distinct_.push_back(keys[i]);
         sums_.insert(sums_.end(), gradient, gradient + kDimension);
       } else {
-        float* sum = sums_.data() + place->second * kDimension;
+        float* sum = sums_.data() + slots_[at] * kDimension;
         for (std::size_t k = 0; k < kDimension; ++k) sum[k] += gradient[k];
       }
     }
     found_.resize(distinct_.size());
     find(distinct_.data(), distinct_.size(), found_.data());
-    for (std::size_t i = 0; i < std::min(kGroup, found_.size()); ++i) ask_for(found_[i]);
+    for (std::size_t i = 0; i < std::min(kGroup, found_.size()); ++i) ask_for<1>(found_[i]);
     for (std::size_t i = 0; i < found_.size(); ++i) {
-      if (i + kGroup < found_.size()) ask_for(found_[i + kGroup]);
+      if (i + kGroup < found_.size()) ask_for<1>(found_[i + kGroup]);
       step(*found_[i], sums_.data() + i * kDimension);
     }
   }
@@ -152,7 +167,7 @@ class Table {
 
   Map map_;
   Rows rows_;
-  absl::flat_hash_map<std::uint64_t, std::uint32_t> slots_;
+  std::vector<std::uint32_t> slots_;
   std::vector<std::uint64_t> distinct_;
   std::vector<float> sums_;
   std::vector<Row*> found_;
@@ -186,10 +201,19 @@ void print(bool first, const std::string& name, const std::vector<double>& value
   std::printf("]");
 }
 
+// Touches memory and gives it back, so that the machine has it at hand when the table asks for it.
+void warm(std::size_t bytes) {
+  constexpr std::size_t kPage = 4096;
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return;
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  for (std::size_t at = 0; at < bytes; at += kPage) static_cast<volatile char*>(memory)[at] = 1;
+  munmap(memory, bytes);
+}
+
 template <typename Map>
-void run(const std::string& name, std::uint64_t number, const std::string& folder, int rounds) {
+double insert_all(Table<Map>& table, std::uint64_t number) {
   constexpr std::size_t kInserted = 65536;
-  Table<Map> table;
   std::vector<std::uint64_t> keys(kInserted);
   double inserting = 0;
   for (std::uint64_t at = 0; at < number; at += kInserted) {
@@ -199,11 +223,25 @@ void run(const std::string& name, std::uint64_t number, const std::string& folde
     table.insert(keys.data(), count);
     inserting += seconds() - start;
   }
+  return inserting * 1e9 / static_cast<double>(number);
+}
+
+template <typename Map>
+void run(const std::string& name, std::uint64_t number, const std::string& folder, int rounds, bool grows) {
+  constexpr std::size_t kBytes = 130;  // per key, about what the rows and the larger of the maps take
+  std::printf("{");
+  if (grows) {
+    warm(number * kBytes);
+    Table<Map> table;
+    print(true, "insert", {insert_all(table, number)});
+  }
+  warm(number * kBytes);
+  Table<Map> table;
+  table.reserve(number);
+  print(!grows, "insert known size", {insert_all(table, number)});
   const std::vector<float> gradients = read<float>(folder + "/gradients.f32");
   std::vector<float> out(65536 * kDimension);
   std::vector<Row*> found(65536);
-  std::printf("{");
-  print(true, "insert", {inserting * 1e9 / static_cast<double>(number)});
   bool checked = false;
   for (const std::string shape : {"uniform", "zipf"}) {
     std::vector<std::uint64_t> asked;
@@ -214,7 +252,7 @@ void run(const std::string& name, std::uint64_t number, const std::string& folde
       std::ofstream(folder + "/" + name + ".f32", std::ios::binary).write(reinterpret_cast<const char*>(out.data()), 20000 * kDimension * 4);
       checked = true;
     }
-    for (const std::size_t batch : {4096, 16384, 65536}) {
+    for (const std::size_t batch : {4096, 65536}) {
       std::vector<double> finding, taking, updating;
       for (int round = 0; round < rounds; ++round) {
         finding.push_back(nanoseconds(asked.size(), batch, [&](std::size_t at) { table.find(&asked[at], batch, found.data()); }));
@@ -233,11 +271,12 @@ void run(const std::string& name, std::uint64_t number, const std::string& folde
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 5) return 2;
+  if (count != 6) return 2;
   const std::string map = arguments[1];
   const std::uint64_t number = std::stoull(arguments[2]);
   const int rounds = std::stoi(arguments[4]);
-  if (map == "absl") run<AbslMap>(map, number, arguments[3], rounds);
-  if (map == "robin") run<RobinMap>(map, number, arguments[3], rounds);
+  const bool grows = std::stoi(arguments[5]) != 0;
+  if (map == "absl") run<AbslMap>(map, number, arguments[3], rounds, grows);
+  if (map == "robin") run<RobinMap>(map, number, arguments[3], rounds, grows);
   return 0;
 }

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "table_config.hpp"
@@ -36,9 +37,14 @@ class RowGroups {
   void group(const std::int64_t* rows, std::size_t count, const Gradients& gradients, std::size_t dimension, std::size_t lane,
              std::size_t lanes) {
     const std::size_t places = std::bit_ceil(std::max<std::size_t>(2 * count, 64));
-    shift_ = static_cast<unsigned>(64 - std::bit_width(places - 1));
+    place_shift_ = static_cast<unsigned>(64 - std::bit_width(places - 1));
+    number_bits_ = static_cast<unsigned>(std::bit_width(count));
     slots_.assign(places, kNone);
-    groups_.clear();
+    if (count > room_) {
+      groups_ = std::make_unique_for_overwrite<Group[]>(count);
+      room_ = count;
+    }
+    size_ = 0;
     sums_.clear();
     gradients_ = gradients;
     dimension_ = dimension;
@@ -49,34 +55,45 @@ class RowGroups {
     }
   }
 
-  const std::vector<Group>& groups() const { return groups_; }
+  const Group* begin() const { return groups_.get(); }
+  std::size_t size() const { return size_; }
   // A group's summed gradient, [dimension].
   const float* gradient(const Group& group) const {
     return group.sum == kNone ? gradients_.of(group.entry, dimension_) : sums_.data() + group.sum * dimension_;
   }
   // The group of a row, or nullptr.
   const Group* find(std::uint32_t row) const {
-    for (std::size_t at = place_of(row);; at = (at + 1) & (slots_.size() - 1)) {
-      if (slots_[at] == kNone) return nullptr;
-      if (groups_[slots_[at]].row == row) return &groups_[slots_[at]];
-    }
+    const std::uint32_t slot = slots_[slot_of(row)];
+    return slot == kNone ? nullptr : &groups_[number_of(slot)];
   }
 
   static std::size_t lane_of(std::uint32_t row, std::size_t lanes) { return ((row * 0x9E3779B1U) >> 8) % lanes; }
 
  private:
-  std::size_t place_of(std::uint32_t row) const { return (row * 0x9E3779B97F4A7C15ULL) >> shift_; }
+  // A slot holds a group's number and, above it, as many bits of the row's hash as there is room for.
+  std::uint32_t number_of(std::uint32_t slot) const { return static_cast<std::uint32_t>(slot & ((std::uint64_t{1} << number_bits_) - 1)); }
+
+  // Where the row's group stands, or would.
+  std::size_t slot_of(std::uint32_t row) const {
+    const std::uint64_t hash = row * 0x9E3779B97F4A7C15ULL;
+    const std::uint32_t tag = tag_of(hash);
+    for (std::size_t at = hash >> place_shift_;; at = (at + 1) & (slots_.size() - 1)) {
+      const std::uint32_t slot = slots_[at];
+      if (slot == kNone) return at;
+      if (slot - number_of(slot) == tag && groups_[number_of(slot)].row == row) return at;
+    }
+  }
+  std::uint32_t tag_of(std::uint64_t hash) const { return static_cast<std::uint32_t>((hash >> 16) << number_bits_); }
 
   void add(std::uint32_t row, std::uint32_t entry) {
-    std::size_t at = place_of(row);
-    while (slots_[at] != kNone && groups_[slots_[at]].row != row) at = (at + 1) & (slots_.size() - 1);
-    const bool is_new = slots_[at] == kNone;
+    std::uint32_t& slot = slots_[slot_of(row)];
+    const bool is_new = slot == kNone;
     if (is_new) {
-      slots_[at] = static_cast<std::uint32_t>(groups_.size());
-      groups_.push_back({row, entry, kNone});
+      slot = tag_of(row * 0x9E3779B97F4A7C15ULL) | static_cast<std::uint32_t>(size_);
+      groups_[size_++] = {row, entry, kNone};
       if (gradients_.scales == nullptr) return;
     }
-    Group& group = groups_[slots_[at]];
+    Group& group = groups_[number_of(slot)];
     if (group.sum == kNone) {
       group.sum = static_cast<std::uint32_t>(sums_.size() / dimension_);
       sums_.resize(sums_.size() + dimension_, 0.0F);
@@ -99,9 +116,12 @@ class RowGroups {
   Gradients gradients_{};
   std::size_t dimension_ = 0;
   std::vector<float> sums_;
-  unsigned shift_ = 58;
+  unsigned place_shift_ = 58;
+  unsigned number_bits_ = 0;
   std::vector<std::uint32_t> slots_;
-  std::vector<Group> groups_;
+  std::unique_ptr<Group[]> groups_;
+  std::size_t room_ = 0;
+  std::size_t size_ = 0;
 };
 
 }  // namespace bowerbird::embedding

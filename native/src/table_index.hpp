@@ -60,9 +60,8 @@ struct IndexView {
     const std::uint64_t number = (hash >> 32) & wide;
     return shards[number >= count ? number & (wide >> 1) : number];
   }
-  // The bucket that a key is looked for first.
-  const IndexBucket& home(std::uint64_t key) const {
-    const std::uint64_t hashed = hash(key);
+  // The bucket that a key of this hash is looked for first.
+  const IndexBucket& home(std::uint64_t hashed) const {
     const IndexShard& in = shard(hashed);
     return in.bucket(in.home(hashed));
   }

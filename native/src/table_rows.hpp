@@ -50,17 +50,10 @@ struct RowsView {
     return chunks[row >> layout.shift].states + (row & (layout.chunk_rows() - 1)) * layout.state_bytes;
   }
   Stamps& stamps(std::uint64_t row) const { return *reinterpret_cast<Stamps*>(state(row) + layout.stamps_at); }
-  void prefetch_weights(std::uint64_t row) const { prefetch(weights(row), layout.weight_bytes); }
-  void prefetch_to_write(std::uint64_t row) const {
-    prefetch<1>(weights(row), layout.weight_bytes);
-    prefetch<1>(state(row), layout.state_bytes);
-  }
-
- private:
-  template <int write = 0>
-  static void prefetch(const std::byte* at, std::size_t bytes) {
-    for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line, write);
-    if (bytes % 64 != 0) __builtin_prefetch(at + bytes - 1, write);
+  [[gnu::always_inline]] void prefetch_weights(std::uint64_t row) const { prefetch_far(weights(row), layout.weight_bytes); }
+  [[gnu::always_inline]] void prefetch_row(std::uint64_t row) const {
+    prefetch_weights(row);
+    prefetch_far(state(row), layout.state_bytes);
   }
 };
 
