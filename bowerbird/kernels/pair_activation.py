@@ -69,7 +69,7 @@ def _sigmoid(x: Values) -> Values:
 
 def _tanh_gelu(x: Values) -> Values:
     inner = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
+    return np.asarray(np.float32(0.5) * x * (np.float32(1) + np.tanh(inner)), np.float32)
 
 
 def _erf(x: Values) -> Values:

@@ -89,7 +89,8 @@ def _layer_norm(twin: PairTwin, step: PairStep, values: _All) -> Values:
     normal = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + np.float32(step.fields["eps"]))
     if step.fields.get("weight") is not None:
         normal = normal * twin.weights[step.fields["weight"]]
-    return normal if step.fields.get("bias") is None else normal + twin.weights[step.fields["bias"]]
+    bias = step.fields.get("bias")
+    return np.asarray(normal if bias is None else normal + twin.weights[bias])
 
 
 def _grouped(step: PairStep, x: Values) -> Values:
