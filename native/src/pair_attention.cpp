@@ -102,6 +102,7 @@ struct Link {
   Dense dense;
   Place floats, units, scale, zero, range;
   std::size_t pointers = 0;  // of its float rows, in the scratch
+  bool shifted = true;       // the zero points may be other than 0
 };
 
 // Zhou et al., Deep Interest Network (2018), with the first layer split: (W_q + W_d) q and (W_k - W_d) k + b are given.
@@ -113,6 +114,7 @@ class TargetAttentionStep : public PositionStep {
     std::size_t pointers = 0;
     for (const LayerSpec& layer : step.layers) {
       Link link{Dense(layer, builder.kernels()), {}, {}, {}, {}, {}, pointers};
+      link.shifted = links_.empty() || !links_.back().dense.nonnegative();
       link.floats = builder.room(layer.inputs);
       link.units = builder.room(link.dense.groups());
       link.scale = builder.room(1);
@@ -141,14 +143,8 @@ class TargetAttentionStep : public PositionStep {
 
  private:
   void score_one(const Work& work, std::uint32_t position, float* score) const {
-    const Link& first = links_.front();
-    work.kernels.scale_rows(work.at(query_), key(work, position), key_width(), work.vectors, work.at(first.floats));
-    if (first.dense.unit() == Unit::kBf16) work.kernels.to_halves(rows(work, first), work.units(first.units));
-    if (is_integer(first.dense.unit())) {
-      clear_range(work, first.range);
-      work.kernels.widen_range(rows(work, first), work.at(first.range));
-    }
-    const float* row_add = work.run.given[keys_part_].row + position * first.dense.outputs();
+    meet(work, links_.front(), key(work, position));
+    const float* row_add = work.run.given[keys_part_].row + position * links_.front().dense.outputs();
     const float* tile_add = work.at(query_part_);
     for (std::size_t i = 0; i < links_.size(); ++i) {
       const Link& link = links_[i];
@@ -168,6 +164,18 @@ class TargetAttentionStep : public PositionStep {
     }
   }
 
+  // The first layer's operand: the query times a key, feature by feature.
+  void meet(const Work& work, const Link& first, const float* key) const {
+    const float* query = work.at(query_);
+    if (first.dense.unit() == Unit::kBf16) {
+      return work.kernels.scale_to_halves(query, key, key_width(), work.vectors, work.units(first.units));
+    }
+    work.kernels.scale_rows(query, key, key_width(), work.vectors, work.at(first.floats));
+    if (!is_integer(first.dense.unit())) return;
+    clear_range(work, first.range);
+    work.kernels.widen_range(rows(work, first), work.at(first.range));
+  }
+
   static Rows rows(const Work& work, const Link& link) {
     return {work.scratch.pointers.data() + link.pointers, link.dense.inputs(), work.vectors};
   }
@@ -180,7 +188,7 @@ class TargetAttentionStep : public PositionStep {
     product.vectors = work.vectors;
     if (!is_integer(link.dense.unit())) return;
     product.lane_scale = work.at(link.scale);
-    product.lane_zero = work.at(link.zero);
+    product.lane_zero = link.shifted ? work.at(link.zero) : nullptr;
     work.kernels.quantise(rows(work, link), work.at(link.range), work.at(link.scale), work.at(link.zero),
                           work.units(link.units));
   }

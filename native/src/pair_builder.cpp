@@ -134,7 +134,7 @@ std::vector<RowRange> Builder::ranges(const std::vector<std::size_t>& values) {
 
 Operand Builder::operand(const std::vector<std::size_t>& given, Unit unit) {
   const std::vector<std::size_t> values = flat(given);
-  if (unit == Unit::kFloat) return {unit, ranges(values), {}, {}, {}, 0};
+  if (unit == Unit::kFloat) return {unit, ranges(values), {}, {}, {}, 0, false};
   for (const Converted& known : converted_) {
     if (known.values == values && known.operand.unit == unit) {
       const Operand found = known.operand;
@@ -151,7 +151,7 @@ Operand Builder::operand(const std::vector<std::size_t>& given, Unit unit) {
 }
 
 Operand Builder::halves(const std::vector<std::size_t>& values, std::size_t width) {
-  Operand made{Unit::kBf16, {}, {}, {}, {}, (width + 1) / 2};
+  Operand made{Unit::kBf16, {}, {}, {}, {}, (width + 1) / 2, false};
   LinearStep* const maker = values.size() == 1 ? values_[values[0]].maker : nullptr;
   if (maker != nullptr) {
     made.units = claim(made.groups, values_[values[0]].maker_number);
@@ -167,11 +167,12 @@ Operand Builder::halves(const std::vector<std::size_t>& values, std::size_t widt
 Operand Builder::whole(const std::vector<std::size_t>& values, Unit unit, std::size_t width) {
   std::vector<RowRange> rows = ranges(values);
   const std::size_t in_unit = values_in(unit);
-  Operand made{unit, {}, {}, {}, {}, (width + in_unit - 1) / in_unit};
+  Operand made{unit, {}, {}, {}, {}, (width + in_unit - 1) / in_unit, true};
   std::optional<Place> range;
   if (LinearStep* const maker = values.size() == 1 ? values_[values[0]].maker : nullptr) {
     range = claim(2, values_[values[0]].maker_number);
     maker->keep_range(*range);
+    made.shifted = !maker->nonnegative();
   }
   made.units = room(made.groups);
   made.scale = room(1);

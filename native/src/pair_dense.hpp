@@ -15,6 +15,11 @@ class Dense {
   std::size_t inputs() const { return inputs_; }
   std::size_t outputs() const { return packed_.outputs; }
   std::size_t groups() const { return packed_.groups; }
+  // Whether no output is below 0: then integers stand for it without a zero point.
+  bool nonnegative() const {
+    return map_.function == Function::kRelu || map_.function == Function::kSigmoid || map_.function == Function::kExp ||
+           map_.function == Function::kAbs || map_.function == Function::kSquare || map_.function == Function::kSoftplus;
+  }
 
   // Outputs [first, first + count) without operand, adds and places for the answer; `first` is a multiple of 16.
   Product product(std::size_t first, std::size_t count) const {

@@ -97,7 +97,10 @@ struct Kernels {
 
   void (*product)(const Product&);
   void (*map)(const Map&, float* rows, std::size_t count, std::size_t vectors);  // in place
+  // Null where bf16 is another unit.
   void (*to_halves)(const Rows&, std::uint32_t* out);
+  void (*scale_to_halves)(const float* rows, const float* factors, std::size_t count, std::size_t vectors,
+                          std::uint32_t* out);
   // Widens range [2][tile] by the rows' values.
   void (*widen_range)(const Rows&, float* range);
   // Takes range, writes the candidates' scales and zero points and the uint8 or int16 units.

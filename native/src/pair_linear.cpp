@@ -25,7 +25,7 @@ void LinearStep::run(const Work& work) const {
     product.vectors = work.vectors;
     if (is_integer(operand_.unit)) {
       product.lane_scale = work.at(operand_.scale);
-      product.lane_zero = work.at(operand_.zero);
+      product.lane_zero = operand_.shifted ? work.at(operand_.zero) : nullptr;
     }
     run_part(work, product, first);
   }

@@ -19,6 +19,7 @@ struct Operand {
   std::vector<RowRange> floats;
   Place units, scale, zero;
   std::size_t groups = 0;
+  bool shifted = true;  // the zero points may be other than 0
 };
 
 // A term of a product's sum: a request's row, a tile's rows, or candidates' rows still in their store.
@@ -36,6 +37,7 @@ class LinearStep : public Step {
   // Outputs whose stored terms are gathered at a time.
   static constexpr std::size_t kChunk = 64;
 
+  bool nonnegative() const { return dense_.nonnegative(); }
   void keep_floats(Place place) { floats_ = place; }
   void keep_halves(Place place) { halves_ = place; }
   // Two rows: the least and the greatest output of each candidate.

@@ -19,6 +19,17 @@ void to_halves(const Rows& given, std::uint32_t* out) {
     }
   }
 }
+
+void scale_to_halves(const float* rows, const float* factors, std::size_t count, std::size_t vectors,
+                     std::uint32_t* out) {
+  for (std::size_t row = 0; row < count; row += 2) {
+    for (std::size_t lane = 0; lane < vectors * kLanes; lane += kLanes) {
+      const V first = load(rows + row * kTile + lane) * factors[row];
+      const V second = row + 1 < count ? load(rows + (row + 1) * kTile + lane) * factors[row + 1] : V{};
+      store(out + row / 2 * kTile + lane, halves_of(first, second));
+    }
+  }
+}
 #endif
 
 void widen_range(const Rows& given, float* range) {
@@ -49,21 +60,26 @@ void find_scale(const float* range, std::size_t vectors, float* scale, float* ze
   }
 }
 
+// Units of rows [row, row + count), of which there are `Values` or, at the end, fewer.
+template <std::size_t Values>
+BOWERBIRD_INLINE void quantise_unit(const Rows& given, std::size_t row, std::size_t count, const float* inverse,
+                                    const float* zero, std::uint32_t* out) {
+  for (std::size_t lane = 0; lane < given.vectors * kLanes; lane += kLanes) {
+    const V factor = load(inverse + lane), shift = load(zero + lane);
+    I unit{};
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < count; ++i) {
+      unit |= to_whole(load(given.rows[row + i] + lane) * factor + shift) << static_cast<int>(32 / Values * i);
+    }
+    store(out + row / Values * kTile + lane, unit);
+  }
+}
+
 template <std::size_t Values>
 BOWERBIRD_INLINE void quantise_rows(const Rows& given, const float* inverse, const float* zero, std::uint32_t* out) {
-  for (std::size_t v = 0; v < given.vectors; ++v) {
-    const std::size_t lane = v * kLanes;
-    const V factor = load(inverse + lane), shift = load(zero + lane);
-    for (std::size_t row = 0; row < given.count; row += Values) {
-      I unit = to_whole(load(given.rows[row] + lane) * factor + shift);
-#pragma GCC unroll 4
-      for (std::size_t i = 1; i < Values; ++i) {
-        if (row + i >= given.count) break;
-        unit |= to_whole(load(given.rows[row + i] + lane) * factor + shift) << static_cast<int>(32 / Values * i);
-      }
-      store(out + row / Values * kTile + lane, unit);
-    }
-  }
+  std::size_t row = 0;
+  for (; row + Values <= given.count; row += Values) quantise_unit<Values>(given, row, Values, inverse, zero, out);
+  if (row < given.count) quantise_unit<Values>(given, row, given.count - row, inverse, zero, out);
 }
 
 void quantise(const Rows& given, const float* range, float* scale, float* zero, std::uint32_t* out) {

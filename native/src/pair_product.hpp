@@ -36,31 +36,6 @@ BOWERBIRD_INLINE void add_up(const Product& p, const std::uint32_t*& weights, ty
   }
 }
 
-// Integer sums become the numbers that they stand for.
-template <std::size_t R, std::size_t N>
-BOWERBIRD_INLINE void to_numbers(const Product& p, std::size_t row, const I (&sums)[R][N], V (&y)[R][N]) {
-#pragma GCC unroll 3
-  for (std::size_t n = 0; n < N; ++n) {
-    const V scale = load(p.lane_scale + n * kLanes);
-    const V zero = p.lane_zero == nullptr ? V{} : load(p.lane_zero + n * kLanes);
-#pragma GCC unroll 8
-    for (std::size_t r = 0; r < R; ++r) {
-      V number = to_float(sums[r][n]);
-      if (p.lane_zero != nullptr) number -= zero * p.weight_sum[row + r];
-      y[r][n] = number * scale * p.weight_scale[row + r];
-    }
-  }
-}
-
-template <std::size_t R, std::size_t N>
-BOWERBIRD_INLINE void to_numbers(const Product&, std::size_t, const V (&sums)[R][N], V (&y)[R][N]) {
-#pragma GCC unroll 8
-  for (std::size_t r = 0; r < R; ++r) {
-#pragma GCC unroll 3
-    for (std::size_t n = 0; n < N; ++n) y[r][n] = sums[r][n];
-  }
-}
-
 template <std::size_t R, std::size_t N, typename Apply>
 BOWERBIRD_INLINE void each_sum(V (&y)[R][N], const Apply& apply) {
 #pragma GCC unroll 8
@@ -80,6 +55,34 @@ BOWERBIRD_INLINE void add_terms(const Product& p, std::size_t row, V (&y)[R][N])
     const float* add = p.tile_adds[a] + row * kTile;
     each_sum(y, [&](V x, std::size_t r, std::size_t lane) { return x + load(add + r * kTile + lane); });
   }
+}
+
+// Floating sums begin with the terms: when the products are done, less waits for them.
+template <typename Unit, std::size_t R, std::size_t N>
+BOWERBIRD_INLINE void sum_up(const Product& p, std::size_t row, const std::uint32_t*& weights, V (&y)[R][N],
+                             const V&) {
+  add_terms(p, row, y);
+  add_up<Unit, R, N>(p, weights, y);
+}
+
+// Integer sums become the numbers that they stand for.
+template <typename Unit, std::size_t R, std::size_t N>
+BOWERBIRD_INLINE void sum_up(const Product& p, std::size_t row, const std::uint32_t*& weights, V (&y)[R][N],
+                             const I&) {
+  I sums[R][N] = {};
+  add_up<Unit, R, N>(p, weights, sums);
+#pragma GCC unroll 3
+  for (std::size_t n = 0; n < N; ++n) {
+    const V scale = load(p.lane_scale + n * kLanes);
+    const V zero = p.lane_zero == nullptr ? V{} : load(p.lane_zero + n * kLanes);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < R; ++r) {
+      V number = to_float(sums[r][n]);
+      if (p.lane_zero != nullptr) number -= zero * p.weight_sum[row + r];
+      y[r][n] = number * scale * p.weight_scale[row + r];
+    }
+  }
+  add_terms(p, row, y);
 }
 
 template <std::size_t R, std::size_t N>
@@ -129,11 +132,8 @@ BOWERBIRD_INLINE void keep(const Product& p, std::size_t row, V (&y)[R][N]) {
 
 template <typename Unit, std::size_t R, std::size_t N>
 BOWERBIRD_INLINE const std::uint32_t* block(const Product& p, std::size_t row, const std::uint32_t* weights) {
-  typename Unit::Sum sums[R][N] = {};
-  add_up<Unit, R, N>(p, weights, sums);
-  V y[R][N];
-  to_numbers(p, row, sums, y);
-  add_terms(p, row, y);
+  V y[R][N] = {};
+  sum_up<Unit>(p, row, weights, y, typename Unit::Sum{});
   apply_map(p, row, y);
   keep(p, row, y);
   return weights;

@@ -25,8 +25,10 @@ const Kernels kernels{
     .map = map_rows,
 #if defined(BOWERBIRD_PAIR_DOTS)
     .to_halves = to_halves,
+    .scale_to_halves = scale_to_halves,
 #else
     .to_halves = nullptr,
+    .scale_to_halves = nullptr,
 #endif
     .widen_range = widen_range,
     .quantise = quantise,

@@ -71,7 +71,10 @@ BOWERBIRD_INLINE void gather_vector(const Stored& stored, std::size_t candidate,
   for (; column + kLanes <= count; column += kLanes) {
     V block[kLanes];
 #pragma GCC unroll 16
-    for (std::size_t i = 0; i < kLanes; ++i) block[i] = Row::read(rows[i] + column, scales[i]);
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      block[i] = Row::read(rows[i] + column, scales[i]);
+      __builtin_prefetch(rows[i] + column + count);  // what the next call will read, if it goes on in these rows
+    }
     transpose(block);
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < kLanes; ++i) store(out + (column + i) * kTile, block[i]);
