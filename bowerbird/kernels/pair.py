@@ -53,6 +53,13 @@ class PairProgram:
         except ValueError as error:
             raise InputError(str(error)) from error
 
+    @staticmethod
+    def peak(precision: Precision) -> float:
+        """Measure the multiply-adds a second that one core does on registers alone (about 20 ms)."""
+        product_precision(precision, 1, 1)
+        PairProgram.isa()
+        return _native.pair_peak(precision)
+
     @property
     def scratch_bytes(self) -> int:
         """The memory that each thread keeps for this program's tiles."""

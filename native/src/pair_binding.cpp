@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "pair_peak.hpp"
 #include "pair_program.hpp"
 
 namespace nb = nanobind;
@@ -196,6 +197,12 @@ class PairProgram {
   pair::Program program_;
 };
 
+double peak_of(const nb::str& precision) {
+  const pair::Precision wanted = named(kPrecisions, precision);
+  const nb::gil_scoped_release release;
+  return pair::multiply_adds_a_second(wanted, pair::kernels_of(pair::chosen_isa()));
+}
+
 }  // namespace
 
 void bind_pair(nb::module_& module) {
@@ -205,6 +212,7 @@ void bind_pair(nb::module_& module) {
       .def_prop_ro("tile", &PairProgram::tile)
       .def_prop_ro("scratch_bytes", &PairProgram::scratch_bytes)
       .def("run", &PairProgram::run, "inputs"_a, "count"_a, "threads"_a, "answers"_a);
+  module.def("pair_peak", &peak_of, "precision"_a);
   module.def("pair_isa", [] { return std::string(pair::name_of(pair::chosen_isa())); });
 }
 

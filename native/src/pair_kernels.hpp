@@ -138,6 +138,9 @@ struct Kernels {
                const float* rescale, std::size_t vectors, float* out);
   // rows[r] /= divisor, which is a row.
   void (*divide)(float* rows, std::size_t count, const float* divisor, std::size_t vectors);
+  // block · tile sums of `rounds` products each, all in registers. `units` [block][tile] are what they
+  // begin with, and the first of them become their total.
+  void (*spin)(Unit, std::size_t rounds, std::uint32_t* units);
 };
 
 const Kernels& kernels_of(Isa isa);

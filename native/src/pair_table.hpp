@@ -5,6 +5,7 @@
 #include "pair_operand.hpp"
 #include "pair_positions.hpp"
 #include "pair_product.hpp"
+#include "pair_spin.hpp"
 #include "pair_tiles.hpp"
 
 namespace bowerbird::pair::BOWERBIRD_PAIR_ISA {
@@ -47,6 +48,7 @@ const Kernels kernels{
     .soften = soften,
     .pool = pool,
     .divide = divide,
+    .spin = spin,
 };
 
 }  // namespace bowerbird::pair::BOWERBIRD_PAIR_ISA
