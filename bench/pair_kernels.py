@@ -20,9 +20,9 @@ import torch
 
 from bench import pair_peers
 from bench.common import Row, write
-from bench.pair_model import MULTIPLY_ADDS, Inputs, PairStage, inputs, program
+from bench.pair_model import MULTIPLY_ADDS, PRODUCTS, Inputs, PairStage, inputs, program
 from bowerbird.kernels.pair import PairProgram
-from bowerbird.kernels.pair_precision import Precision
+from bowerbird.kernels.pair_precision import Precision, product_precision
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 _TOLERANCE = {"fp32": 1e-5, "bf16": 5e-3, "int8": 2e-2}
@@ -60,7 +60,7 @@ def _peers(stage: PairStage, given: Inputs) -> dict[str, pair_peers.Engine]:
 
 
 def _timed(engines: dict[str, pair_peers.Engine], turns: int) -> dict[str, np.ndarray]:
-    """Return seconds [turns] of each engine: in each turn a run that is not timed, so that caches are its own, and one."""
+    """Return seconds [turns] of each engine; in each turn an untimed run comes first, so that caches are its own."""
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(turns):
         for name, run in engines.items():
@@ -85,10 +85,14 @@ def _rows(count: int, seconds: dict[str, np.ndarray], errors: dict[str, float], 
     rows = []
     for precision in PRECISIONS:
         name = f"ours {precision}"
-        part = MULTIPLY_ADDS / (micro[name] * 1e-6) / peaks[precision]
+        part = MULTIPLY_ADDS / peaks[precision] / (micro[name] * 1e-6)
+        own = sum(
+            rows * inputs * outputs / peaks[product_precision(precision, inputs, outputs)]
+            for rows, inputs, outputs in PRODUCTS
+        ) / (micro[name] * 1e-6)
         note = (
             f"{100 * part:.0f}% of {peaks[precision] / 1e9:.1f} billion {precision} multiply-adds a second; "
-            f"greatest error {errors[name]:.1e}"
+            f"{100 * own:.0f}% where each product counts in its own precision; greatest error {errors[name]:.1e}"
         )
         rows.append(Row(f"N={count}: {name}", micro[name], "µs/candidate", note=note))
     for peer in (name for name in seconds if not name.startswith("ours")):

@@ -19,7 +19,12 @@ EVENTS, KEY, FIRST, SECOND = 100, 16, 80, 40
 HIDDEN = (1024, 512, 256)
 STORED = 20_000
 """Items that are stored: their partial sums take 43 MB in bfloat16, more than the caches hold."""
-MULTIPLY_ADDS = EVENTS * (KEY * FIRST + FIRST * SECOND + SECOND) + KEY * 1024 + 1024 * 512 + 512 * 256 + 256
+PRODUCTS = (
+    (EVENTS, KEY, FIRST), (EVENTS, FIRST, SECOND), (EVENTS, SECOND, 1),
+    (1, KEY, 1024), (1, 1024, 512), (1, 512, 256), (1, 256, 1),
+)  # fmt: skip
+"""Rows, inputs and outputs of one candidate's products."""
+MULTIPLY_ADDS = sum(rows * inputs * outputs for rows, inputs, outputs in PRODUCTS)
 """Of one candidate."""
 
 
