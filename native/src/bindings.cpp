@@ -15,6 +15,7 @@
 #include "bulk_replay.hpp"
 #include "dense_binding.hpp"
 #include "key_index.hpp"
+#include "pair_binding.hpp"
 #include "plan_binding.hpp"
 #include "program.hpp"
 #include "row_kernels.hpp"
@@ -349,6 +350,7 @@ NB_MODULE(_native, module) {
       .def("find", &PythonKeyIndex::find, "keys"_a)
       .def("insert", &PythonKeyIndex::insert, "keys"_a);
   bind_dense(module);
+  bind_pair(module);
 }
 
 }  // namespace bowerbird

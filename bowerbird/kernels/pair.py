@@ -1,0 +1,89 @@
+"""Pair programs, the part of a model that is computed per candidate, on native kernels; ``pair_twin`` is their twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird import _native
+from bowerbird.errors import InputError
+from bowerbird.kernels.pair_activation import Values, Weights
+from bowerbird.kernels.pair_given import Given, Items
+from bowerbird.kernels.pair_lower import Lowering
+from bowerbird.kernels.pair_precision import Precision, product_precision
+from bowerbird.kernels.pair_rows import StoredRows
+from bowerbird.kernels.pair_spec import PairSpec
+
+__all__ = ["PairProgram", "StoredRows"]
+
+MOST_THREADS = 256
+"""The most threads that one program may ask for."""
+
+
+class PairProgram:
+    """A pair program with its weights packed for this machine.
+
+    ``spec`` is the JSON-able program of ``pair_spec``, ``weights`` float32 arrays by name. Products are computed in
+    ``precision``: float32, bfloat16 with float32 sums, or int8 with a scale per output and per candidate. A candidate's
+    answer depends neither on the other candidates nor on ``threads``. BOWERBIRD_ISA chooses an instruction set below
+    the machine's best: generic, avx2, avx512, avx512_bf16. An InputError says what of the program does not fit.
+    """
+
+    def __init__(
+        self, spec: Mapping[str, Any], weights: Weights, precision: Precision = "fp32", threads: int = 1
+    ) -> None:
+        product_precision(precision, 1, 1)
+        if not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"A pair program on {threads} threads cannot be.", f"Use 1 to {MOST_THREADS}.")
+        self.spec = PairSpec.read(spec, weights)
+        lowered = Lowering(self.spec, weights, precision)
+        self._numbers = {name: lowered.numbers[name] for name in self.spec.inputs}
+        self.isa()
+        self._program = _native.PairProgram(lowered.values, lowered.steps, lowered.outputs)
+        self._threads = threads
+
+    @staticmethod
+    def isa() -> str:
+        """Return the instruction set that programs made now will run on."""
+        try:
+            return _native.pair_isa()
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    @staticmethod
+    def peak(precision: Precision) -> float:
+        """Measure the multiply-adds a second that one core does on registers alone (about 20 ms)."""
+        product_precision(precision, 1, 1)
+        PairProgram.isa()
+        return _native.pair_peak(precision)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The memory that each thread keeps for this program's tiles."""
+        return self._program.scratch_bytes
+
+    def run(self, request: Mapping[str, Values], items: Mapping[str, Items], count: int) -> dict[str, Values]:
+        """Return each output as float32 [count, width] for ``count`` candidates of one request.
+
+        ``request`` holds float32 [width] or [length, width], ``items`` float32 [count, width] or stored rows with an
+        int64 row for each candidate. InputError names an input that is missing or does not fit. Any number of threads
+        may call this at once; the GIL is released.
+        """
+        given = Given.check(self.spec, request, items, count)
+        inputs: list[tuple[Any, ...]] = [
+            (self._numbers[name], values.reshape(-1, self.spec.widths[name])) for name, values in given.request.items()
+        ]
+        inputs += [(self._numbers[name], *_stored(each)) for name, each in given.items.items()]
+        answers = {name: np.empty((count, self.spec.widths[name]), np.float32) for name in self.spec.outputs}
+        self._program.run(inputs, count, self._threads, list(answers.values()))
+        return answers
+
+
+def _stored(items: Items) -> tuple[npt.NDArray[Any], str, Values | None, npt.NDArray[np.int64] | None]:
+    if isinstance(items, tuple):
+        stored, places = items
+        return stored.values, stored.format, stored.scales, places
+    return items, "fp32", None, None

@@ -1,0 +1,173 @@
+// Pair programs under sanitizers: every step on every instruction set of this machine, against the generic one.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+
+#include "pair_program.hpp"
+
+namespace {
+
+using namespace bowerbird::pair;
+
+int failures = 0;
+
+void expect(bool holds, const std::string& what) {
+  if (holds) return;
+  ++failures;
+  std::fprintf(stderr, "  FAILED: %s\n", what.c_str());
+}
+
+std::mt19937 source(7);
+
+std::vector<float> normal(std::size_t count) {
+  std::normal_distribution<float> distribution;
+  std::vector<float> values(count);
+  for (float& value : values) value = distribution(source);
+  return values;
+}
+
+LayerSpec layer(std::size_t inputs, std::size_t outputs, Precision precision, Function function = Function::kRelu) {
+  LayerSpec made{outputs, inputs, normal(outputs * inputs), normal(outputs), {}, precision};
+  for (float& value : made.weight) value /= std::sqrt(static_cast<float>(inputs));
+  made.map.function = function;
+  return made;
+}
+
+constexpr std::size_t kLength = 19, kKey = 5, kFirst = 33, kWide = 77, kStored = 11;
+enum Value : std::size_t { kQuery, kPart, kPartial, kUser, kHistory, kHistoryPart, kMask, kFirstStep };
+
+StepSpec step(Op op, std::size_t out, std::vector<std::size_t> in) {
+  StepSpec made;
+  made.op = op;
+  made.out = out;
+  made.in = std::move(in);
+  return made;
+}
+
+// Every kind of step, one after another.
+class Everything {
+ public:
+  explicit Everything(Precision precision) {
+    plan.values = {{Source::kItem, kKey}, {Source::kItem, kFirst}, {Source::kItem, kWide}, {Source::kRequest, kWide},
+                   {Source::kSequence, kKey}, {Source::kSequence, kFirst}, {Source::kSequence, 1}};
+    StepSpec& attention = add(Op::kTargetAttention, kKey, {kQuery, kPart});
+    attention.keys = attention.values = kHistory;
+    attention.keys_part = kHistoryPart;
+    attention.mask = kMask;
+    attention.softmax = true;
+    attention.layers = {layer(kKey, kFirst, precision), layer(kFirst, 9, precision), layer(9, 1, Precision::kFp32)};
+    attention.layers[0].bias.clear();
+    StepSpec& heads = add(Op::kAttention, kKey, {kQuery});
+    heads.keys = heads.values = kHistory;
+    heads.number = 0.5f;
+    StepSpec& first = add(Op::kLinear, kWide, {kFirstStep, kFirstStep + 1});
+    first.layers = {layer(2 * kKey, kWide, precision)};
+    first.adds = {kUser, kPartial};
+    add(Op::kLinear, 21, {kFirstStep + 2}).layers = {layer(kWide, 21, precision, Function::kSigmoid)};
+    const std::size_t x = last();
+    add(Op::kConcat, 21 + kKey, {x, kQuery});
+    add(Op::kSlice, 21, {last()}).group = 3;
+    add(Op::kBinary, 21, {last(), x}).binary = Binary::kMul;
+    add(Op::kMap, 21, {last()}).map.function = Function::kTanh;
+    add(Op::kMultiplyAdd, 21, {last(), x, x});
+    add(Op::kLayerNorm, 21, {last()}).number = 1e-5f;
+    add(Op::kSoftmax, 21, {last()}).group = 7;
+    const std::size_t soft = last();
+    add(Op::kFieldDots, 3, {soft}).group = 7;
+    add(Op::kWeightedSum, 7, {last(), soft});
+    add(Op::kReduce, 1, {last()}).group = 7;
+    add(Op::kDot, 1, {x, soft});
+    plan.outputs = {kFirstStep, kFirstStep + 1, kFirstStep + 2, x, last() - 1, last()};
+  }
+
+  std::size_t last() const { return plan.values.size() - 1; }
+
+  Plan plan;
+
+ private:
+  StepSpec& add(Op op, std::size_t width, std::vector<std::size_t> in) {
+    plan.values.push_back({Source::kStep, width});
+    plan.steps.push_back(step(op, last(), std::move(in)));
+    return plan.steps.back();
+  }
+};
+
+// Inputs of one run, each in memory of exactly its size.
+struct Inputs {
+  explicit Inputs(std::size_t count)
+      : query(normal(count * kKey)), part(normal(count * kFirst)), user(normal(kWide)), history(normal(kLength * kKey)),
+        history_part(normal(kLength * kFirst)), mask(kLength), stored(kStored * kWide), scales(kStored, 0.02f), places(count) {
+    for (std::size_t i = 0; i < kLength; ++i) mask[i] = i % 3 == 0 ? 0.0f : 1.0f;
+    for (auto& value : stored) value = static_cast<std::int8_t>(source());
+    for (auto& place : places) place = static_cast<std::int64_t>(source() % kStored);
+    given.resize(64);
+    given[kQuery].stored = {Format::kFp32, query.data(), nullptr, nullptr, kKey};
+    given[kPart].stored = {Format::kFp32, part.data(), nullptr, nullptr, kFirst};
+    given[kPartial].stored = {Format::kInt8, stored.data(), scales.data(), places.data(), kWide};
+    given[kUser].row = user.data();
+    given[kHistory] = {{}, history.data(), kLength};
+    given[kHistoryPart] = {{}, history_part.data(), kLength};
+    given[kMask] = {{}, mask.data(), kLength};
+  }
+
+  std::vector<float> query, part, user, history, history_part, mask;
+  std::vector<std::int8_t> stored;
+  std::vector<float> scales;
+  std::vector<std::int64_t> places;
+  std::vector<Given> given;
+};
+
+std::vector<std::vector<float>> answers(const Plan& plan, const Program& program, const Inputs& inputs, std::size_t count,
+                                        std::size_t threads) {
+  std::vector<std::vector<float>> found;
+  std::vector<float*> places;
+  for (const std::size_t output : plan.outputs) found.emplace_back(count * plan.values[output].width, NAN);
+  for (auto& each : found) places.push_back(each.data());
+  program.run(inputs.given.data(), count, threads, places.data());
+  return found;
+}
+
+// Whether all answers differ by less than the tolerance; a NaN never does.
+bool close(const std::vector<std::vector<float>>& left, const std::vector<std::vector<float>>& right, float tolerance) {
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    for (std::size_t j = 0; j < left[i].size(); ++j) {
+      if (!(std::abs(left[i][j] - right[i][j]) < tolerance)) return false;
+    }
+  }
+  return left.size() == right.size();
+}
+
+void test(const std::string& name, const Plan& plan, Isa isa, float tolerance) {
+  const Program generic(plan, Isa::kGeneric), program(plan, isa);
+  for (const std::size_t count : {0, 1, 17, 49, 150}) {
+    const Inputs inputs(count);
+    const auto found = answers(plan, program, inputs, count, 1);
+    const bool right = close(found, answers(plan, generic, inputs, count, 1), tolerance);
+    expect(right, name + ": other answers than the generic kernels' for " + std::to_string(count));
+    expect(found == answers(plan, program, inputs, count, 3), name + ": threads change the answer");
+  }
+}
+
+}  // namespace
+
+int main() {
+  const char* const names[] = {"generic", "avx2", "avx512", "avx512_bf16"};
+  for (const char* const name : names) {
+    setenv("BOWERBIRD_ISA", name, 1);
+    Isa isa{};
+    try {
+      isa = chosen_isa();
+    } catch (const std::invalid_argument&) {
+      std::printf("  this machine has no %s\n", name);
+      continue;
+    }
+    expect(std::string(name_of(isa)) == name, "another instruction set than asked for");
+    test(std::string(name) + " fp32", Everything(Precision::kFp32).plan, isa, 1e-4f);
+    test(std::string(name) + " bf16", Everything(Precision::kBf16).plan, isa, 0.1f);
+    test(std::string(name) + " int8", Everything(Precision::kInt8).plan, isa, 0.1f);
+  }
+  if (failures == 0) std::printf("pair programs: all well\n");
+  return failures == 0 ? 0 : 1;
+}
