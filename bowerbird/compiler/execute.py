@@ -20,18 +20,16 @@ class Executable:
     def __init__(self, graph: RowGraph) -> None:
         nodes = graph.nodes()
         place = {id(node): number for number, node in enumerate(nodes)}
-        self._known: dict[int, Tensor] = {}
-        self._inputs: dict[str, tuple[int, int]] = {}
-        self._shapes = {name: node.shape for name, node in graph.outputs.items()}
+        self.constants: dict[int, Tensor] = {}
+        self.inputs: dict[str, int] = {}
         self._outputs = {name: place[id(node)] for name, node in graph.outputs.items()}
         last = _last_uses(nodes, place, set(self._outputs.values()))
         self._steps: list[_Step] = []
-        for node in nodes:
-            number = place[id(node)]
+        for number, node in enumerate(nodes):
             if isinstance(node.operation, Input):
-                self._inputs[node.operation.name] = (number, len(node.shape))
+                self.inputs[node.operation.name] = number
             elif node.stage == "constant":
-                self._known[number] = graph.builder.value(node).unsqueeze(0)
+                self.constants[number] = graph.builder.value(node).unsqueeze(0)
             else:
                 inputs = tuple(place[id(item)] for item in node.inputs)
                 self._steps.append((node.operation, inputs, number, last.get(number, ())))
@@ -41,16 +39,20 @@ class Executable:
 
         Raises InputError where an input is absent.
         """
-        values = dict(self._known)
-        for name, (number, _) in self._inputs.items():
+        for name in self.inputs:
             if name not in given:
-                raise InputError(f"The input {name!r} is absent.", f"Give {', '.join(self._inputs)}.")
-            values[number] = given[name]
+                raise InputError(f"The input {name!r} is absent.", f"Give {', '.join(self.inputs)}.")
         with torch.inference_mode():
-            for operation, inputs, number, done in self._steps:
-                values[number] = operation.run([values[each] for each in inputs], rows)
-                for each in done:
-                    del values[each]
+            return self.evaluate(given, rows, self.constants)
+
+    def evaluate(self, given: Mapping[str, Tensor], rows: int, constants: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """Return outputs for constants that are given, too: what an exporter traces."""
+        values = dict(constants)
+        values |= {number: given[name] for name, number in self.inputs.items()}
+        for operation, inputs, number, done in self._steps:
+            values[number] = operation.run([values[each] for each in inputs], rows)
+            for each in done:
+                del values[each]
         return {name: values[number] for name, number in self._outputs.items()}
 
 

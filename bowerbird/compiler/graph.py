@@ -59,6 +59,8 @@ class Builder:
 
     def __init__(self) -> None:
         self.arrays: dict[str, Tensor] = {}
+        self.place = Where()
+        """The line that new nodes come from, where nothing else is said."""
         self._made: dict[tuple[Any, ...], Node] = {}
         self._small: dict[tuple[str, Shape, bytes], str] = {}
 
@@ -75,7 +77,7 @@ class Builder:
         shape, dtype = tuple(value.shape), name_of(value.dtype)
         name = f"c{len(self.arrays)}"
         if value.numel() <= 64:
-            name = self._small.setdefault((dtype, shape, bytes(value.cpu().numpy().tobytes())), name)
+            name = self._small.setdefault((dtype, shape, value.reshape(-1).view(torch.uint8).numpy().tobytes()), name)
         self.arrays.setdefault(name, value)
         operation = Constant(name)
         return self._intern(
@@ -96,7 +98,7 @@ class Builder:
     def add(self, operation: Operation, inputs: Sequence[Node], where: Where | None = None) -> Node:
         """Return the node of an operation on nodes."""
         given = tuple(inputs)
-        place = where or next((item.where for item in given if item.where.file), Where())
+        place = where or self.place
         return self._intern(operation, given, lambda: self._make(operation, given, place))
 
     def _make(self, operation: Operation, inputs: tuple[Node, ...], where: Where) -> Node:

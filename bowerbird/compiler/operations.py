@@ -157,8 +157,7 @@ class Along(Operation, frozen=True):
 
     def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
         """Return the operator's result."""
-        count = max(len(value) for value in values)
-        given = [value.expand(count, *value.shape[1:]) for value in values]
+        given = with_all_rows(values)
         filled = [
             given[each.position] if isinstance(each, Ref) else list(each) if isinstance(each, tuple) else each
             for each in self.arguments
@@ -208,8 +207,7 @@ class Concat(Operation, frozen=True):
 
     def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
         """Return them joined, those of one row repeated."""
-        count = max(len(value) for value in values)
-        return torch.cat([value.expand(count, *value.shape[1:]) for value in values], self.dim)
+        return torch.cat(with_all_rows(values), self.dim)
 
     def flops(self, inputs: Sequence[Shape], output: Shape) -> int:
         """Return 0."""
@@ -311,6 +309,12 @@ def aligned(value: Tensor, rank: int) -> Tensor:
     """Return a value with dimensions of one element put behind the rows, until it has ``rank`` dimensions."""
     missing = rank - value.dim()
     return value.reshape(value.shape[0], *(1,) * missing, *value.shape[1:]) if missing else value
+
+
+def with_all_rows(values: Sequence[Tensor]) -> list[Tensor]:
+    """Return values with as many rows each: those of one row are repeated."""
+    rows = next((value.shape[0] for value in values if value.shape[0] != 1), 1)
+    return [value.expand(rows, *value.shape[1:]) for value in values]
 
 
 def fill(arguments: Sequence[Argument], values: Sequence[Tensor]) -> list[Any]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Protocol
 
 from bowerbird.compiler.graph import Builder, Node, RowGraph, Where, rebuilt
-from bowerbird.compiler.operations import Literal, Pointwise, Ref, Reshape, Shape
+from bowerbird.compiler.operations import Expand, Literal, Pointwise, Ref, Reshape, Shape
 from bowerbird.compiler.stage import STAGES
 
 _PASSES = 30
@@ -52,6 +52,7 @@ def rewrite(graph: RowGraph, laws: Sequence[Rewrite]) -> Rewriting:
 
 
 def _changed(node: Node, build: Builder, laws: Sequence[Rewrite], applied: list[Applied]) -> Node:
+    build.place = node.where
     for law in laws:
         result = law.apply(node, build)
         if result is not None and result is not node:
@@ -67,6 +68,11 @@ def pointwise(build: Builder, target: str, *operands: Node | Literal) -> Node:
     places = iter(range(len(nodes)))
     arguments = tuple(Ref(next(places)) if isinstance(each, Node) else each for each in operands)
     return build.add(Pointwise(target, arguments), nodes)
+
+
+def repeated(build: Builder, node: Node, shape: Shape) -> Node:
+    """Return a node's values repeated to a shape."""
+    return node if node.shape == shape else build.add(Expand(shape), [node])
 
 
 def plus(build: Builder, first: Node, second: Node) -> Node:

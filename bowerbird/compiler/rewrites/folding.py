@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bowerbird.compiler.graph import Builder, Node
 from bowerbird.compiler.operations import Linear
-from bowerbird.compiler.rewrite import along_last, binary, plus, reshaped, times
+from bowerbird.compiler.rewrite import along_last, binary, plus, repeated, reshaped, times
 
 
 class ScaleOfLinear:
@@ -71,5 +71,5 @@ def _with_constant(node: Node, target: str) -> tuple[Node, Node] | None:
 
 def _vector(build: Builder, constant: Node, width: int) -> Node:
     """Return a constant as a vector [width]."""
-    flat = build.value(constant).reshape(-1)
-    return build.constant(flat.expand(width) if len(flat) != width else flat)
+    flat = reshaped(build, constant, constant.shape[-1:])
+    return repeated(build, flat, (width,))

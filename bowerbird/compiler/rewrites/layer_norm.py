@@ -25,7 +25,7 @@ class LinearOfLayerNorm:
             return None
         _, weight, *bias = node.inputs
         scaled = times(build, weight, factor)
-        sums = build.constant(build.value(scaled).sum(dim=1))
+        sums = build.add(Reduce("sum.dim_IntList", (-1,)), [scaled])
         constant = build.add(Linear(), [shift, weight, *bias])
         mean, variance = moments(build, given)
         deviation = pointwise(build, "add.Tensor", variance, norm.operation.epsilon)

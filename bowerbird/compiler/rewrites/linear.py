@@ -6,7 +6,7 @@ import math
 
 from bowerbird.compiler.graph import Builder, Node
 from bowerbird.compiler.operations import Concat, Expand, Linear, Permute, Product, Reshape, Slice
-from bowerbird.compiler.rewrite import binary, by_stage, minus, plus, reshaped
+from bowerbird.compiler.rewrite import binary, by_stage, minus, plus, repeated, reshaped
 from bowerbird.compiler.stage import STAGES, Stage
 
 _SUMS = ("add.Tensor", "sub.Tensor")
@@ -29,7 +29,7 @@ class LinearOfConcat:
         groups: dict[tuple[Stage, int], list[tuple[Node, Node]]] = {}
         start = 0
         for number, part in enumerate(given.inputs):
-            columns = build.constant(build.value(weight)[:, start : start + part.shape[-1]])
+            columns = build.add(Slice(-1, start, start + part.shape[-1]), [weight])
             alone = number + 1 if part.stage == "pair" and _earlier_terms(part) else 0
             groups.setdefault((part.stage, alone), []).append((part, columns))
             start += part.shape[-1]
@@ -182,9 +182,7 @@ def _earlier_terms(node: Node) -> tuple[Node, Node] | None:
 
 def _widened(build: Builder, term: Node, total: Node) -> Node:
     """Return a term with the last dimension of its sum."""
-    if term.shape[-1:] == total.shape[-1:]:
-        return term
-    return build.add(Expand((*term.shape[:-1], total.shape[-1])), [term])
+    return repeated(build, term, (*term.shape[:-1], total.shape[-1]))
 
 
 def _joined(build: Builder, parts: tuple[Node, ...]) -> Node:
