@@ -1,4 +1,4 @@
-"""What the compiler did to a module, for people: per stage operations and bytes, what was split, what was not and why."""
+"""What the compiler did to a module, for people: costs of each stage, what was split, what was not and why."""
 
 from __future__ import annotations
 

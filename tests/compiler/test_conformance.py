@@ -64,7 +64,7 @@ def test_bfloat16_stays_near(case):
 
 
 def test_a_candidate_is_scored_alike_alone_and_among_others(case):
-    module, features, compilation = case
+    _, features, compilation = case
     if compilation.couplings:
         pytest.skip("its rows meet")
     prepared = Interpreter().prepare(compilation.program, "fp32")
