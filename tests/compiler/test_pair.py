@@ -11,7 +11,7 @@ from tests.compiler import modules, zoo
 from tests.compiler.pair_interpreter import PairInterpreter
 
 WHOLLY = ("widedeep", "dcnv2", "din", "esmm", "mmoe", "ple", "two_tower")
-PARTLY = ("lr", "deepfm", "finalnet")
+PARTLY = ("deepfm", "finalnet")
 ODD = ("Residual", "Gated", "FlattenedAttention", "SharedTower", "OneSided", "SelfAttention", "Fields", "Experts")
 
 
