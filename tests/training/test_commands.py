@@ -5,6 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from bowerbird.cli.common import console
+from bowerbird.cli.compile import compile_command, profile_command
 from bowerbird.cli.models import models
 from bowerbird.cli.train import parse_options, publish, train
 from bowerbird.errors import InputError, NotFoundError
@@ -78,3 +80,13 @@ def test_options_are_read_by_section():
     for wrong in ("hidden=3", "model.hidden", "models.hidden=3"):
         with pytest.raises(InputError, match=r"SECTION\.NAME=VALUE"):
             parse_options((wrong,))
+
+
+def test_compile_explains_and_profile_measures(project, monkeypatch):
+    run(train, project, "--model", "din", "--epochs", "1", "--option", "trainer.precision=float32")
+    monkeypatch.setattr(console, "width", 240)
+    output = run(compile_command, project, "--explain")
+    assert "DIN: a candidate takes" in output and "once per request" in output
+    assert "LinearOfConcat" in output and "it follows" in output and "sequences.py:" in output
+    output = run(profile_command, project, "--candidates", "50")
+    assert "request stage" in output and "candidates" in output
