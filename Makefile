@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export CXX PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training docs clean
+.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training bench-compiler docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables a
 	@set -e; for name in training_equal training_speed tables training_frappe training_frappe_best training_daily; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 	$(BIN)/python -m bench.accuracy --look-at-test
+
+bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and staged (hours on one core).
+	$(BIN)/python -m bench.compiler
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py

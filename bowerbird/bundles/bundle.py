@@ -16,6 +16,8 @@ from bowerbird.bundles.golden import GoldenRequest, check_golden, golden_from_js
 from bowerbird.bundles.manifest import FORMAT, Manifest
 from bowerbird.bundles.program import ScoringProgram, unpack_program
 from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
+from bowerbird.bundles.staged_model import StagedModel
+from bowerbird.compiler.serial import unpack_graph
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import CorruptionError, NotFoundError
 from bowerbird.models.tree_columns import TreeColumns
@@ -28,6 +30,8 @@ PLAN = "plan.json"
 TABLES = "tables.safetensors"
 GRAPH = "graph.json"
 WEIGHTS = "weights.safetensors"
+ROWS = "rows.msgpack"
+CONSTANTS = "rows.safetensors"
 CODES = "codes.safetensors"
 CALIBRATION = "calibration.json"
 METRICS = "metrics.json"
@@ -66,12 +70,20 @@ class Bundle:
         """Return the model; raises MissingExtraError for LightGBM's without the extra."""
         if self.manifest.kind == "lightgbm":
             return self._load_trees()
-        network = DenseModel(self.load_collection(), self.load_program())
+        network = self._load_network()
         return network if self.manifest.kind == "torch" else BlendedModel(network, self._load_trees())
 
     def load_scorer(self) -> Scorer:
         """Return the model with its calibrations."""
         return Scorer(self.load_model(), self.calibrations)
+
+    def _load_network(self) -> LogitModel:
+        """Return the staged program; bundles of before there was one hold the exported graph alone."""
+        collection = self.load_collection()
+        if ROWS not in self.manifest.files:
+            return DenseModel(collection, self.load_program())
+        graph = unpack_graph((self.folder / ROWS).read_bytes(), read_arrays(self.folder / CONSTANTS))
+        return StagedModel(collection, graph)
 
     def _load_trees(self) -> TreeModel:
         lightgbm = import_lightgbm()

@@ -11,7 +11,7 @@ from torch._export.serde.serialize import serialize
 from torch.export import Dim, ExportedProgram, export
 
 from bowerbird.bundles.arrays import AnyArray
-from bowerbird.bundles.program import GRAPH_LOCK
+from bowerbird.compiler.capture import GRAPH_LOCK
 from bowerbird.errors import InputError
 from bowerbird.models.ranker import Ranker
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bowerbird.bundles.way_results import WayResult
 from bowerbird.models.task import Task
 
 FORMAT = 1
@@ -44,7 +45,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """``manifest.json`` of a bundle; ``files`` lists every other file.
 
     ``model`` and ``options`` name the architecture and its configuration, ``embedding`` the tables'.
-    ``forced`` says that it was published although a gate failed.
+    ``forced`` says that it was published although a gate failed. ``ways`` say how else than by PyTorch in float32
+    it may be served.
     """
 
     name: str
@@ -59,5 +61,6 @@ class Manifest(msgspec.Struct, frozen=True):
     embedding: dict[str, Any] = {}
     gates: list[GateResult] = []
     forced: bool = False
+    ways: list[WayResult] = []
     files: dict[str, FileEntry] = {}
     format: int = FORMAT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,15 +14,13 @@ from torch._export.verifier import SpecViolationError
 from torch.export import ExportedProgram
 
 from bowerbird.bundles.arrays import AnyArray
+from bowerbird.compiler.capture import GRAPH_LOCK
 from bowerbird.errors import CorruptionError, InputError
 
 _SYMBOLIC = re.compile(r"(?:[A-Za-z]+\(|\)|'\w+'|\w+=(?:True|False)|-?\d+|[\s,])*")
 """What a symbolic size may look like: nested calls over quoted names and integers."""
 _FUNCTIONS = frozenset({"Symbol", "Integer", "Add", "Mul", "Pow", "Max", "Min", "Mod", "FloorDiv"})
 
-
-GRAPH_LOCK = threading.Lock()
-"""Held while PyTorch makes or reads a graph: it changes state of the whole process meanwhile."""
 
 
 class ScoringProgram:

@@ -14,12 +14,14 @@ from bowerbird.bundles.arrays import pack_arrays
 from bowerbird.bundles.bundle import (
     CALIBRATION,
     CODES,
+    CONSTANTS,
     GOLDEN,
     GRAPH,
     MANIFEST,
     MANIFEST_HASH,
     METRICS,
     PLAN,
+    ROWS,
     TABLES,
     WEIGHTS,
     Bundle,
@@ -30,12 +32,17 @@ from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
 from bowerbird.bundles.export import export_program, export_request_program, pack_program
 from bowerbird.bundles.golden import GoldenRequest, golden_to_json
 from bowerbird.bundles.manifest import FileEntry, Manifest
+from bowerbird.compiler.capture import capture
+from bowerbird.compiler.lift import lift
+from bowerbird.compiler.serial import pack_graph
 from bowerbird.durable import new_folder
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.models.ranker import Ranker
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
+
+_EXAMPLE_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,14 @@ class BundleParts:
 def torch_files(collection: EmbeddingCollection, model: Ranker) -> dict[str, bytes]:
     """Return the files of a PyTorch model; raises InputError when it cannot be exported."""
     graph, weights = pack_program(export_program(model), model, export_request_program(model))
+    lifting = lift(capture(model, model.inputs.example(_EXAMPLE_ROWS)), model.inputs.stages)
+    rows, constants = pack_graph(lifting.graph)
     return {
         TABLES: pack_arrays(collection.export_arrays()),
         GRAPH: graph,
         WEIGHTS: pack_arrays(weights),
+        ROWS: rows,
+        CONSTANTS: pack_arrays(constants),
     }
 
 

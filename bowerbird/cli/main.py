@@ -14,6 +14,7 @@ from bowerbird.errors import BowerbirdError
 
 _COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("plan:check_command", "Find every mistake in the declarations."),
+    "compile": ("compile:compile_command", "Cut a model into request, item and candidate stages."),
     "dead-letters": ("log:dead_letters_command", "List rejected records."),
     "evaluate": ("evaluate:evaluate_command", "Judge a training run: metrics, slices, importance, pictures."),
     "explain": ("features:explain_command", "Show the events behind a feature's value."),
@@ -25,6 +26,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models:models", "Published versions: list, promote, roll back."),
     "parity": ("parity:parity_command", "Compute what was served again, and compare."),
     "plan": ("plan:plan_command", "Show the compiled feature plan."),
+    "profile": ("compile:profile_command", "Where a request's microseconds go in a model."),
     "publish": ("train:publish", "Publish a training run as a version that passed its gates."),
     "recall": ("recall:recall_command", "Build the item-to-item indexes."),
     "report": ("report:report_command", "Live metrics and parity of what was served."),

@@ -9,6 +9,7 @@ import msgspec
 
 from bowerbird.bundles.gates import shown
 from bowerbird.bundles.manifest import GateResult
+from bowerbird.bundles.way_results import WayResult
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
@@ -175,8 +176,19 @@ def _show_run(result: TrainResult) -> None:
 def _show_version(result: PublishResult) -> None:
     for gate in result.gates:
         console.print(_gate_line(gate), markup=False, soft_wrap=True)
+    for way in result.bundle.manifest.ways:
+        console.print(_way_line(way), markup=False, soft_wrap=True)
     version = result.version
     console.print(f"{version.name} {version.version} is {version.stage}, digest {version.digest[:12]}")
+
+
+def _way_line(way: WayResult) -> str:
+    tasks = "; ".join(
+        f"{each.task}: AUC {'undefined' if each.auc is None else f'{each.auc:+.1e}'}, "
+        f"mean {each.calibration:+.2%}, rank agreement {each.kendall:.4f}"
+        for each in way.tasks
+    )
+    return f"{'may' if way.passed else 'may NOT'} be served by {way.name}: {tasks or way.note}"
 
 
 def _gate_line(gate: GateResult) -> str:

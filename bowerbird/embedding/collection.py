@@ -175,24 +175,29 @@ class EmbeddingCollection(nn.Module):
 
         Without ``expand_sequences`` sequences of one row stay as they are: for graphs of one request.
         """
-        features = self._embed(self.inputs.categories, rows.categories)
-        for number in self.inputs.numbers:
+        kept = set() if expand_sequences else {name for item in self.inputs.sequences for name in item.tensors}
+        count = rows.count
+        return {
+            name: value if value.shape[0] == count or name in kept else value.expand(count, *value.shape[1:])
+            for name, value in self.lookup_once(rows).items()
+        }
+
+    def lookup_once(self, rows: RowBlock, inputs: Inputs | None = None) -> dict[str, Tensor]:
+        """Return the model inputs of a block of rows, or some of them; columns of one row stay as they are."""
+        chosen = inputs or self.inputs
+        features = self._embed(chosen.categories, rows.categories)
+        for number in chosen.numbers:
             features[number.name] = torch.from_numpy(rows.numbers[number.name])
-        for sequence in self.inputs.sequences:
+        for sequence in chosen.sequences:
             padded = rows.sequences[sequence.name]
             features |= self._embed(sequence.categories, padded.categories)
             for value in sequence.numbers:
                 features[value.name] = torch.from_numpy(padded.numbers[value.name])
             features[sequence.age] = torch.from_numpy(padded.age)
             features[sequence.mask] = torch.from_numpy(padded.mask)
-        for vector in self.inputs.vectors:
+        for vector in chosen.vectors:
             features[vector.name] = torch.from_numpy(rows.vectors[vector.name])
-        kept = set() if expand_sequences else {name for item in self.inputs.sequences for name in item.tensors}
-        count = rows.count
-        return {
-            name: value if value.shape[0] == count or name in kept else value.expand(count, *value.shape[1:])
-            for name, value in features.items()
-        }
+        return features
 
     def forward(self, block: FeatureBlock | RowBlock) -> dict[str, Tensor]:
         """Return the model inputs of a block; see the class."""

@@ -89,6 +89,15 @@ class Inputs:
             stages |= {name: sequence.stage for name in sequence.tensors}
         return stages
 
+    def of_stages(self, *stages: Stage) -> Inputs:
+        """Return the inputs of some stages alone."""
+        return Inputs(
+            categories=tuple(item for item in self.categories if item.stage in stages),
+            numbers=tuple(item for item in self.numbers if item.stage in stages),
+            sequences=tuple(item for item in self.sequences if item.stage in stages),
+            vectors=tuple(item for item in self.vectors if item.stage in stages),
+        )
+
     @property
     def request_sequences(self) -> tuple[str, ...]:
         """The tensors of the sequences that depend on the request alone."""
@@ -98,6 +107,11 @@ class Inputs:
         """Return an ``example`` of one request: its sequences stand there once, the rest has ``rows`` rows."""
         features = self.example(rows, generator)
         return features | {name: features[name][:1] for name in self.request_sequences}
+
+    def request_rows(self, rows: int) -> dict[str, Tensor]:
+        """Return random tensors of one request's candidates: everything of the request has one row."""
+        features = self.example(rows, torch.Generator().manual_seed(rows))
+        return {name: value[:1] if self.stages[name] == "request" else value for name, value in features.items()}
 
     def example(self, rows: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Return random tensors of the right shapes, with some numbers unknown and some sequences empty."""

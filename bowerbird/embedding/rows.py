@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird.embedding.inputs import Inputs
 from bowerbird.plan.block import Numbers, Offsets
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -46,6 +48,38 @@ class RowBlock:
         columns += [len(sequence.mask) for sequence in self.sequences.values()]
         columns += [len(values) for values in self.vectors.values()]
         return max(columns, default=0)
+
+
+def take_block(rows: RowBlock, inputs: Inputs, chosen: npt.NDArray[np.int64]) -> RowBlock:
+    """Return some rows of the columns of ``inputs``, which all have as many rows."""
+
+    def taken(columns: Mapping[str, npt.NDArray[_Value]], names: Iterable[str]) -> dict[str, npt.NDArray[_Value]]:
+        return {name: columns[name][chosen] for name in names}
+
+    sequences = {item.name: rows.sequences[item.name] for item in inputs.sequences}
+    return RowBlock(
+        categories=taken(rows.categories, (item.name for item in inputs.categories)),
+        numbers=taken(rows.numbers, (item.name for item in inputs.numbers)),
+        sequences={
+            name: PaddedSequence(
+                taken(each.categories, each.categories), taken(each.numbers, each.numbers), each.age[chosen],
+                each.mask[chosen],
+            )
+            for name, each in sequences.items()
+        },
+        vectors=taken(rows.vectors, (item.name for item in inputs.vectors)),
+    )  # fmt: skip
+
+
+def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:
+    """Return the columns of ``inputs``, each [rows] or [rows, ...]."""
+    columns: list[npt.NDArray[Any]] = [rows.categories[item.name] for item in inputs.categories]
+    columns += [rows.numbers[item.name] for item in inputs.numbers]
+    columns += [rows.vectors[item.name] for item in inputs.vectors]
+    for item in inputs.sequences:
+        padded = rows.sequences[item.name]
+        columns += [*padded.categories.values(), *padded.numbers.values(), padded.age, padded.mask]
+    return columns
 
 
 def known_vectors(vectors: Numbers) -> Numbers:

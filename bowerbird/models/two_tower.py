@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -143,13 +143,7 @@ class CosineHeads(RateFitted):
 
 def _of_stage(inputs: Inputs, stage: Stage) -> Inputs:
     """Return the inputs of one stage; raises InputError where there is none."""
-    chosen = replace(
-        inputs,
-        categories=tuple(item for item in inputs.categories if item.stage == stage),
-        numbers=tuple(item for item in inputs.numbers if item.stage == stage),
-        sequences=tuple(item for item in inputs.sequences if item.stage == stage),
-        vectors=tuple(item for item in inputs.vectors if item.stage == stage),
-    )
+    chosen = inputs.of_stages(stage)
     if not (chosen.categories or chosen.numbers or chosen.sequences or chosen.vectors):
         raise InputError(
             f"The plan has no feature of the {stage} alone.",

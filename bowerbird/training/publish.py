@@ -24,6 +24,9 @@ from bowerbird.bundles.golden import GoldenRequest, golden_request
 from bowerbird.bundles.manifest import GateResult, Lineage, Manifest
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Scorer
+from bowerbird.bundles.staged_model import StagedModel
+from bowerbird.bundles.way_results import WayResult, compare_scores
+from bowerbird.bundles.ways import available_ways
 from bowerbird.bundles.write import BundleParts, write_bundle
 from bowerbird.errors import BowerbirdError, InputError, StorageError
 from bowerbird.plan.block import Keys
@@ -100,7 +103,8 @@ def _publish(request: PublishRequest, record: RunRecord, registry: Registry) -> 
         metrics=msgspec.json.decode((request.run / METRICS_FILE).read_bytes()),
         golden=list(_golden(rows[0], trained, calibrations)),
     )
-    manifest = _manifest(request, record, trained, gates)
+    ways = _ways(trained, published, calibrations, held)
+    manifest = _manifest(request, record, trained, gates, ways)
     bundle = _write(request, registry, manifest, parts, files)
     version = _register(registry, bundle)
     if request.promote:
@@ -191,7 +195,33 @@ def _golden(rows: SampleRows, trained: Trained, calibrations: Calibrations) -> I
         yield golden_request(block, scorer.score(block))
 
 
-def _manifest(request: PublishRequest, record: RunRecord, trained: Trained, gates: list[GateResult]) -> Manifest:
+def _ways(
+    trained: Trained, published: LogitModel, calibrations: Calibrations, held: _HeldOut
+) -> list[WayResult]:
+    """Return what each way of serving does to the held-out scores; only a network alone has several."""
+    if not isinstance(published, StagedModel):
+        return []
+    eager = held.scores(trained, calibrations)
+    results = []
+    for way in available_ways():
+        try:
+            served = held.scores(published.with_way(way), calibrations)
+        except InputError as error:
+            results.append(WayResult(way.name, False, [], error.what))
+            continue
+        tasks = [
+            compare_scores(
+                task, values, served[task], held.auc_and_loss(task, values)[0], held.auc_and_loss(task, served[task])[0]
+            )
+            for task, values in eager.items()
+        ]
+        results.append(WayResult(way.name, all(each.passed for each in tasks), tasks))
+    return results
+
+
+def _manifest(
+    request: PublishRequest, record: RunRecord, trained: Trained, gates: list[GateResult], ways: list[WayResult]
+) -> Manifest:
     settings = record.settings
     return Manifest(
         name=request.name,
@@ -206,6 +236,7 @@ def _manifest(request: PublishRequest, record: RunRecord, trained: Trained, gate
         embedding=settings.embedding,
         gates=gates,
         forced=request.force and not all(gate.passed for gate in gates),
+        ways=ways,
     )
 
 

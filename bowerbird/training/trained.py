@@ -11,22 +11,25 @@ import numpy as np
 import torch
 
 from bowerbird.bundles.arrays import AnyArray, pack_arrays, read_arrays, unpack_arrays
-from bowerbird.bundles.bundle import GRAPH, WEIGHTS
+from bowerbird.bundles.bundle import CONSTANTS, ROWS
 from bowerbird.bundles.manifest import ModelKind
-from bowerbird.bundles.program import unpack_program
-from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Logits, TreeModel, import_lightgbm
+from bowerbird.bundles.scorer import BlendedModel, LogitModel, Logits, TreeModel, import_lightgbm
+from bowerbird.bundles.staged_model import StagedModel
 from bowerbird.bundles.write import torch_files, tree_files
+from bowerbird.compiler.serial import unpack_graph
 from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.errors import InputError
 from bowerbird.models.own import read_model_files
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.functions import read_function_files
 from bowerbird.plan.spec import Plan
 from bowerbird.training.config import trainer_config
 from bowerbird.training.losses import TaskWeighting
 from bowerbird.training.network import Network
-from bowerbird.training.run_record import RunSettings
+from bowerbird.training.run_record import PLAN_FILE, RunSettings, read_run
 
 TABLES_FILE = "tables.safetensors"
 DENSE_FILE = "dense.safetensors"
@@ -84,9 +87,9 @@ class TrainedNetwork:
         return torch_files(self.network.collection, self.network.model)
 
     def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
-        """Return the exported program behind the same tables."""
-        program = unpack_program(files[GRAPH], unpack_arrays(files[WEIGHTS]))
-        return DenseModel(self.network.collection, program)
+        """Return the staged program behind the same tables."""
+        graph = unpack_graph(files[ROWS], unpack_arrays(files[CONSTANTS]))
+        return StagedModel(self.network.collection, graph)
 
 
 class TrainedTrees:
@@ -155,6 +158,20 @@ def build_network(plan: Plan, settings: RunSettings) -> Network:
     trainer = trainer_config(settings.trainer)
     names = [task.name for task in settings.tasks]
     return Network(collection, model, TaskWeighting(names, trainer.task_weights, trainer.uncertainty_weights))
+
+
+def load_run_network(folder: Path) -> Network:
+    """Read the network of a finished run's folder; raises InputError for a run of trees alone."""
+    record = read_run(folder)
+    plan = Plan.from_json((folder / PLAN_FILE).read_bytes())
+    read_function_files(plan, folder)
+    trained = load_trained(folder, plan, record.settings)
+    match trained:
+        case TrainedNetwork():
+            return trained.network
+        case TrainedBlend():
+            return trained.network.network
+    raise InputError(f"Run {record.id} trained no network.", "Choose a run of another model than LightGBM.")
 
 
 def load_trained(folder: Path, plan: Plan, settings: RunSettings) -> Trained:

@@ -20,6 +20,8 @@ FILES = [
     "manifest.sha256",
     "metrics.json",
     "plan.json",
+    "rows.msgpack",
+    "rows.safetensors",
     "tables.safetensors",
     "weights.safetensors",
 ]

@@ -5,6 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from bowerbird.cli.common import console
+from bowerbird.cli.compile import compile_command, profile_command
 from bowerbird.cli.models import models
 from bowerbird.cli.train import parse_options, publish, train
 from bowerbird.errors import InputError, NotFoundError
@@ -42,6 +44,7 @@ def test_train_publish_promote_and_roll_back(project):
     assert "synthetic 1 is live" in run(publish, project, "--promote")
     output = run(publish, project)
     assert "synthetic 2 is candidate" in output and "passed  parity" in output
+    assert "be served by torch.bf16: click: AUC" in output and "rank agreement 0.9" in output
     assert "synthetic 2 is live" in run(models, project, "promote", "synthetic", "2")
     assert "synthetic 1 is live again" in run(models, project, "rollback", "synthetic")
     shown = json.loads(run(models, project, "show", "synthetic", "1"))
@@ -78,3 +81,13 @@ def test_options_are_read_by_section():
     for wrong in ("hidden=3", "model.hidden", "models.hidden=3"):
         with pytest.raises(InputError, match=r"SECTION\.NAME=VALUE"):
             parse_options((wrong,))
+
+
+def test_compile_explains_and_profile_measures(project, monkeypatch):
+    run(train, project, "--model", "din", "--epochs", "1", "--option", "trainer.precision=float32")
+    monkeypatch.setattr(console, "width", 240)
+    output = run(compile_command, project, "--explain")
+    assert "DIN: a candidate takes" in output and "once per request" in output
+    assert "LinearOfConcat" in output and "it follows" in output and "sequences.py:" in output
+    output = run(profile_command, project, "--candidates", "50")
+    assert "request stage" in output and "candidates" in output

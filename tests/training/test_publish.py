@@ -121,7 +121,7 @@ def test_bad_calibration_is_refused(target):
 
 
 def test_a_program_that_differs_is_refused(target):
-    with pytest.raises(GateError, match="parity is 0, allowed at most -1"):
+    with pytest.raises(GateError, match=r"parity is .*, allowed at most -1"):
         publish(dataclasses.replace(target, limits=GateLimits(parity=-1.0)))
 
 

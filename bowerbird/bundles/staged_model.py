@@ -1,0 +1,111 @@
+"""A bundle's tables and staged program: the request's part once, the item's when it changes, the rest per candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bowerbird.bundles.item_store import ItemStore, Positions, hash_rows
+from bowerbird.bundles.scorer import Logits
+from bowerbird.compiler.backends.contract import Backend, Prepared
+from bowerbird.compiler.backends.interpreter import Interpreter
+from bowerbird.compiler.graph import RowGraph
+from bowerbird.compiler.precision import Precision
+from bowerbird.compiler.staging import stage_graph
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.rows import RowBlock, columns_of, take_block
+from bowerbird.plan.block import FeatureBlock
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a program is run: a backend and the precision of its products."""
+
+    backend: Backend
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """The way in reports, gates and settings."""
+        return f"{self.backend.name}.{self.precision}"
+
+
+class StagedModel:
+    """Answers blocks of one request by stages, and blocks of many (samples) with every stage for every row."""
+
+    def __init__(self, collection: EmbeddingCollection, graph: RowGraph, way: Way | None = None) -> None:
+        self.collection = collection
+        self.graph = graph
+        self.way = way or Way(Interpreter(), "fp32")
+        self.program = stage_graph(graph, []).program
+        self._prepared = self.way.backend.prepare(self.program, self.way.precision)
+        self._request = collection.inputs.of_stages("request")
+        self._item = collection.inputs.of_stages("item")
+        self._pair = collection.inputs.of_stages("pair")
+        self.items = ItemStore()
+
+    def with_way(self, way: Way) -> StagedModel:
+        """Return the same model, run another way."""
+        return StagedModel(self.collection, self.graph, way)
+
+    @property
+    def prepared(self) -> Prepared:
+        """The program's parts, ready to run."""
+        return self._prepared
+
+    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
+        """Return logits by task, float32 [rows]; safe to call from several threads."""
+        with torch.inference_mode():
+            rows = self.collection.encode(block)
+            count = rows.count
+            request = self.collection.lookup_once(rows, self._request)
+            shared = all(len(value) == 1 for value in request.values())
+            answers = self._of_request(rows, request) if shared else self._of_rows(rows, request)
+        return {task: value.expand(count).numpy() for task, value in answers.items()}
+
+    def request_values(self, request: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the request stage leaves, beside the request's features."""
+        return request | self._prepared.request(request, 1)
+
+    def item_values(self, rows: RowBlock) -> dict[str, Tensor]:
+        """Return what the item stage leaves for each candidate, kept or computed."""
+        columns = columns_of(rows, self._item)
+        if not columns or not self.program.item.outputs:
+            return {}
+        count = rows.count
+        if any(len(column) != count for column in columns):
+            return self._made_items(rows, np.zeros(1, np.int64))
+        return self.items.get(hash_rows(columns, count), lambda chosen: self._made_items(rows, chosen))
+
+    def pair_features(self, rows: RowBlock) -> dict[str, Tensor]:
+        """Return the features of request and item together."""
+        return self.collection.lookup_once(rows, self._pair)
+
+    def _of_request(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
+        given = self.request_values(request) | self.item_values(rows) | self.pair_features(rows)
+        return self._prepared.pair(given, rows.count)
+
+    def _made_items(self, rows: RowBlock, chosen: Positions) -> dict[str, Tensor]:
+        features = self.collection.lookup_once(take_block(rows, self._item, chosen), self._item)
+        made = self._prepared.item(features, len(chosen))
+        return {name: value.expand(len(chosen), *value.shape[1:]) for name, value in made.items()}
+
+    def _of_rows(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the answers of rows of many requests."""
+        count = rows.count
+        features = request | self.collection.lookup_once(rows, self._item) | self.pair_features(rows)
+        given = features | self._prepared.request(request, count) | self._prepared.item(features, count)
+        if isinstance(self.way.backend, Interpreter) and not any(
+            node.operation.couples for node in self.program.pair.nodes()
+        ):
+            return self._prepared.pair(given, count)
+        each = [
+            self._prepared.pair(
+                {name: value if len(value) == 1 else value[row : row + 1] for name, value in given.items()}, 1
+            )
+            for row in range(count)
+        ]
+        return {name: torch.cat([answers[name] for answers in each]) for name in each[0]}

@@ -1,0 +1,1 @@
+"""What runs a staged program, each behind the one contract of ``contract.py``."""

@@ -1,0 +1,1 @@
+"""Lowering what is left per candidate to a pair program: steps over matrices of one row per candidate."""

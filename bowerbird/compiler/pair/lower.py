@@ -1,0 +1,349 @@
+"""From a pair graph to a pair program: for each operation the step that computes it, where there is one."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import torch
+
+from bowerbird.compiler.graph import Node, RowGraph, ordered
+from bowerbird.compiler.operations import (
+    Cast,
+    Concat,
+    Expand,
+    Input,
+    LayerNorm,
+    Linear,
+    Pointwise,
+    Product,
+    Reduce,
+    Ref,
+    Reshape,
+    Slice,
+    Softmax,
+)
+from bowerbird.compiler.pair.activation import activation_of
+from bowerbird.compiler.pair.attention import match_target_attention
+from bowerbird.compiler.pair.program import Draft, PairLowering, Step
+from bowerbird.compiler.rewrite import binary
+
+_BINARY = {
+    "add.Tensor": "add", "sub.Tensor": "sub", "mul.Tensor": "mul", "div.Tensor": "div",
+    "maximum.default": "maximum", "minimum.default": "minimum",
+}  # fmt: skip
+SMALL_SHARE = 0.05
+"""The share of a candidate's operations that PyTorch may compute before the engine runs."""
+_FUSED = frozenset({"relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "elu", "softplus"})
+_REDUCTIONS = {"sum.dim_IntList": "sum", "mean.dim": "mean", "amax.default": "max"}
+
+
+def lower_pair(graph: RowGraph) -> PairLowering:
+    """Return a pair graph as a pair program, with what stays PyTorch's before and after it."""
+    return _Lowerer(graph).result()
+
+
+class _Lowerer:
+    def __init__(self, graph: RowGraph) -> None:
+        self.graph = graph
+        self.draft = Draft(graph.builder)
+        self.uses = Counter(id(each) for node in graph.nodes() for each in node.inputs)
+        self.uses.update(id(node) for node in graph.outputs.values())
+        self.flops = sum(node.flops for node in graph.nodes() if node.stage == "pair")
+        self._names: dict[int, str | None] = {}
+        self._before: dict[str, Node] = {}
+        self._of_step: dict[str, Node] = {}
+
+    def result(self) -> PairLowering:
+        roots = {name: self.name(node) for name, node in self.graph.outputs.items() if node.stage == "pair"}
+        native, after = self._after(roots)
+        steps, used = _needed(self.draft.steps, list(native))
+        outputs = sorted(native)
+        spec = {
+            "inputs": [
+                {"name": name, "stage": stage, "width": source.width, "length": source.length}
+                for stage, sources in (("request", self.draft.request), ("item", self.draft.items))
+                for name, source in sources.items() if name in used
+            ],
+            "steps": steps,
+            "outputs": outputs,
+        }  # fmt: skip
+        weights = {name: value for name, value in self.draft.weights.items() if name in _mentioned(steps)}
+        pair = [node for node in self.graph.nodes() if node.stage == "pair"]
+        done = {id(each) for node in native.values() for each in ordered([node])}
+        total = max(sum(node.flops for node in pair), 1)
+        before = {name: node for name, node in self._before.items() if name in used}
+        return PairLowering(
+            spec=spec,
+            weights=weights,
+            request={name: source for name, source in self.draft.request.items() if name in used},
+            items={name: source for name, source in self.draft.items.items() if name in used},
+            before=RowGraph(self.graph.builder, before),
+            after=after,
+            native_share=sum(node.flops for node in pair if id(node) in done) / total if steps else 0.0,
+        )
+
+    def _after(self, roots: dict[str, str | None]) -> tuple[dict[str, Node], RowGraph]:
+        """Return what the program has to answer, by its names, and the graph that goes on from there."""
+        build = self.graph.builder
+        native: dict[str, Node] = {}
+        new: dict[int, Node] = {}
+        for node in ordered(self.graph.outputs.values(), self._is_native):
+            if self._is_native(node):
+                name = self._names[id(node)]
+                assert name is not None
+                native[name] = node
+                new[id(node)] = build.input(answer_name(name, node.shape), node.shape, "float32", "pair")
+            else:
+                new[id(node)] = build.add(node.operation, [new[id(item)] for item in node.inputs], node.where)
+        return native, RowGraph(build, {name: new[id(node)] for name, node in self.graph.outputs.items()})
+
+    def _is_native(self, node: Node) -> bool:
+        name = self._names.get(id(node))
+        return node.stage == "pair" and name is not None and name in self._of_step
+
+    def name(self, node: Node) -> str | None:
+        """Return the name of a node's value as a matrix of one flat row per candidate; None where there is none."""
+        if id(node) not in self._names:
+            self._names[id(node)] = self._named(node)
+        return self._names[id(node)]
+
+    def names(self, nodes: list[Node]) -> list[str] | None:
+        """Return the names of all of these; None where one has none."""
+        found = [self.name(node) for node in nodes]
+        return [each for each in found if each is not None] if None not in found else None
+
+    def step(self, node: Node, op: str, inputs: list[str], **more: Any) -> str:
+        """Add a step for a node."""
+        name = self.draft.step(op, inputs, **more)
+        self._of_step[name] = node
+        return name
+
+    def _named(self, node: Node) -> str | None:
+        if node.stage == "constant":
+            return self.draft.constant(node)
+        if isinstance(node.operation, Input):
+            given = self.draft.row if node.shared else self.draft.candidate
+            return given(node.operation.name, node)
+        lowered = None if node.dtype != "float32" or node.shared else self._lowered(node)
+        if lowered is None and self._is_small(node):
+            name = f"before.{len(self._before)}"
+            self._before[name] = node
+            given = self.draft.row if node.stage == "request" else self.draft.candidate
+            return given(name, node)
+        return lowered
+
+    def _is_small(self, node: Node) -> bool:
+        """Return whether all that a value is made of is a small part of what a candidate costs."""
+        return sum(each.flops for each in ordered([node]) if each.stage == "pair") <= SMALL_SHARE * self.flops
+
+    def _lowered(self, node: Node) -> str | None:
+        match node.operation:
+            case Reshape() | Cast():
+                return self._same(node)
+            case Expand() if math.prod(node.shape) == math.prod(node.inputs[0].shape):
+                return self.name(node.inputs[0])
+            case Linear():
+                return self._linear([node], [], node)
+            case Concat(dim) if math.prod(node.shape[:dim]) == 1:
+                inputs = self.names(list(node.inputs))
+                return None if inputs is None else self.step(node, "concat", inputs)
+            case Slice():
+                return self._slice(node, node.operation)
+            case Softmax(-1):
+                return self._of_one(node, "softmax", group=node.shape[-1])
+            case LayerNorm(epsilon) if math.prod(node.shape[:-1]) == 1:
+                factor, shift = (self.draft.weight(self.graph.builder.value(each)) for each in node.inputs[1:])
+                return self._of_one(node, "layer_norm", weight=factor, bias=shift, eps=epsilon)
+            case Reduce():
+                return self._reduce(node, node.operation)
+            case Product():
+                return self._product(node)
+            case Pointwise():
+                return self._pointwise(node, node.operation)
+        return None
+
+    def _same(self, node: Node) -> str | None:
+        given = node.inputs[0]
+        return self.name(given) if given.dtype == node.dtype == "float32" else None
+
+    def _of_one(self, node: Node, op: str, **more: Any) -> str | None:
+        given = self.name(node.inputs[0])
+        return None if given is None else self.step(node, op, [given], **more)
+
+    def _slice(self, node: Node, operation: Slice) -> str | None:
+        given = node.inputs[0]
+        if operation.step != 1 or math.prod(given.shape[: operation.dim]) != 1:
+            return None
+        inner = math.prod(given.shape[operation.dim :][1:])
+        return self._of_one(node, "slice", start=operation.start * inner, stop=operation.stop * inner)
+
+    def _linear(self, layers: list[Node], added: list[Node], node: Node) -> str | None:
+        """Return the step of a sum of linear layers and other terms: one layer over all that they read."""
+        inputs: list[Node] = []
+        for layer in layers:
+            given = layer.inputs[0]
+            if math.prod(given.shape[:-1]) != 1:
+                return None
+            inputs += _parts(given)
+        names, terms = self.names(inputs), self.names(added)
+        if names is None or terms is None:
+            return None
+        value = self.graph.builder.value
+        biases = [value(layer.inputs[2]) for layer in layers if len(layer.inputs) > 2]
+        more: Step = {"weight": self.draft.weight(torch.cat([value(layer.inputs[1]) for layer in layers], dim=1))}
+        if biases:
+            more["bias"] = self.draft.weight(torch.stack(biases).sum(dim=0))
+        if terms:
+            more["add"] = terms
+        return self.step(node, "linear", names, **more)
+
+    def _pointwise(self, node: Node, operation: Pointwise) -> str | None:
+        if binary(node, "add.Tensor"):
+            fused = self._sum(node)
+            if fused is not None:
+                return fused
+        activation = activation_of(operation)
+        if activation is not None:
+            return self._activated(node, activation)
+        tensors = [each for each in operation.arguments if isinstance(each, Ref)]
+        if len(tensors) == 2 and len(node.inputs) == 2 and operation.target in _BINARY:
+            return self._binary(node, _BINARY[operation.target])
+        if operation.target == "mul.Tensor" and len(tensors) == 2 and len(node.inputs) == 1:
+            return self._of_one(node, "square")
+        return None
+
+    def _sum(self, node: Node) -> str | None:
+        """Return a sum with linear layers in it as one step."""
+        terms = self._terms(node, root=True)
+        layers = [each for each in terms if isinstance(each.operation, Linear) and self._is_single(each)]
+        width = node.shape[-1:]
+        if not layers or any(each.shape[-1:] != width or math.prod(each.shape[:-1]) != 1 for each in terms):
+            return None
+        return self._linear(layers, [each for each in terms if each not in layers], node)
+
+    def _terms(self, node: Node, root: bool = False) -> list[Node]:
+        found = binary(node, "add.Tensor")
+        if found is None or not (root or self._is_single(node)):
+            return [node]
+        return [*self._terms(found[0]), *self._terms(found[1])]
+
+    def _is_single(self, node: Node) -> bool:
+        return self.uses[id(node)] == 1 and node.stage == "pair"
+
+    def _activated(self, node: Node, activation: Step) -> str | None:
+        given = node.inputs[0]
+        name = self.name(given)
+        if name is None:
+            return None
+        made = self.draft.steps[-1] if self.draft.steps else {}
+        fits = made.get("out") == name and made["op"] == "linear" and "activation" not in made
+        if fits and activation["op"] in _FUSED and self._reads_alone(given):
+            made["activation"] = activation
+            self._of_step[name] = node
+            return name
+        return self.step(node, **activation, inputs=[name])
+
+    def _reads_alone(self, node: Node) -> bool:
+        """Return whether a value has one reader, also through reshapes."""
+        while isinstance(node.operation, Reshape) and self._is_single(node):
+            node = node.inputs[0]
+        return self._is_single(node)
+
+    def _binary(self, node: Node, op: str) -> str | None:
+        wide = [each for each in node.inputs if math.prod(each.shape) > 1]
+        if any(_core(each) != _core(node) for each in wide):
+            return None
+        inputs = self.names(list(node.inputs))
+        return None if inputs is None else self.step(node, op, inputs)
+
+    def _reduce(self, node: Node, operation: Reduce) -> str | None:
+        kind, given = _REDUCTIONS.get(operation.target), node.inputs[0]
+        if kind is None:
+            return None
+        rank = len(given.shape)
+        reduced = {dim + rank for dim in operation.dims}
+        wide = [place for place in range(rank) if given.shape[place] > 1]
+        gone = [place for place in wide if place in reduced]
+        if gone == wide:
+            pair = binary(given, "mul.Tensor") if kind == "sum" and self._is_single(given) else None
+            if pair and _core(pair[0]) == _core(pair[1]):
+                inputs = self.names(list(pair))
+                return None if inputs is None else self.step(node, "dot", inputs)
+            return self._of_one(node, "reduce", kind=kind)
+        if gone == wide[len(wide) - len(gone) :]:
+            group = math.prod(given.shape[place] for place in gone)
+            return self._of_one(node, "reduce", kind=kind, group=group)
+        if gone == wide[: len(gone)]:
+            mixed = self._weighted(node, given, gone[0] if len(gone) == 1 and kind == "sum" else None)
+            group = math.prod(given.shape[place] for place in wide if place not in gone)
+            return mixed or self._of_one(node, "reduce", kind=kind, group=group, across=True)
+        return None
+
+    def _weighted(self, node: Node, given: Node, dim: int | None) -> str | None:
+        """Return Σ gate · expert as a weighted sum."""
+        pair = binary(given, "mul.Tensor") if dim is not None and self._is_single(given) else None
+        if pair is None or dim is None:
+            return None
+        for gates, experts in (pair, pair[::-1]):
+            count = given.shape[dim]
+            gated = math.prod(gates.shape) == count and gates.shape[dim - len(given.shape) :][:1] == (count,)
+            if gated and math.prod(experts.shape) == math.prod(given.shape):
+                inputs = self.names([gates, experts])
+                return None if inputs is None else self.step(node, "weighted_sum", inputs)
+        return None
+
+    def _product(self, node: Node) -> str | None:
+        attention = match_target_attention(node, self.graph.builder)
+        if attention is not None:
+            return attention.lower(self, node)
+        first, second = node.inputs
+        rows, inner, columns = first.shape[-2], first.shape[-1], second.shape[-1]
+        if rows != 1 or math.prod(first.shape) != inner or math.prod(second.shape) != inner * columns:
+            return None
+        inputs = self.names([first, second])
+        if inputs is None:
+            return None
+        return self.step(node, "dot" if columns == 1 else "weighted_sum", inputs)
+
+
+def answer_name(name: str, shape: tuple[int, ...]) -> str:
+    """Return the name under which an answer of the engine stands in the graph that goes on from it."""
+    return f"native.{name}.{'x'.join(map(str, shape))}"
+
+
+def _parts(node: Node) -> list[Node]:
+    """Return what a concatenation joins, or the value itself."""
+    while isinstance(node.operation, Reshape):
+        node = node.inputs[0]
+    if isinstance(node.operation, Concat) and math.prod(node.shape[: node.operation.dim]) == 1:
+        return [each for part in node.inputs for each in _parts(part)] if node.dtype == "float32" else [node]
+    return [node]
+
+
+def _core(node: Node) -> tuple[int, ...]:
+    """Return a shape without leading dimensions of one element."""
+    shape = list(node.shape)
+    while shape and shape[0] == 1:
+        shape.pop(0)
+    return tuple(shape)
+
+
+def _needed(steps: list[Step], outputs: list[str]) -> tuple[list[Step], set[str]]:
+    """Return the steps that the outputs need, in order, and the names of all that is used."""
+    used = set(outputs)
+    kept: list[Step] = []
+    for step in reversed(steps):
+        if step["out"] in used:
+            kept.append(step)
+            used |= _mentioned([step])
+    return kept[::-1], used
+
+
+def _mentioned(value: Any) -> set[str]:
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, dict):
+        value = list(value.values())
+    return {name for each in value for name in _mentioned(each)} if isinstance(value, list) else set()

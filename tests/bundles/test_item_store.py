@@ -1,0 +1,42 @@
+"""What is kept of items is what would be computed, however they come and go."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bowerbird.bundles.item_store import ItemStore, hash_rows
+
+
+def _values(numbers):
+    return {"double": torch.from_numpy(2.0 * numbers), "both": torch.from_numpy(np.stack([numbers, -numbers], 1))}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=20), max_size=12), st.sampled_from([1 << 20, 24 * 12, 8])
+)
+def test_every_request_gets_its_items_values(requests, limit):
+    store = ItemStore(limit)
+    for request in requests:
+        numbers = np.array(request, np.float64)
+        made = []
+
+        def make(chosen, numbers=numbers, made=made):
+            made.append(len(chosen))
+            return _values(numbers[chosen])
+
+        found = store.get(hash_rows([numbers], len(numbers)), make)
+        assert all(torch.equal(found[name], value) for name, value in _values(numbers).items())
+        if limit == 1 << 20:
+            again = store.get(hash_rows([numbers], len(numbers)), lambda chosen: {})
+            assert all(torch.equal(again[name], value) for name, value in _values(numbers).items())
+
+
+def test_a_changed_feature_is_another_key():
+    columns = [np.arange(50), np.linspace(0, 1, 50, dtype=np.float32), np.ones((50, 3), bool)]
+    first = hash_rows(columns, 50)
+    assert len(np.unique(first)) == 50
+    changed = [columns[0], columns[1].copy(), columns[2]]
+    changed[1][7] += 1e-3
+    assert np.flatnonzero(hash_rows(changed, 50) != first).tolist() == [7]
