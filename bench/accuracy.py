@@ -87,9 +87,9 @@ REFERENCES = ("lightgbm", "dcnv2")
 _NOTE = (
     "Each row is the mean over the seeds that are listed; intervals are of the first of them, and resample users. "
     "Seconds are of the processor, of one thread, on a machine that others used, too. 05-05 is what calibration and "
-    "early stopping saw, so that its log loss and PCOC flatter. 05-06 was looked at once for these runs, after all "
-    "recipes were set; once before it had been for earlier code and six of the models."
+    "early stopping saw, so that its log loss and PCOC flatter."
 )
+_LOOKED = " 05-06 was looked at for these runs after all recipes were set; twice before it had been for earlier code."
 _OUTCOMES = """
 SELECT user_id || '|' || video_id || '|' || time_ms AS id, min(date) AS day,
        max(is_click)::TINYINT AS click, max(long_view)::TINYINT AS long_view
@@ -224,7 +224,9 @@ def main() -> None:
         rows += [row for task in samples.tasks for row in _test_rows(task.name, judged, scored)]
     runs = {model: [one.summary for one in found] for model, found in judged.items()}
     plan = samples.plan
-    write(arguments.name, rows, note=_NOTE, features=len(plan.features), plan=plan.fingerprint, runs=runs)
+    note = _NOTE + _LOOKED * arguments.look_at_test
+    more = {"features": len(plan.features), "plan": plan.fingerprint, "runs": runs}
+    write(arguments.name, rows, script="accuracy", note=note, **more)
 
 
 def _score_all(samples: SampleFolder, judged: dict[str, list[Judged]]) -> Scored:
