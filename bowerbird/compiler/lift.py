@@ -110,6 +110,7 @@ class Lifter:
         """Make a call's value."""
         if torch.Tag.nondeterministic_seeded in overload(call.target).tags:
             raise InputError(f"{call.target} at {call.where} is random.", "A model that serves must not be.")
+        self.builder.place = call.where
         try:
             self.values[call.name] = self._kept_apart(call)
         except Coupled as reason:
