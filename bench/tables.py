@@ -6,10 +6,14 @@ python -m bench.tables [--keys 10000000] [--rounds 5] [--folder FOLDER]
 rows or pointers), `take` (keys to vectors), `update` (keys and gradients to steps, duplicates summed once), `insert`;
 `take rows` and `update rows` where rows are given, as to EmbeddingBag and FBGEMM, which know no keys.
 
-Each system runs in a process of its own, one after the other, in memory that was touched before, in large pages;
-answers are compared after the same first updates. Hash maps are compiled for this machine, know their size before
-they are filled except in `insert`, sum duplicates with a table of their own, and ask for memory 16 keys ahead.
-Beside these, a note tells how they do `with our prefetch`: 48 ahead into the second-level cache, as our table does.
+Each system runs in a process of its own, one after the other, in large pages; what is inserted is inserted twice, and
+the second time counts, so that no table pays for memory that a virtual machine has yet to fetch. Answers are compared
+after the same first updates; a table whose answers are wrong is named and left out (EmbeddingBag has
+another Adagrad, so its answers are not compared).
+
+Hash maps are compiled for this machine, know their size before they are filled except in `insert`, sum duplicates
+with a table of their own, and ask for memory 16 keys ahead. Beside these, a note tells how they do `with our
+prefetch`: 48 ahead into the second-level cache, as our table does.
 """
 
 from __future__ import annotations
@@ -87,7 +91,7 @@ def run_maps(keys: int, folder: Path, rounds: int) -> dict[str, Times]:
     return found
 
 
-def compared(ours: Times, peers: dict[str, Times], equal: bool | None) -> list[Row]:
+def compared(ours: Times, peers: dict[str, Times], equal: list[str]) -> list[Row]:
     rows = []
     for case, values in ours.items():
         mine = median(values)
@@ -105,16 +109,15 @@ def compared(ours: Times, peers: dict[str, Times], equal: bool | None) -> list[R
         if best is None:
             rows.append(Row(case, mine, "ns/key", note=note))
         else:
-            rows.append(Row(case, mine, "ns/key", plain[best], plain[best] / mine, equal, note))
+            rows.append(Row(case, mine, "ns/key", plain[best], plain[best] / mine, best in equal or None, note))
     return rows
 
 
-def all_equal(folder: Path, names: list[str]) -> bool | None:
-    """Whether each system's vectors after the first updates are ours; stops where they are not."""
-    ours, *others = (np.fromfile(folder / f"{name}.f32", np.float32) for name in ("ours", *names))
-    if not all(np.allclose(ours, theirs, rtol=1e-4, atol=1e-6) for theirs in others):
-        sys.exit("The peers' vectors differ from ours: nothing is to be compared.")
-    return True if others else None
+def wrong_ones(folder: Path, names: list[str]) -> list[str]:
+    """Return the systems whose vectors after the first updates are not ours."""
+    ours = np.fromfile(folder / "ours.f32", np.float32)
+    answers = {name: np.fromfile(folder / f"{name}.f32", np.float32) for name in names}
+    return [name for name, theirs in answers.items() if not np.allclose(ours, theirs, rtol=1e-4, atol=1e-6)]
 
 
 def main() -> None:
@@ -136,16 +139,22 @@ def main() -> None:
         else:
             peers["FBGEMM"], _ = run_system("FBGEMM", keys, folder, rounds)
             checked.append("FBGEMM")
-        equal = all_equal(folder, checked)
+        wrong = wrong_ones(folder, checked)
+    if {"absl", "robin"} & set(wrong):
+        sys.exit(f"The vectors of {wrong} differ from ours: nothing is to be compared.")
+    peers = {name: times for name, times in peers.items() if name not in wrong}
     context = [
         Row("Monolith, find (published, dimension 32)", 602.0, "ns/key"),
         Row("Monolith, insert (published, dimension 32)", 783.0, "ns/key"),
     ]
-    rows = [*compared(ours, peers, equal), *more, *context]
+    rows = [*compared(ours, peers, checked), *more, *context]
+    note = "".join(
+        f"{name} is left out: after the same updates its vectors are not those of the others. " for name in wrong
+    )
     if keys == 10_000_000:
-        write("tables", rows, keys=keys, rounds=rounds)
+        write("tables", rows, keys=keys, rounds=rounds, note=note)
     else:
-        write(f"tables_{keys}", rows, keys=keys, rounds=rounds, script=f"tables --keys {keys}")
+        write(f"tables_{keys}", rows, keys=keys, rounds=rounds, note=note, script=f"tables --keys {keys}")
 
 
 if __name__ == "__main__":

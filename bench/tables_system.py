@@ -6,7 +6,6 @@ python -m bench.tables_system SYSTEM KEYS FOLDER ROUNDS    writes FOLDER/SYSTEM.
 from __future__ import annotations
 
 import json
-import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -39,13 +38,6 @@ def keys_of(numbers: np.ndarray) -> np.ndarray:
     return mix(numbers.astype(np.uint64) + np.uint64(1))
 
 
-def warm(size: int) -> None:
-    """Touch memory and give it back, so that a virtual machine has it at hand when the table asks for it."""
-    with mmap.mmap(-1, size) as memory:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-        np.frombuffer(memory, np.uint8)[::4096] = 1
-
-
 def nanoseconds(asked: np.ndarray, batch: int, act: Act) -> float:
     start = time.thread_time()
     for at in range(0, len(asked), batch):
@@ -73,8 +65,9 @@ def insert_all(table: Table, keys: int, batch: int = 65536) -> float:
 
 def run_ours(keys: int, folder: Path, rounds: int) -> tuple[Times, np.ndarray, list[Row]]:
     optimiser = RowWiseAdagrad(learning_rate=RATE, epsilon=EPSILON)
-    warm(keys * 130)
-    table = Table(TableConfig(dimension=DIMENSION, initial_scale=0.0, optimiser=optimiser))
+    config = TableConfig(dimension=DIMENSION, initial_scale=0.0, optimiser=optimiser)
+    insert_all(Table(config), keys)  # fetches the memory from the machine that the next one finds
+    table = Table(config)
     times: Times = {"insert": [insert_all(table, keys)]}
     gradients = gradients_in(folder)
     out = np.empty((max(BATCHES), DIMENSION), np.float32)

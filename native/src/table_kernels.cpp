@@ -30,6 +30,8 @@ constexpr std::size_t kFindPiece = 512;
 constexpr unsigned kLastSlot = 1U << (IndexBucket::kSlots - 1);
 
 typedef float Block __attribute__((vector_size(4 * kBlock)));
+typedef float HalfBlock __attribute__((vector_size(2 * kBlock)));
+typedef float QuarterBlock __attribute__((vector_size(kBlock)));
 
 template <Precision precision>
 constexpr std::size_t kWidth = precision == Precision::kFloat32 ? 4 : 2;

@@ -78,9 +78,12 @@ BOWERBIRD_BODY void store_floats(const Block& from, std::size_t count, float* to
 
 // Adds the halves of a block, then the halves of that, and so on.
 BOWERBIRD_BODY float sum_of(const Block& lanes) {
-  const auto eight = __builtin_shufflevector(lanes, lanes, 0, 1, 2, 3, 4, 5, 6, 7) +
-                     __builtin_shufflevector(lanes, lanes, 8, 9, 10, 11, 12, 13, 14, 15);
-  const auto four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  std::array<HalfBlock, 2> halves;
+  std::memcpy(halves.data(), &lanes, sizeof(Block));
+  halves[0] += halves[1];
+  std::array<QuarterBlock, 2> quarters;
+  std::memcpy(quarters.data(), halves.data(), sizeof(HalfBlock));
+  const QuarterBlock four = quarters[0] + quarters[1];
   return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
