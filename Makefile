@@ -53,8 +53,8 @@ bench-features: $(READY) ## Point-in-time features against DuckDB and Polars (ab
 	$(BIN)/python -m bench.features
 	$(BIN)/python -m bench.features_growth
 
-bench-state: $(READY) ## Live state: reads beside a writer, partitions, recovery (about 20 minutes on 2 cores).
-	@set -e; for name in state_live state_partitions state_recovery; do \
+bench-state: $(READY) ## Live state: reads beside a writer, partitions, recovery, crashes (about 30 minutes on 2 cores).
+	@set -e; for name in state_live state_partitions state_recovery crashes; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables against hash maps, KuaiRand (hours on 2 cores).

@@ -2,7 +2,8 @@
 
 A state of a million users and 200,000 items is filled, in a file that other processes map. Then, in rounds: how many
 events a second it takes in batches of 100 and of 1,000; and how long it takes to assemble 30 features of 500 candidates
-in one, two and four reader processes while 20,000 events a second stream in. Readers ask about 400 times a second each.
+in one, two and four reader processes while 20,000 events a second stream in. Readers ask about 400 times a second each,
+after which caches are cold; one that asks without a pause shows the same reads with caches that are warm.
 The time is that of the native ``Program.read``: in the kernel, and as Python sees it, with its arrays made. Some of the
 answers are kept, and compared with those of a fresh state that has the same log up to the position that the answer
 names.
@@ -32,9 +33,10 @@ from bowerbird import _native
 from bowerbird.plan.batch import Slots
 from bowerbird.plan.state import FeatureState, StateOptions
 
-READERS = (1, 2, 4)
 SIZES = (100, 1000)
 PAUSE = 0.0025
+READERS = ((1, PAUSE), (2, PAUSE), (4, PAUSE), (1, 0.0))
+"""How many processes read, and how many seconds each waits between two reads."""
 KEPT = 10
 _CONSOLE = Console(stderr=True)
 
@@ -59,7 +61,7 @@ def program_of(state: FeatureState) -> Any:
     return _native.Program(msgspec.to_builtins(state.plan), [state.native])
 
 
-def read_until_told(path: Path, shape: LogShape, now: int, seed: int, pipe: Connection) -> None:
+def read_until_told(path: Path, shape: LogShape, now: int, seed: int, pause: float, pipe: Connection) -> None:
     """A reader's process: attach, read until a message comes, send the times in seconds and some answers."""
     state = FeatureState.attach(path)
     program, log, generator = program_of(state), Log(state.plan, shape), np.random.default_rng(seed)
@@ -68,7 +70,7 @@ def read_until_told(path: Path, shape: LogShape, now: int, seed: int, pipe: Conn
     taken: list[tuple[float, float]] = []
     samples: list[Sample] = []
     pipe.send("ready")
-    while not pipe.poll(generator.exponential(PAUSE)):
+    while not pipe.poll(generator.exponential(pause)):
         request, candidates = asked[len(taken) % len(asked)]
         started = time.perf_counter()
         answer = program.read(now, request, candidates)
@@ -106,7 +108,7 @@ class Live:
             self.state.apply(batch)
         return events / (time.perf_counter() - started)
 
-    def watched(self, readers: int, seconds: float, seed: int) -> Watched:
+    def watched(self, readers: int, pause: float, seconds: float, seed: int) -> Watched:
         """Stream events in while so many processes read."""
         records = self.tail.take_all(int(RATE * seconds), BATCH)
         now = int(records[-1].times[-1])
@@ -114,7 +116,7 @@ class Live:
         pipes, processes = [], []
         for number in range(readers):
             ours, theirs = context.Pipe()
-            arguments = (self.path, self.shape, now, seed * 100 + number, theirs)
+            arguments = (self.path, self.shape, now, seed * 100 + number, pause, theirs)
             processes.append(context.Process(target=read_until_told, args=arguments))
             processes[-1].start()
             assert ours.recv() == "ready"
@@ -153,29 +155,30 @@ def wrong(samples: list[Sample], log: Log) -> int:
 def measured(live: Live, events: int, rounds: int, seconds: float) -> tuple[list[Row], list[Sample]]:
     """Return the rows, and the answers kept."""
     rates: dict[int, list[float]] = defaultdict(list)
-    watched: dict[int, list[Watched]] = defaultdict(list)
+    watched: dict[tuple[int, float], list[Watched]] = defaultdict(list)
     for number in range(rounds):
         for size in SIZES:
             rates[size].append(live.updates(size, events))
             _CONSOLE.print(f"  round {number + 1}: batches of {size}, {rates[size][-1]:,.0f} events/s", highlight=False)
-        for readers in READERS:
-            one = live.watched(readers, seconds, 10 * number + readers)
-            watched[readers].append(one)
+        for turn, (readers, pause) in enumerate(READERS):
+            one = live.watched(readers, pause, seconds, len(READERS) * number + turn)
+            watched[readers, pause].append(one)
             kernel, whole = np.percentile(one.reads, 50, axis=0)
-            said = f"{readers} readers, {len(one.reads)} reads, p50 {kernel:.0f} µs in the kernel, {whole:.0f} in all"
+            said = f"{readers} readers, pause {pause:g} s: p50 {kernel:.0f} µs in the kernel, {whole:.0f} µs in all"
             _CONSOLE.print(f"  round {number + 1}: {said}", highlight=False)
     rows = [
         Row(f"updates, batches of {size:,}, nobody reads", median(found), "events/s", note=_interval(found))
         for size, found in rates.items()
     ]
-    for readers, all_rounds in watched.items():
-        rows += reader_rows(readers, all_rounds)
+    for (readers, pause), all_rounds in watched.items():
+        rows += reader_rows(readers, pause, all_rounds)
     return rows, [sample for found in watched.values() for one in found for sample in one.samples]
 
 
-def reader_rows(readers: int, rounds: list[Watched]) -> list[Row]:
+def reader_rows(readers: int, pause: float, rounds: list[Watched]) -> list[Row]:
     """Return the rows of so many readers: medians over the rounds."""
-    name = f"{CANDIDATES} candidates × 30 features, {readers} reader{'s' * (readers > 1)}, {RATE:,} events/s"
+    who = f"{readers} reader{'s' * (readers > 1)}{' without a pause' * (pause == 0)}"
+    name = f"{CANDIDATES} candidates × 30 features, {who}, {RATE:,} events/s"
     rows = []
     for where, place in (("in the kernel", 0), ("from Python", 1)):
         for percent in (50, 99):

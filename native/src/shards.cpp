@@ -142,12 +142,15 @@ void Keys::resolve(const std::uint32_t* newest, std::size_t count, std::int64_t 
 }
 
 void Keys::find_all(const std::uint64_t* keys, std::size_t count, std::int64_t lsn, const std::byte** blocks) const {
-  std::array<std::uint64_t, kGroup> hashes;
-  std::array<std::uint32_t, kGroup> newest;
-  for (std::size_t first = 0; first < count; first += kGroup) {
-    const std::size_t size = std::min(kGroup, count - first);
+  constexpr std::size_t kAsked = 64;  // at once: more than a processor can wait for are not fetched
+  std::array<std::uint64_t, kAsked> hashes;
+  std::array<std::uint32_t, kAsked> newest;
+  for (std::size_t first = 0; first < count; first += kAsked) {
+    const std::size_t size = std::min(kAsked, count - first);
     row_kernels().hash(keys + first, size, hashes.data());
+    for (std::size_t i = 0; i < size; ++i) prefetch(hashes[i]);
     open(keys + first, hashes.data(), size, newest.data());
+    for (std::size_t i = 0; i < size; ++i) __builtin_prefetch(arena_->at(newest[i]));
     resolve(newest.data(), size, lsn, blocks + first);
   }
 }
