@@ -37,6 +37,14 @@ class Shape:
         }
 
 
+class Heads(nn.Module):
+    """A model that says which linear layers a task's logit is the sum of."""
+
+    def heads(self) -> dict[str, list[nn.Linear]]:
+        """Return the last layers by task."""
+        raise NotImplementedError
+
+
 class Attention(nn.Module):
     """DIN's target attention as the paper writes it: an MLP over [q, k, q - k, q * k] weighs each event."""
 
@@ -59,7 +67,7 @@ def mlp(width: int, sizes: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
 
-class Reference(nn.Module):
+class Reference(Heads):
     """DIN of 20 + 15 fields, history 100, attention 80-40, MLP 1024-512-256."""
 
     def __init__(self, shape: Shape, attention: tuple[int, ...], hidden: tuple[int, ...]) -> None:
@@ -72,8 +80,11 @@ class Reference(nn.Module):
         flat = torch.cat([features["user"], features["item"], pooled], dim=-1)
         return {"click": self.mlp(flat).squeeze(-1)}
 
+    def heads(self) -> dict[str, list[nn.Linear]]:
+        return {"click": [self.mlp[-1]]}
 
-class CrossNet(nn.Module):
+
+class CrossNet(Heads):
     """DCN-V2, parallel: three full cross layers beside an MLP, over fields and the mean of the history."""
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...]) -> None:
@@ -92,8 +103,11 @@ class CrossNet(nn.Module):
             crossed = first * layer(crossed) + crossed
         return {"click": (self.head(crossed) + self.mlp(first)).squeeze(-1)}
 
+    def heads(self) -> dict[str, list[nn.Linear]]:
+        return {"click": [self.head, self.mlp[-1]]}
 
-class Mixture(nn.Module):
+
+class Mixture(Heads):
     """MMoE: four experts 256-128, two tasks with a gate and a tower each, over DIN's inputs."""
 
     def __init__(self, shape: Shape) -> None:
@@ -114,8 +128,11 @@ class Mixture(nn.Module):
         click, buy = (tower(value).squeeze(-1) for tower, value in zip(self.towers, mixed, strict=True))
         return {"click": click, "buy": buy}
 
+    def heads(self) -> dict[str, list[nn.Linear]]:
+        return {name: [tower[-1]] for name, tower in zip(("click", "buy"), self.towers, strict=True)}
 
-class UserTransformer(nn.Module):
+
+class UserTransformer(Heads):
     """Two encoder layers over the user's 200 events, their mean, and an MLP with user and item."""
 
     def __init__(self, shape: Shape) -> None:
@@ -128,14 +145,28 @@ class UserTransformer(nn.Module):
         encoded = self.encoder(features["history"]).mean(dim=1)
         return {"click": self.mlp(torch.cat([features["user"], features["item"], encoded], dim=-1)).squeeze(-1)}
 
+    def heads(self) -> dict[str, list[nn.Linear]]:
+        return {"click": [self.mlp[-1]]}
+
 
 @dataclass(frozen=True)
 class Case:
     """A model under measurement."""
 
     name: str
-    module: nn.Module
+    module: Heads
     shape: Shape = field(default_factory=Shape)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of its outputs."""
+        return tuple(self.module.heads())
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The features that its module looks at."""
+        names = ("user", "history", "mask", "item")
+        return tuple(name for name in names if name != "mask" or not isinstance(self.module, UserTransformer))
 
 
 def cases() -> list[Case]:
@@ -150,5 +181,27 @@ def cases() -> list[Case]:
         Case("user transformer", UserTransformer(long), long),
     ]
     for case in found:
-        case.module.eval()
+        spread(case.module.eval(), case.shape)
     return found
+
+
+def spread(module: Heads, shape: Shape) -> None:
+    """Scale the last layers so that logits have the mean -2 and the deviation 1.5, as those of trained models have.
+
+    Logits of random weights are almost one number: how well a precision keeps their order would say nothing.
+    """
+    with torch.inference_mode():
+        requests = [module(expanded(shape.features(200, seed), 200)) for seed in range(1000, 1020)]
+    for name, layers in module.heads().items():
+        logits = torch.cat([each[name] for each in requests])
+        scale = 1.5 / float(logits.std())
+        with torch.no_grad():
+            for layer in layers:
+                layer.weight.mul_(scale)
+                layer.bias.mul_(scale)
+            layers[0].bias.sub_(2.0 + scale * float(logits.mean()))
+
+
+def expanded(features: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """Return features with all rows each: what a request's are when they are tiled."""
+    return {name: value.expand(rows, *value.shape[1:]).contiguous() for name, value in features.items()}

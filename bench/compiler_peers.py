@@ -1,182 +1,140 @@
-"""The engines: each takes a module tiled, or the graphs that the compiler cut, and returns what is then timed."""
+"""What is compared: every engine on every form of a case, and our own backends as a server runs them."""
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from bench.compiler_engines import ENGINES, TUNED_ROWS, Engine, Step
+from bench.compiler_forms import FORMS, Form, FormName, Part, form
 from bench.compiler_models import Case
 from bowerbird.compiler.backends.contract import Backend, Prepared
-from bowerbird.compiler.backends.inductor import Inductor
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.backends.native import Native
-from bowerbird.compiler.capture import capture
-from bowerbird.compiler.lift import lift
+from bowerbird.compiler.backends.openvino import OpenVino
 from bowerbird.compiler.precision import Precision
-from bowerbird.compiler.staged import StagedProgram, staged
-from bowerbird.compiler.staging import Compilation
+from bowerbird.compiler.staged import StagedProgram
 
 Features = dict[str, Tensor]
 Run = Callable[[], dict[str, Tensor]]
 
 
+@dataclass
+class Ready:
+    """A peer that is ready: ``bind`` returns what scores one request, with everything given beforehand."""
+
+    bind: Callable[[Features, int], Run]
+    prepared: float
+    """Seconds that compiling and loading took."""
+    bytes: int
+    """What it keeps in files."""
+
+
 @dataclass(frozen=True)
 class Peer:
-    """An engine: its name, the precision of its products, and how a run is prepared."""
+    """An engine on a form, or one of our backends."""
 
-    name: str
+    engine: str
     precision: Precision
-    prepare: Callable[[Case, Compilation, Features, Features, Path], Run]
+    form: FormName
+    ours: bool
+    prepare: Callable[[Case, StagedProgram, Path], Ready]
+
+    @property
+    def name(self) -> str:
+        """Its name in tables and files."""
+        return f"{self.engine} {self.precision}, {'ours' if self.ours else self.form}"
 
 
-def _eager(case: Case, compilation: Compilation, features: Features, tiled: Features, folder: Path) -> Run:
-    def run() -> dict[str, Tensor]:
-        with torch.inference_mode():
-            return case.module(tiled)
+@dataclass
+class _Steps:
+    """An engine's steps of a form, made when a number of rows is first met."""
 
-    return run
+    engine: Engine
+    form: Form
+    folder: Path
+    made: dict[int, tuple[Step | None, Step]] = field(default_factory=dict)
+
+    def bind(self, features: Features, rows: int) -> Run:
+        given = self.form.given(features, rows)
+        request, pair = self.form.request, self.form.pair
+        first, second = self.steps(given, rows)
+        known = {name: self.engine.give(value) for name, value in given.items()}
+
+        def run() -> dict[str, Tensor]:
+            if request is not None and first is not None:
+                left = first([known[name] for name in request.inputs])
+                known.update(zip(request.outputs, left, strict=True))
+            answers = second([known[name] for name in pair.inputs])
+            return {name: self.engine.take(value) for name, value in zip(pair.outputs, answers, strict=True)}
+
+        return run
+
+    def steps(self, given: Features, rows: int) -> tuple[Step | None, Step]:
+        """Return the request's step and the candidates'."""
+        key = 0 if self.engine.any_rows else rows
+        if key not in self.made:
+            known = dict(given)
+            if self.form.request is not None:
+                known |= _answers(self.form.request, known)
+            self.made[key] = (
+                None if self.form.request is None else self._step(self.form.request, known, "request"),
+                self._step(self.form.pair, known, "pair"),
+            )
+        return self.made[key]
+
+    def _step(self, part: Part, known: Features, name: str) -> Step:
+        if not part.outputs:
+            return lambda values: []
+        return self.engine.step(part, [known[each] for each in part.inputs], self.folder / name)
 
 
-def _compiled(case: Case, compilation: Compilation, features: Features, tiled: Features, folder: Path) -> Run:
-    torch._dynamo.reset()
-    compiled = torch.compile(case.module, dynamic=False)
-
-    def run() -> dict[str, Tensor]:
-        with torch.inference_mode():
-            return compiled(tiled)
-
-    return run
+def _answers(part: Part, known: Features) -> Features:
+    with torch.no_grad():
+        return dict(zip(part.outputs, part.module(*(known[name] for name in part.inputs)), strict=True))
 
 
-def _tiled_inductor(precision: Precision) -> Callable[..., Run]:
-    """Return AOTInductor on the graph as written: everything per candidate."""
+def _of_engine(engine: Engine, name: FormName) -> Peer:
+    def prepare(case: Case, program: StagedProgram, folder: Path) -> Ready:
+        started = time.perf_counter()
+        steps = _Steps(engine, form(name, case, program, engine.dtype), folder)
+        steps.bind(case.shape.features(TUNED_ROWS), TUNED_ROWS)
+        return Ready(steps.bind, time.perf_counter() - started, size_of(folder))
 
-    def prepare(case: Case, compilation: Compilation, features: Features, tiled: Features, folder: Path) -> Run:
-
-        stages = dict.fromkeys(case.shape.stages, "pair")
-        program = staged(lift(capture(case.module, tiled), stages).graph)
-        prepared = Inductor().prepare(program, precision, folder)
-        return lambda: prepared(tiled, len(tiled["item"]))
-
-    return prepare
+    return Peer(engine.name, engine.precision, name, False, prepare)
 
 
-def _staged(backend: Backend, precision: Precision) -> Callable[..., Run]:
-    """Return a backend on the staged graphs; what is kept of items is there, as it is in a server."""
-
-    def prepare(case: Case, compilation: Compilation, features: Features, tiled: Features, folder: Path) -> Run:
-        program: StagedProgram = compilation.program
+def _of_backend(backend: Backend, precision: Precision, title: str) -> Peer:
+    def prepare(case: Case, program: StagedProgram, folder: Path) -> Ready:
+        started = time.perf_counter()
         prepared: Prepared = backend.prepare(program, precision, folder)
-        rows = len(features["item"])
-        kept = {name: value.clone() for name, value in prepared.item(features, rows).items()}
+        seconds = time.perf_counter() - started
 
-        def run() -> dict[str, Tensor]:
-            request = prepared.request(features, 1)
-            return prepared.pair({**features, **request, **kept}, rows)
+        def bind(features: Features, rows: int) -> Run:
+            kept = {name: value.clone() for name, value in prepared.item(features, rows).items()}
+            known: dict[str, Any] = {**features, **kept}
+            return lambda: prepared.pair({**known, **prepared.request(features, 1)}, rows)
 
-        return run
+        return Ready(bind, seconds, size_of(folder))
 
-    return prepare
-
-
-class _Tuple(nn.Module):
-    """A module over tensors in order, for exporters that know no dicts."""
-
-    def __init__(self, module: nn.Module, names: list[str]) -> None:
-        super().__init__()
-        self.module, self.names = module, names
-
-    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.module(dict(zip(self.names, values, strict=True))).values())
+    return Peer(title, precision, "staged", True, prepare)
 
 
-def _onnx(quantised: bool) -> Callable[..., Run]:
-    """Return ONNX Runtime on tiled inputs."""
-
-    def prepare(case: Case, compilation: Compilation, features: Features, tiled: Features, folder: Path) -> Run:
-        import onnxruntime
-
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "model.onnx"
-        names, outputs = list(tiled), [f"out_{name}" for name in case.module(tiled)]
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                _Tuple(case.module, names), tuple(tiled.values()), str(file), input_names=names, output_names=outputs,
-                dynamic_axes={name: {0: "rows"} for name in names}, dynamo=False,
-            )  # fmt: skip
-        if quantised:
-            from onnxruntime.quantization import quantize_dynamic
-
-            quantize_dynamic(str(file), str(folder / "int8.onnx"))
-            file = folder / "int8.onnx"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        used = {each.name for each in session.get_inputs()}
-        feed = {name: value.numpy() for name, value in tiled.items() if name in used}
-
-        def run() -> dict[str, Tensor]:
-            answers = session.run(None, feed)
-            return {
-                name.removeprefix("out_"): torch.from_numpy(value) for name, value in zip(outputs, answers, strict=True)
-            }
-
-        return run
-
-    return prepare
-
-
-def _openvino(hint: str) -> Callable[..., Run]:
-    """Return OpenVINO on tiled inputs."""
-
-    def prepare(case: Case, compilation: Compilation, features: Features, tiled: Features, folder: Path) -> Run:
-        import openvino
-
-        names = list(tiled)
-        outputs = list(case.module(tiled))
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            model = openvino.convert_model(_Tuple(case.module, names), example_input=tuple(tiled.values()))
-        config = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-        request = openvino.compile_model(model, "CPU", config).create_infer_request()
-        feed = [value.numpy() for value in tiled.values()][: len(model.inputs)]
-
-        def run() -> dict[str, Tensor]:
-            answers = request.infer(feed)
-            return {name: torch.from_numpy(answers[place]) for place, name in enumerate(outputs)}
-
-        return run
-
-    return prepare
-
-
-def _has(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+def size_of(folder: Path) -> int:
+    """Return the bytes of a folder's files."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
 
 
 PEERS = [
-    Peer("eager tiled", "fp32", _eager),
-    Peer("torch.compile tiled", "fp32", _compiled),
-    Peer("AOTInductor fp32 tiled", "fp32", _tiled_inductor("fp32")),
-    Peer("AOTInductor bf16 tiled", "bf16", _tiled_inductor("bf16")),
-    *([Peer("ONNX Runtime fp32 tiled", "fp32", _onnx(False)), Peer("ONNX Runtime int8 tiled", "int8", _onnx(True))]
-      if _has("onnxruntime") else []),
-    *([Peer("OpenVINO fp32 tiled", "fp32", _openvino("f32")), Peer("OpenVINO bf16 tiled", "bf16", _openvino("bf16"))]
-      if _has("openvino") else []),
-    Peer("staged, PyTorch fp32", "fp32", _staged(Interpreter(), "fp32")),
-    Peer("staged, PyTorch bf16", "bf16", _staged(Interpreter(), "bf16")),
-    Peer("staged, AOTInductor fp32", "fp32", _staged(Inductor(), "fp32")),
-    Peer("staged, AOTInductor bf16", "bf16", _staged(Inductor(), "bf16")),
-    *([Peer(f"staged, native {each}", each, _staged(Native(), each)) for each in Native().precisions]
-      if _has("bowerbird.kernels.pair") else []),
+    *(_of_engine(engine, name) for name in FORMS for engine in ENGINES
+      if not (name == "staged" and engine.name == "torch.compile")),
+    *(_of_backend(Native(), precision, "native") for precision in Native().precisions),
+    *(_of_backend(OpenVino(), precision, "OpenVINO") for precision in OpenVino().precisions),
+    _of_backend(Interpreter(), "bf16", "PyTorch"),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Any model: the staged program of every model of the zoo, and of ten odd ones, answers as the module does."""
 
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from bowerbird.compiler.backends.inductor import Inductor
 from bowerbird.compiler.backends.interpreter import Interpreter
+from bowerbird.compiler.backends.openvino import OpenVino
 from bowerbird.compiler.staging import TOLERANCE, compile_module, prove
 from bowerbird.models import MODELS
 from tests.compiler import modules, zoo
@@ -15,7 +17,12 @@ from tests.models.built import built
 from tests.training.vectors import draw
 
 ROWS = (1, 3, 5000)
-BACKENDS = [Interpreter(), pytest.param(Inductor(), marks=pytest.mark.slow)]
+WITH_OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+BACKENDS = [
+    Interpreter(),
+    pytest.param(OpenVino(), marks=WITH_OPENVINO),
+    pytest.param(Inductor(), marks=pytest.mark.slow),
+]
 
 
 def _differs(module, answers, features, rows):
@@ -56,9 +63,10 @@ def test_it_answers_as_eager(case, backend, tmp_path):
         assert _differs(module, prepared(given, rows), given, rows) <= TOLERANCE
 
 
-def test_bfloat16_stays_near(case):
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+def test_bfloat16_stays_near(case, backend, tmp_path):
     module, features, compilation = case
-    prepared = Interpreter().prepare(compilation.program, "bf16")
+    prepared = backend.prepare(compilation.program, "bf16", tmp_path)
     given = features(64, 5)
     assert _differs(module, prepared(given, 64), given, 64) < 0.1
 
