@@ -65,7 +65,8 @@ bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables a
 	$(BIN)/python -m bench.accuracy --look-at-test
 
 bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and staged (hours on one core).
-	$(BIN)/python -m bench.compiler
+	@$(PIP) install --no-compile --editable '.[bench-compiler]'
+	@set -e; for name in compiler pair_kernels; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py

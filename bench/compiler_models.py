@@ -181,8 +181,19 @@ def cases() -> list[Case]:
         Case("user transformer", UserTransformer(long), long),
     ]
     for case in found:
+        keep_signal(case.module)
         spread(case.module.eval(), case.shape)
     return found
+
+
+def keep_signal(module: nn.Module) -> None:
+    """Draw weights such that a signal is as strong behind a rectifier as before it (He et al., 2015).
+
+    Behind PyTorch's default ones little of an input is left after a few layers, whatever it was.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
 
 
 def spread(module: Heads, shape: Shape) -> None:
