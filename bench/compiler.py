@@ -19,7 +19,6 @@ import os
 import random
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,11 +27,11 @@ from bench.common import OUT, WORK, machine
 from bench.compiler_answers import expected, judge, worst
 from bench.compiler_engines import one_thread
 from bench.compiler_models import Case, cases
-from bench.compiler_peers import PEERS, Peer, Run
+from bench.compiler_peers import PEERS, Peer, Ready, Run
 from bench.compiler_roofs import roofs
 from bench.compiler_table import table
 from bowerbird.compiler.explain import explain
-from bowerbird.compiler.staging import Compilation, compile_module, prove
+from bowerbird.compiler.staging import compile_module, prove
 from bowerbird.errors import InputError
 from bowerbird.kernels.pair import PairProgram
 
@@ -76,77 +75,87 @@ def main() -> None:
     wanted = [each for each in given.engines.split(";") if each]
     peers = [peer for peer in PEERS if not wanted or any(peer.name.startswith(each) for each in wanted)]
     rows = [int(each) for each in given.rows.split(",")]
-    for case in chosen:
-        if everything or given.build:
-            _build(case, peers)
-        if everything or given.measure:
-            for isa in (None, *ISAS) if everything else (given.isa,):
-                _measure(case, peers, rows, given.seconds, isa)
+    for isa in (None, *ISAS) if everything else (given.isa,):
+        if isa is not None:
+            os.environ["BOWERBIRD_ISA"] = isa
+            peers = [peer for peer in PEERS if peer.engine == "native"]
+        for case in chosen:
+            bench = Bench(case, peers)
+            if isa is None and (everything or given.build):
+                bench.build()
+            if everything or given.measure:
+                bench.measure(rows, given.seconds)
     if everything or given.table:
         table(RUNS, [case.name for case in cases()])
 
 
-def _compiled(case: Case) -> Compilation:
-    example = {name: value.expand(4, *value.shape[1:]) for name, value in case.shape.features(4, 4).items()}
-    return compile_module(case.module, example, case.shape.stages)
+class Bench:
+    """One case: its staged program, and the peers that were prepared so far."""
 
+    def __init__(self, case: Case, peers: list[Peer]) -> None:
+        self.case, self.peers = case, peers
+        started = time.perf_counter()
+        example = {name: value.expand(4, *value.shape[1:]) for name, value in case.shape.features(4, 4).items()}
+        self.compilation = compile_module(case.module, example, case.shape.stages)
+        self.seconds = time.perf_counter() - started
+        self._ready: dict[str, Ready] = {}
 
-def _build(case: Case, peers: list[Peer]) -> None:
-    """Compile a case for each peer and judge its answers; what is known of earlier builds is kept."""
-    started = time.perf_counter()
-    compilation = _compiled(case)
-    seconds = time.perf_counter() - started
-    found = explain(compilation)
-    about = {
-        "seconds": seconds,
-        "worst": prove(case.module, compilation.program, lambda rows: case.shape.features(rows, rows)),
-        "written": asdict(found.written),
-        "stages": {name: asdict(cost) for name, cost in found.stages.items()},
-    }
-    for peer in peers:
-        built = _build_peer(case, compilation, peer)
-        print(f"{case.name}: {peer.name}: {built}", flush=True)
-        known = _kept(f"{case.name}.build").get("peers", {})
-        if "seconds" in built:
-            built["seconds"] = max(built["seconds"], known.get(peer.name, {}).get("seconds", 0.0))
-        _keep(f"{case.name}.build", {**about, "peers": known | {peer.name: built}})
+    def build(self) -> None:
+        """Compile the case for each peer and judge its answers; what is known of other peers is kept."""
+        found = explain(self.compilation)
+        about = {
+            "seconds": self.seconds,
+            "worst": prove(
+                self.case.module, self.compilation.program, lambda rows: self.case.shape.features(rows, rows)
+            ),
+            "written": asdict(found.written),
+            "stages": {name: asdict(cost) for name, cost in found.stages.items()},
+        }
+        for peer in self.peers:
+            known = self._known()
+            try:
+                ready = self._prepared(peer)
+            except InputError as error:
+                built: dict[str, Any] = {"refused": str(error)}
+            else:
+                seconds = known.get(peer.name, {}).get("seconds", ready.prepared)
+                built = {"seconds": seconds, "bytes": ready.bytes, **asdict(judge(self.case, ready.bind))}
+            print(f"{self.case.name}: {peer.name}: {built}", flush=True)
+            _keep(f"{self.case.name}.build", {**about, "peers": known | {peer.name: built}})
 
-
-def _build_peer(case: Case, compilation: Compilation, peer: Peer) -> dict[str, Any]:
-    """Return the seconds to compile and load a peer, its bytes and its answers; or why it refused."""
-    try:
-        ready = peer.prepare(case, compilation.program, _folder(case, peer))
-    except InputError as error:
-        return {"refused": str(error)}
-    return {"seconds": ready.prepared, "bytes": ready.bytes, **asdict(judge(case, ready.bind))}
-
-
-def _measure(case: Case, peers: list[Peer], counts: list[int], seconds: float, isa: str | None) -> None:
-    if isa is not None:
-        os.environ["BOWERBIRD_ISA"] = isa
-        peers = [peer for peer in peers if peer.ours and peer.engine == "native"]
-    refused = {name for name, each in _kept(f"{case.name}.build")["peers"].items() if "refused" in each}
-    program = _compiled(case).program
-    ready = [(peer, peer.prepare(case, program, _folder(case, peer))) for peer in peers if peer.name not in refused]
-    for count in counts:
-        features = case.shape.features(count, count)
-        exact = expected(case, features, count)
-        timed = []
-        with torch.no_grad():
-            for peer, each in ready:
-                run = each.bind(features, count)
-                difference = worst(run(), exact)
-                timed.append(Timed(peer, run, difference, _calls(run)))
-            _interleave(timed, seconds)
-        _keep(
-            f"{case.name}.{count}.{isa or 'best'}",
-            {
-                "date": time.strftime("%Y-%m-%d"), "machine": machine(), "isa": PairProgram.isa(),
+    def measure(self, counts: list[int], seconds: float) -> None:
+        """Time the peers that did not refuse, for each number of candidates."""
+        known = self._known()
+        ready = [(peer, self._prepared(peer)) for peer in self.peers if "refused" not in known.get(peer.name, {})]
+        for count in counts:
+            timed = self._timed(ready, count, seconds)
+            content = {
+                "date": time.strftime("%Y-%m-%d"),
+                "machine": machine(),
+                "isa": PairProgram.isa(),
                 "peers": {each.peer.name: {"worst": each.worst, "seconds": each.seconds} for each in timed},
-            },
-        )  # fmt: skip
-        print(f"{case.name}, N = {count}, {PairProgram.isa()}: {len(timed[0].seconds)} turns", flush=True)
-    os.environ.pop("BOWERBIRD_ISA", None)
+            }
+            _keep(f"{self.case.name}.{count}.{os.environ.get('BOWERBIRD_ISA', 'best')}", content)
+            print(f"{self.case.name}, N = {count}, {PairProgram.isa()}: {len(timed[0].seconds)} turns", flush=True)
+
+    def _timed(self, ready: list[tuple[Peer, Ready]], count: int, seconds: float) -> list[Timed]:
+        features = self.case.shape.features(count, count)
+        exact = expected(self.case, features, count)
+        with torch.no_grad():
+            runs = [(peer, each.bind(features, count)) for peer, each in ready]
+            timed = [Timed(peer, run, worst(run(), exact), _calls(run)) for peer, run in runs]
+            _interleave(timed, seconds)
+        return timed
+
+    def _known(self) -> dict[str, Any]:
+        known: dict[str, Any] = _kept(f"{self.case.name}.build").get("peers", {})
+        return known
+
+    def _prepared(self, peer: Peer) -> Ready:
+        if peer.name not in self._ready:
+            folder = WORK / "compiler" / self.case.name / peer.name
+            self._ready[peer.name] = peer.prepare(self.case, self.compilation.program, folder)
+        return self._ready[peer.name]
 
 
 def _calls(run: Run) -> int:
@@ -169,10 +178,6 @@ def _interleave(timed: list[Timed], seconds: float) -> None:
                 each.run()
             each.seconds.append((time.perf_counter() - began) / each.calls)
         turns += 1
-
-
-def _folder(case: Case, peer: Peer) -> Path:
-    return WORK / "compiler" / case.name / peer.name
 
 
 def _keep(name: str, content: dict[str, Any]) -> None:

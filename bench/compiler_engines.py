@@ -21,6 +21,7 @@ from bench.compiler_forms import Part
 from bowerbird.compiler.backends.inductor import AUTOTUNED
 from bowerbird.compiler.backends.openvino import settings
 from bowerbird.compiler.precision import Precision
+from bowerbird.errors import InputError
 
 TUNED_ROWS = 500
 """For how many rows templates are chosen; every number of rows is served."""
@@ -187,10 +188,13 @@ class OnnxRuntime(OfArrays):
         whole = file.with_name("partial.onnx")
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                part.module, tuple(example), str(whole), input_names=names, output_names=outputs, dynamic_axes=axes,
-                dynamo=False,
-            )  # fmt: skip
+            try:
+                torch.onnx.export(
+                    part.module, tuple(example), str(whole), input_names=names, output_names=outputs,
+                    dynamic_axes=axes, dynamo=False,
+                )  # fmt: skip
+            except torch.onnx.errors.OnnxExporterError as error:
+                raise InputError(f"ONNX's exporter refuses it: {str(error).splitlines()[0]}") from error
         if self.precision == "int8":
             from onnxruntime.quantization import quantize_dynamic
 

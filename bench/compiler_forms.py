@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,14 @@ class Part:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     shared: tuple[bool, ...]
+
+    @property
+    def digest(self) -> str:
+        """A name of its weights and of what it takes and leaves, for what is compiled of it."""
+        digest = hashlib.sha256(repr((self.inputs, self.outputs, self.shared)).encode())
+        for name, value in self.module.state_dict().items():
+            digest.update(name.encode() + value.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class _Steps:
     def _step(self, part: Part, known: Features, name: str) -> Step:
         if not part.outputs:
             return lambda values: []
-        return self.engine.step(part, [known[each] for each in part.inputs], self.folder / name)
+        return self.engine.step(part, [known[each] for each in part.inputs], self.folder / f"{name}.{part.digest}")
 
 
 def _answers(part: Part, known: Features) -> Features:
