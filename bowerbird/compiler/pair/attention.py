@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from bowerbird.compiler.graph import Builder, Node
-from bowerbird.compiler.operations import Cast, Input, Linear, Pointwise, Reshape, Softmax
+from bowerbird.compiler.operations import Cast, Input, Linear, Pointwise, Ref, Reshape, Softmax
 from bowerbird.compiler.pair.activation import activation_of
 from bowerbird.compiler.pair.program import Draft
 from bowerbird.compiler.rewrite import binary
@@ -101,7 +101,7 @@ def match_target_attention(node: Node, build: Builder) -> TargetAttention | None
     softmax, safe = False, False
     while True:
         weights = _bare(weights)
-        scaled = _scaled(weights)
+        scaled = _scaled(weights, build)
         masked = _masked(weights, length, -math.inf if softmax else 0.0, build)
         if scaled is not None and not softmax:
             scales.append(scaled[1:])
@@ -185,12 +185,16 @@ def _is_call(node: Node, target: str) -> bool:
     return isinstance(node.operation, Pointwise) and node.operation.target == target
 
 
-def _scaled(node: Node) -> tuple[Node, str, Node] | None:
+def _scaled(node: Node, build: Builder) -> tuple[Node, str, Node] | None:
     """Return (value, operator, number) where a value is scaled by a number that all candidates share."""
     for target, op in (("mul.Tensor", "mul"), ("div.Tensor", "div")):
         pair = binary(node, target)
         if pair and pair[1].shared and math.prod(pair[1].shape) == 1:
             return pair[0], op, pair[1]
+        if _is_call(node, target) and isinstance(node.operation, Pointwise):
+            first, *rest = node.operation.arguments
+            if isinstance(first, Ref) and len(rest) == 1 and isinstance(rest[0], int | float):
+                return node.inputs[0], op, build.scalar(float(rest[0]))
     return None
 
 

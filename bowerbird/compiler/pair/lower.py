@@ -219,11 +219,14 @@ class _Lowerer:
         terms = self._terms(node, root=True)
         layers = [each for each in terms if isinstance(each.operation, Linear) and self._is_single(each)]
         width = node.shape[-1:]
-        if not layers or any(each.shape[-1:] != width or math.prod(each.shape[:-1]) != 1 for each in terms):
+        if not layers or any(math.prod(each.shape) != math.prod(width) for each in terms):
             return None
         return self._linear(layers, [each for each in terms if each not in layers], node)
 
     def _terms(self, node: Node, root: bool = False) -> list[Node]:
+        """Return what a sum adds, seen through reshapes; a sum that others read, too, is one term."""
+        while isinstance(node.operation, Reshape) and self._is_single(node):
+            node = node.inputs[0]
         found = binary(node, "add.Tensor")
         if found is None or not (root or self._is_single(node)):
             return [node]
