@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,35 +19,25 @@ from bowerbird.compiler.pair.program import PairLowering, Source
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.errors import InputError
+from bowerbird.kernels.pair import PairProgram
+from bowerbird.kernels.pair_activation import Weights
+from bowerbird.kernels.pair_twin import PairTwin
 
 Values = npt.NDArray[np.float32]
 LEAST_SHARE = 0.5
 """The least share of a candidate's operations that the engine must compute to be worth its while."""
 
 
-class Engine(Protocol):
-    """A pair program that is ready to run; see ``bowerbird.kernels.pair``."""
-
-    def run(self, request: Mapping[str, Values], items: Mapping[str, Any], count: int) -> dict[str, Values]:
-        """Return each output as float32 [count, width]."""
-        ...
-
-
-MakeEngine = Callable[..., Engine]
-"""From a specification, weights and a precision to an engine."""
-
-
-def pair_program(*arguments: Any, **options: Any) -> Engine:
-    """Return the native engine of a specification."""
-    engine: Engine = importlib.import_module("bowerbird.kernels.pair").PairProgram(*arguments, **options)
-    return engine
+Engine = PairProgram | PairTwin
+MakeEngine = Callable[[Mapping[str, Any], Weights, Precision], Engine]
+"""From a specification, weights and a precision to what runs it."""
 
 
 @dataclass(frozen=True)
 class Native:
     """Runs the pair stage on the native engine; ``make`` makes one."""
 
-    make: MakeEngine = pair_program
+    make: MakeEngine = PairProgram
     name: str = "native"
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
@@ -103,7 +92,6 @@ def _shape_of(name: str) -> tuple[str, tuple[int, ...]]:
 
 def _request_values(source: Source, value: Tensor) -> Values:
     flat: Values = value.to(torch.float32).numpy().reshape(-1)
-    flat = 1.0 - flat if source.inverted else flat
     return flat.reshape(-1, source.width) if source.length else flat
 
 
