@@ -85,7 +85,10 @@ class _Lowerer:
             weights=weights,
             request={name: source for name, source in self.draft.request.items() if name in used},
             items={name: source for name, source in self.draft.items.items() if name in used},
-            before=RowGraph(self.graph.builder, before),
+            request_part={name: node for name, node in before.items() if node.stage == "request"},
+            before=RowGraph(
+                self.graph.builder, {name: node for name, node in before.items() if node.stage != "request"}
+            ),
             after=after,
             native_share=sum(node.flops for node in pair if id(node) in done) / total if steps else 0.0,
         )

@@ -33,14 +33,16 @@ class Source:
 class PairLowering:
     """A pair graph as three parts, run in order: ``before`` and ``after`` by PyTorch, ``spec`` by the native engine.
 
-    ``before`` are small things that the engine has no step for (unknown numbers, say), ``after`` what follows an
-    operation that it has none for. ``request`` and ``items`` say where the engine's inputs come from.
+    ``request_part`` is to be made of the request's values, once. ``before`` are small things that the engine has no
+    step for (unknown numbers, say), ``after`` what follows an operation that it has none for. ``request`` and ``items``
+    say where the engine's inputs come from.
     """
 
     spec: dict[str, Any]
     weights: dict[str, Values]
     request: dict[str, Source]
     items: dict[str, Source]
+    request_part: dict[str, Node]
     before: RowGraph
     after: RowGraph
     native_share: float
