@@ -41,13 +41,13 @@ def profile_staged(staged: StagedModel, candidates: int) -> list[Profile]:
     inputs = staged.collection.inputs
     with torch.inference_mode():
         request = staged.collection.lookup_once(rows, inputs.of_stages("request"))
-        given = staged.request_values(request) | staged.item_values(rows) | staged.pair_features(rows)
+        given = {**staged.request_values(request), **staged.item_values(rows), **staged.pair_features(rows)}
         parts: dict[str, Callable[[], object]] = {
             "look up the request": lambda: staged.collection.lookup_once(rows, inputs.of_stages("request")),
             "request stage": lambda: staged.request_values(request),
             "items, kept from before": lambda: staged.item_values(rows),
             "look up the pairs": lambda: staged.pair_features(rows),
-            "candidates": lambda: staged.prepared.pair(given, candidates),
+            "candidates": lambda: staged.prepared.of_kept(given, candidates),
         }
         return [Profile(part, _median(run)) for part, run in parts.items()]
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from bowerbird.bundles.item_store import ItemStore, Positions, hash_rows
 from bowerbird.bundles.scorer import Logits
-from bowerbird.compiler.backends.contract import Backend, Prepared
+from bowerbird.compiler.backends.contract import Backend, Kept, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.rows import RowBlock, columns_of, take_block
+from bowerbird.kernels.pair_rows import RowFormat
 from bowerbird.plan.block import FeatureBlock
 
 
@@ -26,11 +27,14 @@ class Way:
 
     backend: Backend
     precision: Precision
+    rows: RowFormat = "fp32"
+    """What is kept of items is kept in this."""
 
     @property
     def name(self) -> str:
         """The way in reports, gates and settings."""
-        return f"{self.backend.name}.{self.precision}"
+        kept = "" if self.rows == "fp32" else f".rows_{self.rows}"
+        return f"{self.backend.name}.{self.precision}{kept}"
 
 
 class StagedModel:
@@ -45,7 +49,7 @@ class StagedModel:
         self._request = collection.inputs.of_stages("request")
         self._item = collection.inputs.of_stages("item")
         self._pair = collection.inputs.of_stages("pair")
-        self.items = ItemStore()
+        self.items = ItemStore(format=self.way.rows)
 
     def with_way(self, way: Way) -> StagedModel:
         """Return the same model, run another way."""
@@ -70,14 +74,14 @@ class StagedModel:
         """Return what the request stage leaves, beside the request's features."""
         return request | self._prepared.request(request, 1)
 
-    def item_values(self, rows: RowBlock) -> dict[str, Tensor]:
-        """Return what the item stage leaves for each candidate, kept or computed."""
+    def item_values(self, rows: RowBlock) -> dict[str, Tensor | Kept]:
+        """Return what the item stage leaves for each candidate, where it is kept, or computed."""
         columns = columns_of(rows, self._item)
         if not columns or not self.program.item.outputs:
             return {}
         count = rows.count
         if any(len(column) != count for column in columns):
-            return self._made_items(rows, np.zeros(1, np.int64))
+            return dict(self._made_items(rows, np.zeros(1, np.int64)))
         return self.items.get(hash_rows(columns, count), lambda chosen: self._made_items(rows, chosen))
 
     def pair_features(self, rows: RowBlock) -> dict[str, Tensor]:
@@ -85,8 +89,8 @@ class StagedModel:
         return self.collection.lookup_once(rows, self._pair)
 
     def _of_request(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
-        given = self.request_values(request) | self.item_values(rows) | self.pair_features(rows)
-        return self._prepared.pair(given, rows.count)
+        given = {**self.request_values(request), **self.item_values(rows), **self.pair_features(rows)}
+        return self._prepared.of_kept(given, rows.count)
 
     def _made_items(self, rows: RowBlock, chosen: Positions) -> dict[str, Tensor]:
         features = self.collection.lookup_once(take_block(rows, self._item, chosen), self._item)

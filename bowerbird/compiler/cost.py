@@ -87,15 +87,15 @@ def worth_storing(rates: Rates) -> Callable[[Node], bool]:
     """Return whether a value of an item is fetched sooner than it is computed from the item's features.
 
     A stored row costs its bytes and a step to a random place; what it replaces is all that it is made of, and
-    fetching that. A value that computes nothing is never stored: its inputs are.
+    fetching that. A value that computes nothing is stored where it is a part of what it is made of.
     """
 
     def decide(node: Node) -> bool:
         made_of = ordered([node], lambda each: isinstance(each.operation, Input))
         compute = seconds([each for each in made_of if each.stage == "item"], rates)
-        if compute == 0.0:
-            return False
         features = sum(each.bytes for each in made_of if isinstance(each.operation, Input))
+        if compute == 0.0:
+            return node.bytes < features
         return rates.row + node.bytes / rates.stream < compute + rates.row + features / rates.stream
 
     return decide

@@ -29,7 +29,7 @@ from bowerbird.compiler.operations import (
     Softmax,
     TakeRows,
 )
-from bowerbird.compiler.size import Rows, Size, reshaped_rows, row_shape
+from bowerbird.compiler.size import ROWS, Rows, Size, reshaped_rows, row_shape
 
 _IDENTITIES = (
     "clone.default", "alias.default", "detach.default", "contiguous.default", "lift_fresh_copy.default",
@@ -161,17 +161,44 @@ def expand(lifter: Lifter, call: Call) -> Lifted:
     return lifter.make(call, Expand(row_shape(call.shape, rows)), [node], rows)
 
 
+@rule("repeat.default")
+def repeat(lifter: Lifter, call: Call) -> Lifted:
+    """A row's values follow themselves along dimensions that are not the rows'; a value without rows may get them."""
+    given = lifter.get(call.arguments[0])
+    times = [each if isinstance(each, Size) else Size(0, each) for each in call.arguments[1]]
+    shape = [1] * (len(times) - given.rank) + [size.plus for size in given.shape]
+    rows = _rows_of_shape(call.shape)
+    if given.rows is not None:
+        rows = Rows(given.rows.dim + len(times) - given.rank, given.rows.outer, given.rows.inner)
+        if times[rows.dim] != Size(0, 1):
+            raise Coupled("it puts rows behind rows")
+        shape[rows.dim] = rows.fold
+    elif rows is not None:
+        if times[rows.dim] != ROWS or shape[rows.dim] != 1:
+            raise Coupled("it repeats several elements along the rows")
+        times[rows.dim] = Size(0, 1)
+    node = lifter.reshape(given.node, tuple(part for size in shape for part in (1, size)))
+    wide = tuple(part for size, count in zip(shape, times, strict=True) for part in (count.plus, size))
+    repeated = lifter.builder.add(Expand(wide), [node], call.where)
+    return lifter.finish(call, lifter.reshape(repeated, row_shape(call.shape, rows)), rows)
+
+
 @rule("cat.default")
 def concat(lifter: Lifter, call: Call) -> Lifted:
-    """Values stand end to end along a dimension that is not the rows'."""
+    """Values stand end to end; along the rows' dimension all rows of one before those of the next."""
     parts = [lifter.get(each) for each in call.arguments[0]]
     dim = (call.arguments[1] if len(call.arguments) > 1 else 0) % len(call.shape)
-    places = {each.rows for each in parts}
+    places = {(each.rows.dim, each.rows.inner) if each.rows else None for each in parts}
     if len(places) > 1:
         raise Coupled("the rows of its parts stand in different dimensions")
-    rows = places.pop()
-    if rows is not None and rows.dim == dim:
-        raise Coupled("it puts rows behind rows")
+    folds = [each.rows for each in parts if each.rows is not None]
+    if folds and folds[0].dim == dim:
+        rows = Rows(dim, sum(each.outer for each in folds), folds[0].inner)
+        nodes = [lifter.keep(each) for each in parts]
+        return lifter.make(call, Concat(dim - len(call.shape)), nodes, rows)
+    if len({each.rows for each in parts}) > 1:
+        raise Coupled("the rows of its parts stand in different dimensions")
+    rows = parts[0].rows
     return lifter.make(call, Concat(row_dim(dim, len(call.shape), rows)), [each.node for each in parts], rows)
 
 

@@ -89,6 +89,31 @@ class Pointwise(Operation, frozen=True):
         return result
 
 
+class Prelu(Operation, frozen=True):
+    """x where it is positive, slope · x elsewhere; inputs x and the constant slope, which aligns with the end of x."""
+
+    def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
+        """Return the values, those below zero scaled."""
+        given, slope = values[0], values[1][0]
+        return torch.where(given > 0, given, slope * given)
+
+
+class Dice(Operation, frozen=True):
+    """x (α + (1 - α) sigmoid(scale · x + shift)): DIN's activation, and with α = 0 a swish; inputs x, α, scale, shift.
+
+    α, scale and shift are constants [width] along the last dimension.
+    """
+
+    def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
+        """Return the values, each between α times itself and itself."""
+        given, (alpha, scale, shift) = values[0], (value[0] for value in values[1:])
+        return given * (alpha + (1 - alpha) * torch.sigmoid(scale * given + shift))
+
+    def flops(self, inputs: Sequence[Shape], output: Shape) -> int:
+        """Return eight for each value."""
+        return 8 * math.prod(output)
+
+
 class Cast(Operation, frozen=True):
     """The same values in another ``dtype``."""
 

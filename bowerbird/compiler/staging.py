@@ -15,6 +15,7 @@ from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.lift import Coupling, lift
 from bowerbird.compiler.rewrite import Applied, rewrite
 from bowerbird.compiler.rewrites import LAWS
+from bowerbird.compiler.rewrites.activations import with_activations
 from bowerbird.compiler.rewrites.merging import merged
 from bowerbird.compiler.stage import Stage
 from bowerbird.compiler.staged import StagedProgram, staged
@@ -54,7 +55,7 @@ def compile_module(
 
 def stage_graph(graph: RowGraph, couplings: list[Coupling], rates: Rates | None = None) -> Compilation:
     """Return the staged program of a row graph."""
-    done = rewrite(graph, LAWS)
+    done = rewrite(with_activations(graph), LAWS)
     final = merged(done.graph)
     program = staged(final, worth_storing(rates or Rates()))
     return Compilation(graph, final, program, done.applied, couplings)

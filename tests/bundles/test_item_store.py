@@ -1,15 +1,22 @@
 """What is kept of items is what would be computed, however they come and go."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bowerbird.bundles.item_store import ItemStore, hash_rows
+from bowerbird.compiler.backends.contract import Kept
 
 
 def _values(numbers):
-    return {"double": torch.from_numpy(2.0 * numbers), "both": torch.from_numpy(np.stack([numbers, -numbers], 1))}
+    both = np.stack([numbers, -numbers], 1).astype(np.float32)
+    return {"double": torch.from_numpy(2.0 * numbers), "both": torch.from_numpy(both)}
+
+
+def _found(values):
+    return {name: each.tensor() if isinstance(each, Kept) else each for name, each in values.items()}
 
 
 @settings(deadline=None)
@@ -26,11 +33,34 @@ def test_every_request_gets_its_items_values(requests, limit):
             made.append(len(chosen))
             return _values(numbers[chosen])
 
-        found = store.get(hash_rows([numbers], len(numbers)), make)
+        found = _found(store.get(hash_rows([numbers], len(numbers)), make))
         assert all(torch.equal(found[name], value) for name, value in _values(numbers).items())
         if limit == 1 << 20:
-            again = store.get(hash_rows([numbers], len(numbers)), lambda chosen: {})
+            again = _found(store.get(hash_rows([numbers], len(numbers)), lambda chosen: {}))
             assert all(torch.equal(again[name], value) for name, value in _values(numbers).items())
+
+
+def test_what_was_given_out_stays_as_it_is():
+    store = ItemStore(limit=16 * 3000)
+
+    def ask(numbers):
+        values = numbers.astype(np.float64)
+        return store.get(hash_rows([values], len(values)), lambda chosen: _values(values[chosen]))["both"]
+
+    first = np.arange(10)
+    held = ask(first)
+    for start in range(10, 12_000, 700):
+        ask(np.arange(start, start + 700))
+    assert torch.equal(held.tensor(), _values(first)["both"])
+
+
+@pytest.mark.parametrize(("format", "error"), [("fp16", 1e-3), ("bf16", 1e-2), ("int8", 1e-2)])
+def test_rows_are_kept_in_fewer_bits(format, error):
+    store, numbers = ItemStore(format=format), np.linspace(-1, 1, 50)
+    for _ in range(2):
+        kept = store.get(hash_rows([numbers], 50), lambda chosen: _values(numbers[chosen]))["both"]
+        assert kept.stored.format == format
+        assert torch.allclose(kept.tensor(), _values(numbers)["both"], atol=error)
 
 
 def test_a_changed_feature_is_another_key():

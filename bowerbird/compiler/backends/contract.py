@@ -7,13 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
+from bowerbird.kernels.pair_rows import StoredRows
 
 Runner = Callable[[Mapping[str, Tensor], int], dict[str, Tensor]]
 """From a graph's inputs by name and the number of rows to its outputs; tensors are [rows or 1, *shape]."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the item stage left of the candidates' items, where it stands: rows of a matrix, by their numbers."""
+
+    stored: StoredRows
+    places: npt.NDArray[np.int64]
+    shape: tuple[int, ...]
+
+    def tensor(self) -> Tensor:
+        """Return the rows as float32 [rows, *shape]."""
+        return torch.from_numpy(self.stored.unpacked(self.places)).reshape(len(self.places), *self.shape)
+
+
+Given = Mapping[str, Tensor | Kept]
+"""Inputs by name: tensors, and items' values where they stand."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +42,21 @@ class Prepared:
     """A staged program that is ready to run; threads may share it.
 
     ``request`` runs once per request, with one row; ``item`` on items whose features changed; ``pair`` on all
-    candidates of a request, given what the others left and the features that it reads itself.
+    candidates of a request, given what the others left and the features that it reads itself. ``gathering`` is ``pair``
+    on items' values as they are kept, where a backend can take them so.
     """
 
     request: Runner
     item: Runner
     pair: Runner
+    gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
+
+    def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:
+        """Return what ``pair`` does of items' values as they are kept."""
+        if self.gathering is not None:
+            return self.gathering(given, rows)
+        tensors = {name: each.tensor() if isinstance(each, Kept) else each for name, each in given.items()}
+        return self.pair(tensors, rows)
 
     def __call__(self, features: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
         """Return outputs [rows, *shape], all stages in order; features of the request have one row."""

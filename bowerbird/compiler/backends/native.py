@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import Prepared
+from bowerbird.compiler.backends.contract import Given, Kept, Prepared
 from bowerbird.compiler.execute import Executable
+from bowerbird.compiler.graph import Node, RowGraph, ordered
+from bowerbird.compiler.operations import Input, Reshape
 from bowerbird.compiler.pair.lower import answer_name, lower_pair
 from bowerbird.compiler.pair.program import PairLowering, Source
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.errors import InputError
+from bowerbird.kernels.pair import PairProgram
+from bowerbird.kernels.pair_activation import Weights
+from bowerbird.kernels.pair_given import Items
+from bowerbird.kernels.pair_twin import PairTwin
 
 Values = npt.NDArray[np.float32]
 LEAST_SHARE = 0.5
 """The least share of a candidate's operations that the engine must compute to be worth its while."""
 
 
-class Engine(Protocol):
-    """A pair program that is ready to run; see ``bowerbird.kernels.pair``."""
-
-    def run(self, request: Mapping[str, Values], items: Mapping[str, Any], count: int) -> dict[str, Values]:
-        """Return each output as float32 [count, width]."""
-        ...
-
-
-MakeEngine = Callable[..., Engine]
-"""From a specification, weights and a precision to an engine."""
-
-
-def pair_program(*arguments: Any, **options: Any) -> Engine:
-    """Return the native engine of a specification."""
-    engine: Engine = importlib.import_module("bowerbird.kernels.pair").PairProgram(*arguments, **options)
-    return engine
+Engine = PairProgram | PairTwin
+MakeEngine = Callable[[Mapping[str, Any], Weights, Precision], Engine]
+"""From a specification, weights and a precision to what runs it."""
 
 
 @dataclass(frozen=True)
 class Native:
     """Runs the pair stage on the native engine; ``make`` makes one."""
 
-    make: MakeEngine = pair_program
+    make: MakeEngine = PairProgram
     name: str = "native"
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
@@ -64,34 +56,77 @@ class Native:
                 "Serve this model by another backend.",
             )
         engine = self.make(lowering.spec, lowering.weights, precision)
-        return Prepared(Executable(program.request), Executable(program.item), PairRunner(lowering, engine))
+        run = PairRunner(lowering, engine)
+        return Prepared(Executable(_request_graph(program, lowering)), Executable(program.item), run, run)
 
 
 class PairRunner:
     """PyTorch's part before, the engine, PyTorch's part after."""
 
     def __init__(self, lowering: PairLowering, engine: Engine) -> None:
-        self._lowering = lowering
         self._engine = engine
         self._before = Executable(lowering.before)
         self._after = Executable(lowering.after)
         self._constants = {name: each.constant for name, each in lowering.request.items() if each.constant is not None}
+        self._request = [(name, each) for name, each in lowering.request.items() if each.constant is None]
+        self._items = [(name, each.name) for name, each in lowering.items.items()]
         after = [name for name in self._after.inputs if name.startswith("native.")]
         self._answers = {name: _shape_of(name) for name in after}
+        self._direct = _only_reshaped(lowering.after)
 
-    def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    def __call__(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return the pair graph's outputs."""
-        known = {**given, **self._before(given, rows)}
-        request = {
-            name: self._constants[name] if name in self._constants else _request_values(source, known[source.name])
-            for name, source in self._lowering.request.items()
-        }
-        items = {name: _rows_of(known[source.name], rows) for name, source in self._lowering.items.items()}
+        known = given
+        if self._before.inputs:
+            known = {**given, **self._before(_tensors(given, self._before), rows)}
+        request = dict(self._constants)
+        for name, source in self._request:
+            value = known[source.name]
+            assert isinstance(value, Tensor)
+            request[name] = _request_values(source, value)
+        items = {name: _rows_of(known[source], rows) for name, source in self._items}
         answers = self._engine.run(request, items, rows)
+        if self._direct is not None:
+            return {
+                name: torch.from_numpy(answers[own]).reshape(rows, *shape)
+                for name, (own, shape) in self._direct.items()
+            }
         after = {
             name: torch.from_numpy(answers[own]).reshape(rows, *shape) for name, (own, shape) in self._answers.items()
         }
-        return self._after({**known, **after}, rows)
+        return self._after({**_tensors(known, self._after), **after}, rows)
+
+
+def _request_graph(program: StagedProgram, lowering: PairLowering) -> RowGraph:
+    """Return the request's graph with what the engine needs of it, so that it is made once per request."""
+    build = program.builder
+    made = dict(program.request.outputs)
+    new: dict[int, Node] = {}
+    for node in ordered(lowering.request_part.values()):
+        if isinstance(node.operation, Input):
+            new[id(node)] = made.get(node.operation.name, node)
+        else:
+            new[id(node)] = build.add(node.operation, [new[id(each)] for each in node.inputs], node.where)
+    return RowGraph(build, {**made, **{name: new[id(node)] for name, node in lowering.request_part.items()}})
+
+
+def _only_reshaped(graph: RowGraph) -> dict[str, tuple[str, tuple[int, ...]]] | None:
+    """Return the engine's answer and a shape for each output, where nothing is left to compute."""
+    found = {}
+    for name, output in graph.outputs.items():
+        node = output
+        while isinstance(node.operation, Reshape):
+            node = node.inputs[0]
+        if not isinstance(node.operation, Input) or not node.operation.name.startswith("native."):
+            return None
+        found[name] = (_shape_of(node.operation.name)[0], output.shape)
+    return found
+
+
+def _tensors(given: Given, graph: Executable) -> dict[str, Tensor]:
+    """Return the inputs of a graph of PyTorch's."""
+    found = {name: given[name] for name in graph.inputs if name in given}
+    return {name: each.tensor() if isinstance(each, Kept) else each for name, each in found.items()}
 
 
 def _shape_of(name: str) -> tuple[str, tuple[int, ...]]:
@@ -103,10 +138,11 @@ def _shape_of(name: str) -> tuple[str, tuple[int, ...]]:
 
 def _request_values(source: Source, value: Tensor) -> Values:
     flat: Values = value.to(torch.float32).numpy().reshape(-1)
-    flat = 1.0 - flat if source.inverted else flat
     return flat.reshape(-1, source.width) if source.length else flat
 
 
-def _rows_of(value: Tensor, rows: int) -> Values:
+def _rows_of(value: Tensor | Kept, rows: int) -> Items:
+    if isinstance(value, Kept):
+        return value.stored, value.places
     values: Values = value.to(torch.float32).expand(rows, *value.shape[1:]).reshape(rows, -1).contiguous().numpy()
     return values

@@ -1,18 +1,25 @@
-"""Finding target attention in a pair graph: scores of events by layers over q · k, and their weighted sum."""
+"""Lowering sums over positions: target and dot-product attention, one step for all that share their scores."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
 
 from bowerbird.compiler.graph import Builder, Node
-from bowerbird.compiler.operations import Cast, Input, Linear, Pointwise, Ref, Reshape, Softmax
+from bowerbird.compiler.operations import Cast, Concat, Permute, Product, Reduce
 from bowerbird.compiler.pair.activation import activation_of
+from bowerbird.compiler.pair.pooling import Pooling, Weights, match_pooling
 from bowerbird.compiler.pair.program import Draft
-from bowerbird.compiler.rewrite import binary
+from bowerbird.compiler.pair.scoring import Layer, LayerScores, ProductScores, match_scores
+from bowerbird.compiler.rewrite import minus, plus, pointwise, reshaped, times
+
+_LEAST_ADDED = -1e3
+"""A position whose added term is this much below the greatest weighs nothing in a softmax."""
+_ALL_ADDED = -1e7
+"""Where all terms are this low, as masks are, scores beside them are lost in rounding: positions weigh alike."""
 
 
 class Lowerer(Protocol):
@@ -24,196 +31,226 @@ class Lowerer(Protocol):
         """Return the name of a node's rows."""
         ...
 
+    def sequence(self, node: Node) -> str:
+        """Return the name of a request's value [length, width] as a sequence."""
+        ...
+
     def step(self, node: Node, op: str, inputs: list[str], **more: Any) -> str:
         """Add a step."""
         ...
 
 
-@dataclass(frozen=True)
-class TargetAttention:
-    """Σ_l w_l v_l with w_l = f(layers(activation(P (q · k_l) + a + b_l))), masked, perhaps a softmax, perhaps scaled.
+class Attentions:
+    """All sums over positions of a pair graph, those of one scoring together: positions are scored once."""
 
-    ``rows`` are the terms a (one row per candidate), ``events`` the term b [length, hidden] of the request; ``scales``
-    are numbers of the request that the result is multiplied with or divided by.
-    """
-
-    query: Node
-    history: Node
-    product: Node
-    rows: list[Node]
-    events: Node
-    layers: list[tuple[Node, Pointwise | None]]
-    activation: Pointwise | None
-    mask: tuple[Node, bool] | None
-    softmax: bool
-    values: Node
-    scales: list[tuple[str, Node]]
+    def __init__(self, nodes: Iterable[Node], build: Builder) -> None:
+        self._build = build
+        self._poolings: dict[int, Pooling] = {}
+        self._groups: dict[tuple[object, ...], list[Node]] = {}
+        self._made: dict[tuple[object, ...], str | None] = {}
+        for node in nodes:
+            found = match_pooling(node, build)
+            if found is not None:
+                self._poolings[id(node)] = found
+                self._groups.setdefault(_key(found), []).append(node)
 
     def lower(self, lowerer: Lowerer, node: Node) -> str | None:
-        """Return the name of the pooled values; None where a part of it has no step."""
-        draft, value = lowerer.draft, lowerer.draft.build.value
-        names = [lowerer.name(each) for each in (self.query, *self.rows, *(scale for _, scale in self.scales))]
-        activations = [activation_of(each) for each in (self.activation, *(each for _, each in self.layers)) if each]
-        if None in names or None in activations:
+        """Return the name of the sum that a node is; None where it is none, or a part of it has no step."""
+        found = self._poolings.get(id(node))
+        if found is None:
             return None
-        query, *rest = [str(each) for each in names]
-        rows, scales = rest[: len(self.rows)], rest[len(self.rows) :]
-        length, hidden = self.history.shape[-2], self.product.inputs[1].shape[0]
-        part = rows[0] if rows else draft.constant(draft.build.constant(torch.zeros(hidden)))
-        for each in rows[1:]:
-            part = lowerer.step(node, "add", [part, each])
-        more: dict[str, Any] = {
-            "history": draft.sequence(input_name(self.history), (length, self.history.shape[-1])),
-            "history_part": draft.sequence(input_name(self.events), (length, hidden)),
-            "values": draft.sequence(input_name(self.values), (length, self.values.shape[-1])),
-            "product": draft.weight(value(self.product.inputs[1])),
-            "layers": [_layer(draft, layer, activation) for layer, activation in self.layers],
-            "softmax": self.softmax,
-        }
-        if self.activation is not None:
-            more["activation"] = activation_of(self.activation)
-        if self.mask is not None:
-            more["mask"] = draft.sequence(input_name(self.mask[0]), (length, 1), inverted=self.mask[1])
-        result = lowerer.step(node, "target_attention", [query, part], **more)
-        for (op, _), scale in zip(self.scales, scales, strict=True):
-            result = lowerer.step(node, op, [result, scale])
-        return result
+        key = _key(found)
+        group = self._groups[key]
+        if key not in self._made:
+            self._made[key] = self._scored(lowerer, [self._poolings[id(each)] for each in group], group[0])
+        name = self._made[key]
+        if name is None:
+            return None
+        if len(group) > 1:
+            widths = [self._values(self._poolings[id(each)]).shape[-1] for each in group]
+            start = sum(widths[: group.index(node)])
+            name = lowerer.step(node, "slice", [name], start=start, stop=start + widths[group.index(node)])
+        return self._corrected(lowerer, node, found, name)
+
+    def _scored(self, lowerer: Lowerer, poolings: list[Pooling], node: Node) -> str | None:
+        first = poolings[0]
+        weights = first.weights
+        scores = match_scores(weights.scores, weights.length, first.heads, self._build)
+        values = [self._values(each) for each in poolings]
+        joined = values[0] if len(values) == 1 else self._build.add(Concat(-1), values)
+        seen = _seen(poolings, self._build)
+        match scores:
+            case LayerScores():
+                return _of_layers(lowerer, node, scores, weights, joined, seen)
+            case ProductScores() if weights.softmax:
+                return _of_products(lowerer, node, scores, weights, joined, seen, first.heads)
+            case ProductScores() if first.heads == 1:
+                return _associated(lowerer, node, scores, joined, self._build)
+        return None
+
+    def _values(self, pooling: Pooling) -> Node:
+        """Return the values with all that the request multiplies them by; and those factors, where they divide."""
+        build, weights = self._build, pooling.weights
+        values = _scaled(pooling, build)
+        if not weights.added:
+            return values
+        power = pointwise(build, "exp.default", _shifted(weights, build))
+        column = reshaped(build, power, (weights.length, 1))
+        return build.add(Concat(-1), [times(build, values, column), column])
+
+    def _corrected(self, lowerer: Lowerer, node: Node, pooling: Pooling, name: str) -> str | None:
+        """Return the sum with what positions weigh where none is seen, and with the candidate's own factors."""
+        build, weights = self._build, pooling.weights
+        if weights.softmax and (weights.added or (weights.seen and not weights.safe)):
+            alone = lowerer.name(_unseen(pooling, build))
+            if alone is None:
+                return None
+            name = lowerer.step(node, "add", [name, alone])
+        if weights.added:
+            width = pooling.values.shape[-1]
+            total = lowerer.step(node, "slice", [name], start=width, stop=width + 1)
+            sums = lowerer.step(node, "slice", [name], start=0, stop=width)
+            name = lowerer.step(node, "div", [sums, total])
+        for op, each in weights.scales:
+            scale = lowerer.name(each)
+            if scale is None:
+                return None
+            name = lowerer.step(node, op, [name, scale])
+        return name
 
 
-def _layer(draft: Draft, layer: Node, activation: Pointwise | None) -> dict[str, Any]:
-    _, weight, *bias = layer.inputs
-    fields: dict[str, Any] = {"weight": draft.weight(draft.build.value(weight))}
-    if bias:
-        fields["bias"] = draft.weight(draft.build.value(bias[0]))
-    if activation is not None:
-        fields["activation"] = activation_of(activation)
+def _key(pooling: Pooling) -> tuple[object, ...]:
+    """Return what poolings of the same scores have in common."""
+    found = pooling.weights
+    own = tuple(id(each) for each in (*found.seen, *found.added))
+    length = (found.length, pooling.heads, found.softmax, found.scale)
+    alone = id(pooling.values) if pooling.heads > 1 or found.added else 0
+    return (id(found.scores), own, length, alone)
+
+
+def _scaled(pooling: Pooling, build: Builder) -> Node:
+    values = pooling.values
+    for each in pooling.weights.factors:
+        values = times(build, values, reshaped(build, each, (math.prod(each.shape), 1)))
+    return values
+
+
+def _seen(poolings: list[Pooling], build: Builder) -> Node | None:
+    """Return which positions count, bool [length]; None where all do."""
+    weights = poolings[0].weights
+    if weights.softmax:
+        seen = [reshaped(build, each, (weights.length,)) for each in weights.seen]
+        if weights.added:
+            seen += [pointwise(build, "gt.Scalar", _shifted(weights, build), _LEAST_ADDED), _is_any(weights, build)]
+        return _all(seen, "logical_and.default", build)
+    each = [[factor for factor in pooling.weights.factors if math.prod(factor.shape) > 1] for pooling in poolings]
+    if not all(each):
+        return None
+    counting = [
+        _all(
+            [pointwise(build, "ne.Scalar", reshaped(build, factor, (weights.length,)), 0) for factor in factors],
+            "logical_and.default", build,
+        )
+        for factors in each
+    ]  # fmt: skip
+    return _all([one for one in counting if one is not None], "logical_or.default", build)
+
+
+def _all(masks: list[Node], target: str, build: Builder) -> Node | None:
+    total = masks[0] if masks else None
+    for each in masks[1:]:
+        if total is not each and total is not None:
+            total = pointwise(build, target, total, each)
+    return total
+
+
+def _added(weights: Weights, build: Builder) -> Node:
+    total = weights.added[0]
+    for each in weights.added[1:]:
+        total = plus(build, total, each)
+    return reshaped(build, total, (weights.length,))
+
+
+def _shifted(weights: Weights, build: Builder) -> Node:
+    """Return the added terms less their greatest, which a softmax does not see."""
+    total = _added(weights, build)
+    return minus(build, total, build.add(Reduce("amax.default", (-1,)), [total]))
+
+
+def _is_any(weights: Weights, build: Builder) -> Node:
+    greatest = build.add(Reduce("amax.default", (-1,)), [_added(weights, build)])
+    return pointwise(build, "gt.Scalar", greatest, _ALL_ADDED)
+
+
+def _unseen(pooling: Pooling, build: Builder) -> Node:
+    """Return the row that a softmax of nothing but masked scores makes of the values; zeros where something is seen."""
+    weights = pooling.weights
+    values = _scaled(pooling, build)
+    mean = build.add(Reduce("mean.dim", (-2,)), [values])
+    if weights.fill == -math.inf:
+        mean = times(build, mean, build.scalar(math.nan))
+    seen = _seen([pooling], build)
+    assert seen is not None
+    some = build.add(Reduce("amax.default", (-1,)), [build.add(Cast("float32"), [seen])])
+    if weights.added:
+        mean = build.add(Concat(-1), [mean, build.constant(torch.ones(1))])
+    return pointwise(build, "where.self", pointwise(build, "gt.Scalar", some, 0), build.scalar(0.0), mean)
+
+
+def _layer(draft: Draft, layer: Layer) -> dict[str, Any] | None:
+    fields: dict[str, Any] = {"weight": draft.weight(layer.weight)}
+    if layer.bias is not None:
+        fields["bias"] = draft.weight(layer.bias)
+    if layer.activation is not None:
+        fields["activation"] = activation_of(layer.activation, draft, (len(layer.weight),))
+        if fields["activation"] is None:
+            return None
     return fields
 
 
-def match_target_attention(node: Node, build: Builder) -> TargetAttention | None:
-    """Return the target attention that a product is the end of; None where it is none."""
-    weights, values = node.inputs
-    if not _is_sequence(values) or math.prod(weights.shape) != values.shape[-2]:
+def _of_layers(
+    lowerer: Lowerer, node: Node, scores: LayerScores, weights: Weights, values: Node, seen: Node | None
+) -> str | None:
+    draft = lowerer.draft
+    layers = list(scores.layers)
+    if weights.scale != 1.0:
+        layers.append(Layer(torch.full((1, 1), weights.scale), None, None))
+    query, row = lowerer.name(scores.query), lowerer.name(scores.row)
+    made = [_layer(draft, each) for each in layers]
+    more: dict[str, Any] = {}
+    if scores.activation is not None:
+        more["activation"] = activation_of(scores.activation, draft, (len(scores.product),))
+    if query is None or row is None or None in made or more.get("activation", ...) is None:
         return None
-    length = values.shape[-2]
-    scales: list[tuple[str, Node]] = []
-    mask: tuple[Node, bool] | None = None
-    softmax, safe = False, False
-    while True:
-        weights = _bare(weights)
-        scaled = _scaled(weights, build)
-        masked = _masked(weights, length, -math.inf if softmax else 0.0, build)
-        if scaled is not None and not softmax:
-            scales.append(scaled[1:])
-            weights = scaled[0]
-        elif masked is not None and mask is None:
-            weights, mask = masked[0], masked[1:]
-        elif isinstance(weights.operation, Softmax) and not softmax and mask is None:
-            softmax, weights = True, weights.inputs[0]
-        elif _is_call(weights, "nan_to_num.default") and not softmax:
-            safe, weights = True, weights.inputs[0]
-        else:
-            break
-    if softmax and mask is not None and not safe:
+    if seen is not None:
+        more["mask"] = _mask(lowerer, seen, draft.build)
+    return lowerer.step(
+        node, "target_attention", [query, row], history=lowerer.sequence(scores.keys),
+        history_part=lowerer.sequence(scores.events), values=lowerer.sequence(values),
+        product=draft.weight(scores.product), layers=made, softmax=weights.softmax, **more,
+    )  # fmt: skip
+
+
+def _of_products(
+    lowerer: Lowerer, node: Node, scores: ProductScores, weights: Weights, values: Node, seen: Node | None, heads: int
+) -> str | None:
+    query = lowerer.name(scores.query)
+    if query is None:
         return None
-    return _scored(weights, values, mask, softmax, scales[::-1])
+    more = {} if seen is None else {"mask": _mask(lowerer, seen, lowerer.draft.build)}
+    return lowerer.step(
+        node, "attention", [query], keys=lowerer.sequence(scores.keys), values=lowerer.sequence(values),
+        heads=heads, scale=scores.scale * weights.scale, **more,
+    )  # fmt: skip
 
 
-def _scored(
-    scores: Node, values: Node, mask: tuple[Node, bool] | None, softmax: bool, scales: list[tuple[str, Node]]
-) -> TargetAttention | None:
-    """Follow the layers down to the product of query and keys."""
-    layers: list[tuple[Node, Pointwise | None]] = []
-    activation: Pointwise | None = None
-    node = scores
-    while isinstance(node.operation, Linear) and not _is_meeting(node):
-        layers.insert(0, (node, activation))
-        node, activation = _bare(node.inputs[0]), None
-        if isinstance(node.operation, Pointwise) and len(node.inputs) == 1:
-            activation, node = node.operation, _bare(node.inputs[0])
-    terms = _terms(node)
-    products = [each for each in terms if isinstance(each.operation, Linear) and _is_meeting(each)]
-    if len(products) != 1 or not layers or layers[-1][0].shape[-1] != 1:
-        return None
-    query, history = _meeting(products[0].inputs[0]) or (None, None)
-    rest = [each for each in terms if each is not products[0]]
-    events = [each for each in rest if _is_sequence(each) and each.shape[-2] == values.shape[-2]]
-    rows = [each for each in rest if math.prod(each.shape) == each.shape[-1] and each not in events]
-    alone = len(events) == 1 and len(products[0].inputs) == 2
-    if query is None or history is None or len(rows) + len(events) != len(rest) or not alone:
-        return None
-    return TargetAttention(
-        query, history, products[0], rows, events[0], layers, activation, mask, softmax, values, scales
-    )
+def _associated(lowerer: Lowerer, node: Node, scores: ProductScores, values: Node, build: Builder) -> str | None:
+    """Σ_l (q · k_l) v_l = q (Kᵀ V): a product with what the request makes once."""
+    keys = times(build, scores.keys, build.scalar(scores.scale))
+    matrix = build.add(Product(), [build.add(Permute((-1, -2)), [keys]), values])
+    query, stacked = lowerer.name(scores.query), lowerer.name(reshaped(build, matrix, (math.prod(matrix.shape),)))
+    return None if query is None or stacked is None else lowerer.step(node, "weighted_sum", [query, stacked])
 
 
-def _terms(node: Node) -> list[Node]:
-    found = binary(node, "add.Tensor") if node.stage == "pair" else None
-    return [node] if found is None else [*_terms(found[0]), *_terms(found[1])]
-
-
-def _is_meeting(node: Node) -> bool:
-    return _meeting(node.inputs[0]) is not None
-
-
-def _meeting(node: Node) -> tuple[Node, Node] | None:
-    """Return (query, keys) where a value is the product of a row and a sequence of the request."""
-    pair = binary(node, "mul.Tensor")
-    for query, keys in (pair, pair[::-1]) if pair else ():
-        if _is_sequence(keys) and keys.shape[-2] > 1 and math.prod(query.shape) == keys.shape[-1]:
-            return query, keys
-    return None
-
-
-def _is_sequence(node: Node) -> bool:
-    return bool(input_name(node)) and len(node.shape) >= 2 and math.prod(node.shape[:-2]) == 1
-
-
-def input_name(node: Node) -> str:
-    """Return the name of a value that the request leaves, seen through reshapes; empty for any other."""
-    node = _bare(node)
-    return node.operation.name if isinstance(node.operation, Input) and node.stage == "request" else ""
-
-
-def _bare(node: Node) -> Node:
-    while isinstance(node.operation, Reshape):
-        node = node.inputs[0]
-    return node
-
-
-def _is_call(node: Node, target: str) -> bool:
-    return isinstance(node.operation, Pointwise) and node.operation.target == target
-
-
-def _scaled(node: Node, build: Builder) -> tuple[Node, str, Node] | None:
-    """Return (value, operator, number) where a value is scaled by a number that all candidates share."""
-    for target, op in (("mul.Tensor", "mul"), ("div.Tensor", "div")):
-        pair = binary(node, target)
-        if pair and pair[1].shared and math.prod(pair[1].shape) == 1:
-            return pair[0], op, pair[1]
-        if _is_call(node, target) and isinstance(node.operation, Pointwise):
-            first, *rest = node.operation.arguments
-            if isinstance(first, Ref) and len(rest) == 1 and isinstance(rest[0], int | float):
-                return node.inputs[0], op, build.scalar(float(rest[0]))
-    return None
-
-
-def _masked(node: Node, length: int, fill: float, build: Builder) -> tuple[Node, Node, bool] | None:
-    """Return (scores, mask, whether it marks what is left out) where scores are masked by the request."""
-    if _is_call(node, "where.self") and len(node.inputs) == 3:
-        condition, first, second = node.inputs
-        if not input_name(condition) or math.prod(condition.shape) != length:
-            return None
-        for filler, scores, inverted in ((first, second, True), (second, first, False)):
-            if _is_number(filler, fill, build):
-                return scores, condition, inverted
-    pair = binary(node, "mul.Tensor") if fill == 0.0 else None
-    for scores, mask in (pair, pair[::-1]) if pair else ():
-        inner = mask.inputs[0] if isinstance(mask.operation, Cast) else mask
-        if inner.dtype == "bool" and input_name(inner) and math.prod(inner.shape) == length:
-            return scores, inner, False
-    return None
-
-
-def _is_number(node: Node, value: float, build: Builder) -> bool:
-    return node.stage == "constant" and math.prod(node.shape) == 1 and float(build.value(node)) == value
+def _mask(lowerer: Lowerer, seen: Node, build: Builder) -> str:
+    return lowerer.sequence(reshaped(build, build.add(Cast("float32"), [seen]), (math.prod(seen.shape), 1)))

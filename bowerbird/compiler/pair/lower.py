@@ -12,11 +12,13 @@ from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import (
     Cast,
     Concat,
+    Dice,
     Expand,
     Input,
     LayerNorm,
     Linear,
     Pointwise,
+    Prelu,
     Product,
     Reduce,
     Ref,
@@ -25,7 +27,7 @@ from bowerbird.compiler.operations import (
     Softmax,
 )
 from bowerbird.compiler.pair.activation import activation_of
-from bowerbird.compiler.pair.attention import match_target_attention
+from bowerbird.compiler.pair.attention import Attentions
 from bowerbird.compiler.pair.program import Draft, PairLowering, Step
 from bowerbird.compiler.rewrite import binary
 
@@ -35,7 +37,9 @@ _BINARY = {
 }  # fmt: skip
 SMALL_SHARE = 0.05
 """The share of a candidate's operations that PyTorch may compute before the engine runs."""
-_FUSED = frozenset({"relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "elu", "softplus"})
+_FUSED = frozenset(
+    {"relu", "leaky_relu", "prelu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "elu", "softplus", "dice"}
+)
 _REDUCTIONS = {"sum.dim_IntList": "sum", "mean.dim": "mean", "amax.default": "max"}
 
 
@@ -50,6 +54,7 @@ class _Lowerer:
         self.draft = Draft(graph.builder)
         self.uses = Counter(id(each) for node in graph.nodes() for each in node.inputs)
         self.uses.update(id(node) for node in graph.outputs.values())
+        self.attentions = Attentions(graph.nodes(), graph.builder)
         self.flops = sum(node.flops for node in graph.nodes() if node.stage == "pair")
         self._names: dict[int, str | None] = {}
         self._before: dict[str, Node] = {}
@@ -73,13 +78,17 @@ class _Lowerer:
         pair = [node for node in self.graph.nodes() if node.stage == "pair"]
         done = {id(each) for node in native.values() for each in ordered([node])}
         total = max(sum(node.flops for node in pair), 1)
-        before = {name: node for name, node in self._before.items() if name in used}
+        needed = {source.name for name, source in (self.draft.request | self.draft.items).items() if name in used}
+        before = {name: node for name, node in self._before.items() if name in needed}
         return PairLowering(
             spec=spec,
             weights=weights,
             request={name: source for name, source in self.draft.request.items() if name in used},
             items={name: source for name, source in self.draft.items.items() if name in used},
-            before=RowGraph(self.graph.builder, before),
+            request_part={name: node for name, node in before.items() if node.stage == "request"},
+            before=RowGraph(
+                self.graph.builder, {name: node for name, node in before.items() if node.stage != "request"}
+            ),
             after=after,
             native_share=sum(node.flops for node in pair if id(node) in done) / total if steps else 0.0,
         )
@@ -109,6 +118,19 @@ class _Lowerer:
             self._names[id(node)] = self._named(node)
         return self._names[id(node)]
 
+    def sequence(self, node: Node) -> str:
+        """Return the name of a request's value as a sequence, one flat row per position."""
+        width = math.prod(node.shape[1:])
+        if node.stage == "constant":
+            return self.draft.constant(node, width)
+        if isinstance(node.operation, Input):
+            return self.draft.sequence(node.operation.name, width)
+        if id(node) not in self._names:
+            name = f"before.{len(self._before)}"
+            self._before[name] = node
+            self._names[id(node)] = self.draft.sequence(name, width)
+        return str(self._names[id(node)])
+
     def names(self, nodes: list[Node]) -> list[str] | None:
         """Return the names of all of these; None where one has none."""
         found = [self.name(node) for node in nodes]
@@ -122,7 +144,7 @@ class _Lowerer:
 
     def _named(self, node: Node) -> str | None:
         if node.stage == "constant":
-            return self.draft.constant(node)
+            return self.draft.constant(node, 0)
         if isinstance(node.operation, Input):
             given = self.draft.row if node.shared else self.draft.candidate
             return given(node.operation.name, node)
@@ -139,6 +161,9 @@ class _Lowerer:
         return sum(each.flops for each in ordered([node]) if each.stage == "pair") <= SMALL_SHARE * self.flops
 
     def _lowered(self, node: Node) -> str | None:
+        pooled = self.attentions.lower(self, node)
+        if pooled is not None:
+            return pooled
         match node.operation:
             case Reshape() | Cast():
                 return self._same(node)
@@ -162,6 +187,8 @@ class _Lowerer:
                 return self._product(node)
             case Pointwise():
                 return self._pointwise(node, node.operation)
+            case Prelu() | Dice():
+                return self._function(node)
         return None
 
     def _same(self, node: Node) -> str | None:
@@ -204,9 +231,8 @@ class _Lowerer:
             fused = self._sum(node)
             if fused is not None:
                 return fused
-        activation = activation_of(operation)
-        if activation is not None:
-            return self._activated(node, activation)
+        if any(not isinstance(each, Ref) for each in operation.arguments) or len(operation.arguments) == 1:
+            return self._function(node)
         tensors = [each for each in operation.arguments if isinstance(each, Ref)]
         if len(tensors) == 2 and len(node.inputs) == 2 and operation.target in _BINARY:
             return self._binary(node, _BINARY[operation.target])
@@ -233,7 +259,11 @@ class _Lowerer:
         return [*self._terms(found[0]), *self._terms(found[1])]
 
     def _is_single(self, node: Node) -> bool:
-        return self.uses[id(node)] == 1 and node.stage == "pair"
+        return self.uses[id(node)] <= 1 and node.stage == "pair"
+
+    def _function(self, node: Node) -> str | None:
+        activation = activation_of(node, self.draft, node.shape)
+        return None if activation is None else self._activated(node, activation)
 
     def _activated(self, node: Node, activation: Step) -> str | None:
         given = node.inputs[0]
@@ -298,17 +328,24 @@ class _Lowerer:
         return None
 
     def _product(self, node: Node) -> str | None:
-        attention = match_target_attention(node, self.graph.builder)
-        if attention is not None:
-            return attention.lower(self, node)
         first, second = node.inputs
         rows, inner, columns = first.shape[-2], first.shape[-1], second.shape[-1]
+        if columns == 1 and math.prod(first.shape) == rows * inner and first.operation == Concat(-1):
+            return self._mixed(node, second, first)
         if rows != 1 or math.prod(first.shape) != inner or math.prod(second.shape) != inner * columns:
             return None
         inputs = self.names([first, second])
         if inputs is None:
             return None
         return self.step(node, "dot" if columns == 1 else "weighted_sum", inputs)
+
+
+    def _mixed(self, node: Node, gates: Node, columns: Node) -> str | None:
+        """Return the step of experts that stand side by side as columns, times gates."""
+        if any(each.shape[-1] != 1 for each in columns.inputs):
+            return None
+        inputs = self.names([gates, *columns.inputs])
+        return None if inputs is None else self.step(node, "weighted_sum", inputs)
 
 
 def answer_name(name: str, shape: tuple[int, ...]) -> str:

@@ -18,7 +18,7 @@ Step = dict[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """Where an input's values come from: a value of the pair graph by name, or a constant; 1 - value if ``inverted``.
+    """Where an input's values come from: a value of the pair graph by name, or a constant.
 
     ``length`` says that it is a sequence, [length, width].
     """
@@ -27,21 +27,22 @@ class Source:
     width: int
     constant: Values | None = None
     length: bool = False
-    inverted: bool = False
 
 
 @dataclass(frozen=True)
 class PairLowering:
     """A pair graph as three parts, run in order: ``before`` and ``after`` by PyTorch, ``spec`` by the native engine.
 
-    ``before`` are small things that the engine has no step for (unknown numbers, say), ``after`` what follows an
-    operation that it has none for. ``request`` and ``items`` say where the engine's inputs come from.
+    ``request_part`` is to be made of the request's values, once. ``before`` are small things that the engine has no
+    step for (unknown numbers, say), ``after`` what follows an operation that it has none for. ``request`` and ``items``
+    say where the engine's inputs come from.
     """
 
     spec: dict[str, Any]
     weights: dict[str, Values]
     request: dict[str, Source]
     items: dict[str, Source]
+    request_part: dict[str, Node]
     before: RowGraph
     after: RowGraph
     native_share: float
@@ -57,6 +58,7 @@ class Draft:
     weights: dict[str, Values] = field(default_factory=dict)
     request: dict[str, Source] = field(default_factory=dict)
     items: dict[str, Source] = field(default_factory=dict)
+    _numbers: dict[int, int] = field(default_factory=dict)
 
     def step(self, op: str, inputs: list[str], **more: Any) -> str:
         """Add a step and return its result's name."""
@@ -71,11 +73,12 @@ class Draft:
         self.weights[name] = np.ascontiguousarray(array, np.float32)
         return name
 
-    def constant(self, node: Node) -> str:
-        """Return the name of a constant as a row that all candidates share."""
-        value = self.build.value(node).detach().float().numpy().reshape(-1)
-        name = f"constant.{id(node)}"
-        self.request[name] = Source("", len(value), np.ascontiguousarray(value))
+    def constant(self, node: Node, width: int) -> str:
+        """Return the name of a constant: a row that all candidates share, or with a ``width`` a sequence of rows."""
+        value = np.ascontiguousarray(self.build.value(node).detach().float().numpy().reshape(-1))
+        name = f"constant.{self._numbers.setdefault(id(node), len(self._numbers))}{'.sequence' if width else ''}"
+        held = value.reshape(-1, width) if width else value
+        self.request[name] = Source("", width or len(value), held, length=width > 0)
         return name
 
     def row(self, name: str, node: Node) -> str:
@@ -83,10 +86,10 @@ class Draft:
         self.request[name] = Source(name, math.prod(node.shape))
         return name
 
-    def sequence(self, name: str, shape: tuple[int, int], inverted: bool = False) -> str:
+    def sequence(self, name: str, width: int) -> str:
         """Return the input of a request's value as a sequence [length, width]."""
-        own = f"{name}:{shape[1]}{':not' if inverted else ''}"
-        self.request[own] = Source(name, shape[1], length=True, inverted=inverted)
+        own = f"{name}:{width}"
+        self.request[own] = Source(name, width, length=True)
         return own
 
     def candidate(self, name: str, node: Node) -> str:

@@ -14,13 +14,21 @@ from bowerbird.compiler.rewrites.linear import (
     ProductOfConcat,
 )
 from bowerbird.compiler.rewrites.pointwise import PointwiseOfConcat, PointwiseOfExpand
-from bowerbird.compiler.rewrites.shapes import ConcatOfConcat, OneStep, PermuteOfConcat, ReshapeOfConcat, SliceOfConcat
+from bowerbird.compiler.rewrites.shapes import (
+    ConcatOfConcat,
+    OneStep,
+    PermuteOfConcat,
+    ReshapeOfConcat,
+    ReshapeOfExpand,
+    SliceOfConcat,
+)
 from bowerbird.compiler.rewrites.sums import ReduceOfConcat, SumByStage, SumOfLinears
 
 LAWS: tuple[Rewrite, ...] = (
     OneStep(),
     ConcatOfConcat(),
     ReshapeOfConcat(),
+    ReshapeOfExpand(),
     PermuteOfConcat(),
     SliceOfConcat(),
     ProductByConstant(),

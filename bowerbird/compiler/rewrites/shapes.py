@@ -45,6 +45,24 @@ def _permuted(operation: Permute, given: Node, node: Node, build: Builder) -> No
     return None
 
 
+class ReshapeOfExpand:
+    """reshape(expand(x)) = expand(reshape(x)), where dimensions of one element alone come or go."""
+
+    def apply(self, node: Node, build: Builder) -> Node | None:
+        """Return the repetition of the reshaped value."""
+        given = node.inputs[0] if isinstance(node.operation, Reshape) else None
+        if given is None or not isinstance(given.operation, Expand):
+            return None
+        inner = given.inputs[0]
+        sizes = (*(1,) * (len(given.shape) - len(inner.shape)), *inner.shape)
+        wide = [own for own, size in zip(sizes, given.shape, strict=True) if size != 1]
+        if [size for size in given.shape if size != 1] != [size for size in node.shape if size != 1]:
+            return None
+        kept = iter(wide)
+        shape = tuple(1 if size == 1 else next(kept) for size in node.shape)
+        return build.add(Expand(node.shape), [reshaped(build, inner, shape)])
+
+
 class ConcatOfConcat:
     """[[a, b], c] = [a, b, c], along one dimension."""
 
