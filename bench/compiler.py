@@ -31,6 +31,8 @@ from bench.compiler_peers import PEERS, Peer, Ready, Run
 from bench.compiler_roofs import roofs
 from bench.compiler_table import table
 from bowerbird.compiler.explain import explain
+from bowerbird.compiler.graph import RowGraph
+from bowerbird.compiler.operations import Constant, Expand, Input, Permute, Reshape, Slice
 from bowerbird.compiler.staging import compile_module, prove
 from bowerbird.errors import InputError
 from bowerbird.kernels.pair import PairProgram
@@ -110,6 +112,7 @@ class Bench:
             ),
             "written": asdict(found.written),
             "stages": {name: asdict(cost) for name, cost in found.stages.items()},
+            "moved": [moved(self.compilation.written), moved(self.compilation.program.pair)],
         }
         for peer in self.peers:
             known = self._known()
@@ -156,6 +159,13 @@ class Bench:
             folder = WORK / "compiler" / self.case.name / peer.name
             self._ready[peer.name] = peer.prepare(self.case, self.compilation.program, folder)
         return self._ready[peer.name]
+
+
+def moved(graph: RowGraph) -> int:
+    """Return the bytes that a candidate's values take where each operation leaves its own in memory."""
+    views = (Constant, Expand, Input, Permute, Reshape, Slice)
+    made = [node for node in graph.nodes() if node.stage != "constant" and not isinstance(node.operation, views)]
+    return sum(node.bytes for node in made)
 
 
 def _calls(run: Run) -> int:

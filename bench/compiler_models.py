@@ -95,7 +95,7 @@ class CrossNet(Heads):
         self.head = nn.Linear(width, 1)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        weight = features["mask"].float().unsqueeze(-1)
+        weight = features["mask"].to(features["history"].dtype).unsqueeze(-1)
         pooled = (features["history"] * weight).sum(1) / weight.sum(1).clamp(min=1)
         first = torch.cat([features["user"], features["item"], pooled], dim=-1)
         crossed = first

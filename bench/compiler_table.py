@@ -159,11 +159,11 @@ def engines(sitting: Sitting) -> Iterator[Row]:
 
 def algebra(case: str, build: dict[str, Any]) -> Iterator[Row]:
     """Yield the operations and the bytes that staging saves."""
-    written, pair = build["written"], build["stages"]["pair"]
-    for name, keys in (("operations", ("products", "others")), ("bytes of values", ("values",))):
-        before, after = (sum(each[key] for key in keys) for each in (written, pair))
+    written, pair = (each["products"] + each["others"] for each in (build["written"], build["stages"]["pair"]))
+    saved = {"operations": (written, pair), "bytes of values, nothing fused": tuple(build["moved"])}
+    for name, (before, after) in saved.items():
         yield Row(
-            f"{case}: {name} per candidate", after, "", before, before / after, True,
+            f"{case}: {name}, per candidate", after, "", before, before / after, True,
             f"peer: as written; logits differ by {build['worst']:.1e}; staged in {build['seconds']:.1f} s",
         )  # fmt: skip
 
