@@ -70,9 +70,10 @@ class StageRunner:
         self._call = call
 
     def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-        """Return the stage's outputs; a request stage that is given many requests takes one after the other."""
-        if rows > 1 and all(shared for _, shared in self._inputs):
-            each = [self({name: given[name][row : row + 1] for name, _ in self._inputs}, 1) for row in range(rows)]
+        """Return the stage's outputs; the request stage of many requests takes one after the other."""
+        requests = max((len(given[name]) for name, shared in self._inputs if shared), default=1)
+        if requests > 1:
+            each = [self({name: given[name][row : row + 1] for name, _ in self._inputs}, 1) for row in range(requests)]
             return {name: torch.cat([answers[name] for answers in each]) for name in self._outputs}
         values = [
             given[name] if shared else given[name].expand(rows, *given[name].shape[1:]).contiguous()
