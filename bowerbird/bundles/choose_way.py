@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +143,8 @@ def request_block(bundle: Bundle, candidates: int) -> FeatureBlock:
 
 
 def _rows(block: FeatureBlock) -> int:
-    columns = [*block.categories.values(), *block.numbers.values(), *block.vectors.values(), *block.sequences.values()]
+    columns: list[Sized] = [*block.categories.values(), *block.numbers.values()]
+    columns += [*block.vectors.values(), *block.sequences.values()]
     return max(map(len, columns))
 
 
