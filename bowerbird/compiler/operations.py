@@ -214,6 +214,18 @@ class Concat(Operation, frozen=True):
         return 0
 
 
+class Stack(Operation, frozen=True):
+    """Single numbers as one vector."""
+
+    def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
+        """Return [rows or 1, numbers]."""
+        return torch.stack(with_all_rows(values), -1)
+
+    def flops(self, inputs: Sequence[Shape], output: Shape) -> int:
+        """Return 0."""
+        return 0
+
+
 class Reshape(Operation, frozen=True):
     """The same elements in the same order as ``shape``."""
 

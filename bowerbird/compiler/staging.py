@@ -15,6 +15,7 @@ from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.lift import Coupling, lift
 from bowerbird.compiler.rewrite import Applied, rewrite
 from bowerbird.compiler.rewrites import LAWS
+from bowerbird.compiler.rewrites.gathering import gathered
 from bowerbird.compiler.rewrites.merging import merged
 from bowerbird.compiler.stage import Stage
 from bowerbird.compiler.staged import StagedProgram, staged
@@ -56,7 +57,7 @@ def stage_graph(graph: RowGraph, couplings: list[Coupling], rates: Rates | None 
     """Return the staged program of a row graph."""
     done = rewrite(graph, LAWS)
     final = merged(done.graph)
-    program = staged(final, worth_storing(rates or Rates()))
+    program = gathered(staged(final, worth_storing(rates or Rates())))
     return Compilation(graph, final, program, done.applied, couplings)
 
 
