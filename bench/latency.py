@@ -1,9 +1,10 @@
-"""Latency over loopback of one server process: 200 candidates, 1 and 8 connections.
+"""Latency over loopback of one server process: 200 and 500 candidates, 1 and 8 connections, by the fastest way.
 
-    python -m bench.latency [--model din] [--candidates 200] [--requests 2000]
+    python -m bench.latency [--model din] [--candidates 200 500] [--requests 2000] [--ways torch.fp32]
 
 Serves KuaiRand with a recipe of ``bench.accuracy``, asks for scores of random known users and videos with a keep-alive
-connection per client thread (closed loop). The clients run in a process of their own, on the same cores.
+connection per client thread (closed loop). The clients run in a process of their own, on the same cores. ``--ways``
+name what the fastest way is compared with (peer), by servers that are started one after another.
 """
 
 from __future__ import annotations
@@ -93,29 +94,66 @@ def stage_means(port: int) -> dict[str, float]:
     return {stage: 1e3 * each["sum"] / each["count"] for stage, each in sums.items() if each["count"]}
 
 
+@dataclass(frozen=True)
+class Served:
+    """What one server took: by number of candidates and connections; its stages' means; the way it served by."""
+
+    measured: dict[tuple[int, int], Measured]
+    stages: dict[str, float]
+    way: str
+
+
+def serve(workspace: Workspace, way: str, arguments: argparse.Namespace) -> Served:
+    """Measure a server that serves by a way, or by the fastest."""
+    settings = workspace.folder / "bowerbird.toml"
+    written = settings.read_text()
+    settings.write_text(written + f'way = "{way}"\n')
+    try:
+        with server(workspace) as port:
+            measured = {
+                (count, connections): measure(
+                    port, "/v1/scenes/feed/score", make_bodies(workspace, count), connections, arguments.requests
+                )
+                for count in arguments.candidates
+                for connections in arguments.connections
+            }
+            return Served(measured, stage_means(port), served_way(port))
+    finally:
+        settings.write_text(written)
+
+
+def served_way(port: int) -> str:
+    """Return the way that a server's only model is served by."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/v1/models")
+    (model,) = json.loads(connection.getresponse().read())["models"]
+    return next(each["served"]["way"] for each in model["versions"] if each["serving"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="din")
-    parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--candidates", type=int, nargs="+", default=[200, 500])
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--ways", nargs="+", default=["torch.fp32"])
     parser.add_argument("--name", default="latency")
     arguments = parser.parse_args()
     workspace = served_workspace(arguments.model)
-    bodies = make_bodies(workspace, arguments.candidates)
-    with server(workspace) as port:
-        path = "/v1/scenes/feed/score"
-        measured = [measure(port, path, bodies, count, arguments.requests) for count in arguments.connections]
-        stages = stage_means(port)
+    fastest = serve(workspace, "", arguments)
     rows = []
-    for one in measured:
-        case = f"{arguments.model}, {arguments.candidates} candidates, {one.connections} connections"
-        rows += [
-            Row(f"{case}: p50", one.p50, "ms"),
-            Row(f"{case}: p99", one.p99, "ms"),
-            Row(f"{case}: throughput", one.requests_per_second, "requests/s"),
-        ]
-    rows += [Row(f"{stage}, mean in the server", value, "ms") for stage, value in stages.items()]
+    for way in arguments.ways:
+        other = serve(workspace, way, arguments)
+        for (count, connections), one in fastest.measured.items():
+            case = f"{arguments.model}, {count} candidates, {connections} connections, {fastest.way} (peer: {way})"
+            peer = other.measured[count, connections]
+            rates = one.requests_per_second, peer.requests_per_second
+            rows += [
+                Row(f"{case}: p50", one.p50, "ms", peer.p50, peer.p50 / one.p50),
+                Row(f"{case}: p99", one.p99, "ms", peer.p99, peer.p99 / one.p99),
+                Row(f"{case}: throughput", rates[0], "requests/s", rates[1], rates[0] / rates[1]),
+            ]
+    rows += [Row(f"{stage}, mean in the server", value, "ms") for stage, value in fastest.stages.items()]
     write(arguments.name, rows, script="latency")
 
 

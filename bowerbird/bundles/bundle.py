@@ -12,11 +12,13 @@ import msgspec
 
 from bowerbird.bundles.arrays import read_arrays
 from bowerbird.bundles.calibrate import Calibrations, calibrations_from_json
-from bowerbird.bundles.golden import GoldenRequest, check_golden, golden_from_json
+from bowerbird.bundles.golden import TOLERANCE, GoldenRequest, check_golden, golden_from_json
 from bowerbird.bundles.manifest import FORMAT, Manifest
 from bowerbird.bundles.program import ScoringProgram, unpack_program
 from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
 from bowerbird.bundles.staged_model import StagedModel
+from bowerbird.bundles.way_results import WayResult
+from bowerbird.bundles.ways import PLAIN, TREES, way_named
 from bowerbird.compiler.serial import unpack_graph
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.errors import CorruptionError, NotFoundError
@@ -66,24 +68,43 @@ class Bundle:
         """Return the dense graph."""
         return unpack_program((self.folder / GRAPH).read_bytes(), read_arrays(self.folder / WEIGHTS))
 
-    def load_model(self) -> LogitModel:
-        """Return the model; raises MissingExtraError for LightGBM's without the extra."""
+    @property
+    def plain_way(self) -> str:
+        """The way that needs no gate of its own."""
+        return TREES if self.manifest.kind == "lightgbm" else PLAIN
+
+    @property
+    def ways(self) -> list[str]:
+        """The ways by which the version may be served, the plain one first."""
+        return [self.plain_way, *(way.name for way in self.manifest.ways if way.passed)]
+
+    def way_result(self, name: str) -> WayResult:
+        """Return what the gates measured of a way that may be used."""
+        found = (way for way in self.manifest.ways if way.name == name)
+        return next(found, WayResult(name, True, []))
+
+    def load_model(self, way: str = "") -> LogitModel:
+        """Return the model, to be run by a way of ``ways`` (without a name: by the plain one).
+
+        Raises MissingExtraError for LightGBM's without the extra, InputError for a way that this host or the model
+        does not have.
+        """
         if self.manifest.kind == "lightgbm":
             return self._load_trees()
-        network = self._load_network()
+        network = self._load_network(way or PLAIN)
         return network if self.manifest.kind == "torch" else BlendedModel(network, self._load_trees())
 
-    def load_scorer(self) -> Scorer:
-        """Return the model with its calibrations."""
-        return Scorer(self.load_model(), self.calibrations)
+    def load_scorer(self, way: str = "") -> Scorer:
+        """Return the model with its calibrations; see ``load_model``."""
+        return Scorer(self.load_model(way), self.calibrations)
 
-    def _load_network(self) -> LogitModel:
+    def _load_network(self, way: str) -> LogitModel:
         """Return the staged program; bundles of before there was one hold the exported graph alone."""
         collection = self.load_collection()
         if ROWS not in self.manifest.files:
             return DenseModel(collection, self.load_program())
         graph = unpack_graph((self.folder / ROWS).read_bytes(), read_arrays(self.folder / CONSTANTS))
-        return StagedModel(collection, graph)
+        return StagedModel(collection, graph, way_named(way))
 
     def _load_trees(self) -> TreeModel:
         lightgbm = import_lightgbm()
@@ -133,11 +154,21 @@ def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
     )
 
 
-def verify_golden(bundle: Bundle, scorer: Scorer | None = None) -> Scorer:
+def verify_golden(bundle: Bundle, way: str = "", scorer: Scorer | None = None) -> Scorer:
     """Return a scorer that answered the bundle's golden requests right; raises CorruptionError otherwise."""
-    checked = scorer or bundle.load_scorer()
-    check_golden(bundle.golden, checked)
+    checked = scorer or bundle.load_scorer(way)
+    check_golden(bundle.golden, checked, score_tolerance(bundle, way or bundle.plain_way))
     return checked
+
+
+def score_tolerance(bundle: Bundle, way: str) -> float:
+    """Return how far a way's probability may be from another host's, or from that of eager PyTorch.
+
+    That is 1e-5 for a way in float32, and for one in fewer bits twice the largest difference from eager PyTorch that
+    its gates saw: two hosts may be on either side of it.
+    """
+    result = bundle.way_result(way)
+    return TOLERANCE if result.exact else max(TOLERANCE, 2.0 * result.largest)
 
 
 def _recorded_hash(root: Path) -> str:

@@ -159,7 +159,7 @@ def places_of(known: Keys, keys: Keys) -> npt.NDArray[np.int64]:
 
 def piecewise_linear(values: Array, knots: Array, heights: Array) -> Array:
     """Return the linear interpolation through (knots, heights), going on beyond the ends with their slopes."""
-    segment = np.clip(np.searchsorted(knots, values) - 1, 0, len(knots) - 2)
+    segment = np.searchsorted(knots[1:-1], values)
     slope = np.diff(heights) / np.diff(knots)
     result: Array = heights[segment] + slope[segment] * (values - knots[segment])
     return result

@@ -50,11 +50,11 @@ def worst_difference(requests: list[GoldenRequest], scorer: Scorer) -> float:
     return worst
 
 
-def check_golden(requests: list[GoldenRequest], scorer: Scorer) -> None:
-    """Raise CorruptionError unless every golden request is answered right."""
+def check_golden(requests: list[GoldenRequest], scorer: Scorer, tolerance: float = TOLERANCE) -> None:
+    """Raise CorruptionError unless every golden request is answered within ``tolerance``."""
     worst = worst_difference(requests, scorer)
-    if worst > TOLERANCE:
+    if worst > tolerance:
         raise CorruptionError(
-            f"The golden requests are answered wrongly: a score is {worst:.3g} off (allowed {TOLERANCE:g}).",
+            f"The golden requests are answered wrongly: a score is {worst:.3g} off (allowed {tolerance:.3g}).",
             "This host computes differently, or the bundle is damaged: publish it again here.",
         )

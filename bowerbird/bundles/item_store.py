@@ -19,6 +19,8 @@ from bowerbird.kernels.pair_rows import RowFormat, StoredRows
 Keys = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+"""Odd numbers whose products mix bits well (Steele, Lea and Flood, 2014)."""
 _HALF = np.uint64(32)
 _FIRST_ROWS = 1024
 
@@ -136,13 +138,18 @@ def _grown(held: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
 def hash_rows(columns: Sequence[npt.NDArray[np.generic]], rows: int) -> Keys:
     """Return a 64-bit hash of each row of some columns, [rows] or [rows, ...]; the order of columns matters.
 
-    Rows that differ in one element alone never collide: each step is one to one.
+    Rows that differ in one element alone never collide: an element's part of the sum is a one to one function of it,
+    another one at each place.
     """
-    result = np.full(rows, _PRIME)
+    by_type: dict[np.dtype[np.generic], list[npt.NDArray[np.generic]]] = {}
     for column in columns:
-        words = np.ascontiguousarray(column).reshape(rows, -1)
-        bits = words.view(f"u{words.itemsize}").astype(np.uint64)
-        for place in range(bits.shape[1]):
-            result = (result ^ bits[:, place]) * _PRIME
-            result ^= result >> _HALF
-    return result
+        by_type.setdefault(column.dtype, []).append(column.reshape(rows, -1))
+    elements = [np.concatenate(each, axis=1) for each in by_type.values()]
+    bits = np.concatenate([each.view(f"u{each.itemsize}").astype(np.uint64) for each in elements], axis=1)
+    bits += np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * _PRIME
+    for factor in _FACTORS:
+        bits ^= bits >> _HALF
+        bits *= factor
+    bits ^= bits >> _HALF
+    total: Keys = bits.sum(axis=1, dtype=np.uint64)
+    return total

@@ -1,4 +1,4 @@
-"""Where a request's microseconds go inside a staged model."""
+"""Where a request's microseconds go inside a model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bowerbird.bundles.scorer import LogitModel, Logits
 from bowerbird.bundles.staged_model import StagedModel
+from bowerbird.compiler.backends.contract import Kept
 from bowerbird.compiler.capture import capture
 from bowerbird.compiler.lift import lift
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.embedding.rows import PaddedSequence, RowBlock
 from bowerbird.models.ranker import Ranker
+from bowerbird.plan.block import FeatureBlock
 
 _REPEATS = 15
+Lap = Callable[[str], None]
+"""Called with a part's name when it is done."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,55 @@ class Profile:
     seconds: float
 
 
+class StopWatch:
+    """Takes the time of parts that follow one another, over several rounds."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, list[float]] = {}
+        self._last = 0.0
+
+    def start(self) -> None:
+        """Begin a round."""
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """End a part; the next one begins."""
+        now = time.perf_counter()
+        self._taken.setdefault(part, []).append(now - self._last)
+        self._last = time.perf_counter()
+
+    def profile(self) -> list[Profile]:
+        """Return each part's median."""
+        return [Profile(part, statistics.median(taken)) for part, taken in self._taken.items()]
+
+
+def logits_by_parts(model: LogitModel, block: FeatureBlock, lap: Lap) -> dict[str, Logits]:
+    """Return a model's logits for one request, and tell when each of its parts is done."""
+    if not isinstance(model, StagedModel):
+        logits = model.logits(block)
+        lap("model")
+        return logits
+    with torch.inference_mode():
+        rows = model.collection.encode(block)
+        lap("keys to rows")
+        answers = _answers(model, rows, lap)
+        return {task: value.expand(rows.count).numpy() for task, value in answers.items()}
+
+
+def _answers(model: StagedModel, rows: RowBlock, lap: Lap) -> dict[str, torch.Tensor]:
+    request = model.collection.lookup_once(rows, model.collection.inputs.of_stages("request"))
+    lap("look up the request")
+    given: dict[str, torch.Tensor | Kept] = dict(model.request_values(request))
+    lap("request stage")
+    given |= model.item_values(rows)
+    lap("items, kept from before")
+    given |= model.pair_features(rows)
+    lap("look up the pairs")
+    answers = model.prepared.of_kept(given, rows.count)
+    lap("candidates")
+    return answers
+
+
 def profile(collection: EmbeddingCollection, model: Ranker, candidates: int) -> list[Profile]:
     """Measure the parts of scoring ``candidates`` of one request with random table rows."""
     lifting = lift(capture(model, model.inputs.example(4)), model.inputs.stages)
@@ -36,20 +90,15 @@ def profile(collection: EmbeddingCollection, model: Ranker, candidates: int) -> 
 
 
 def profile_staged(staged: StagedModel, candidates: int) -> list[Profile]:
-    """Measure the parts of a staged model, items unknown and known."""
+    """Measure the parts of a staged model with random table rows of items that are known."""
     rows = random_rows(staged.collection, candidates)
-    inputs = staged.collection.inputs
+    watch = StopWatch()
     with torch.inference_mode():
-        request = staged.collection.lookup_once(rows, inputs.of_stages("request"))
-        given = {**staged.request_values(request), **staged.item_values(rows), **staged.pair_features(rows)}
-        parts: dict[str, Callable[[], object]] = {
-            "look up the request": lambda: staged.collection.lookup_once(rows, inputs.of_stages("request")),
-            "request stage": lambda: staged.request_values(request),
-            "items, kept from before": lambda: staged.item_values(rows),
-            "look up the pairs": lambda: staged.pair_features(rows),
-            "candidates": lambda: staged.prepared.of_kept(given, candidates),
-        }
-        return [Profile(part, _median(run)) for part, run in parts.items()]
+        _answers(staged, rows, lambda part: None)
+        for _ in range(_REPEATS):
+            watch.start()
+            _answers(staged, rows, watch.lap)
+    return watch.profile()
 
 
 def random_rows(collection: EmbeddingCollection, candidates: int) -> RowBlock:
@@ -78,13 +127,3 @@ def random_rows(collection: EmbeddingCollection, candidates: int) -> RowBlock:
         sequences=sequences,
         vectors={each.name: random.random((count(each.stage), each.width), np.float32) for each in inputs.vectors},
     )
-
-
-def _median(run: Callable[[], object]) -> float:
-    run()
-    taken = []
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)

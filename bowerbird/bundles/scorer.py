@@ -83,9 +83,11 @@ class Scorer:
 
     def score(self, block: FeatureBlock) -> dict[str, Probabilities]:
         """Return calibrated probabilities by task, float64 [rows]."""
-        return {
-            task: self._calibrators[task](logits, block.categories) for task, logits in self.model.logits(block).items()
-        }
+        return self.calibrated(self.model.logits(block), block)
+
+    def calibrated(self, logits: Mapping[str, Logits], block: FeatureBlock) -> dict[str, Probabilities]:
+        """Return the probabilities that logits of a block stand for, float64 [rows] by task."""
+        return {task: self._calibrators[task](values, block.categories) for task, values in logits.items()}
 
 
 def import_lightgbm() -> ModuleType:

@@ -14,6 +14,7 @@ from bowerbird.compiler.backends.contract import Backend, Kept, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
+from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.rows import RowBlock, columns_of, take_block
@@ -40,11 +41,17 @@ class Way:
 class StagedModel:
     """Answers blocks of one request by stages, and blocks of many (samples) with every stage for every row."""
 
-    def __init__(self, collection: EmbeddingCollection, graph: RowGraph, way: Way | None = None) -> None:
+    def __init__(
+        self,
+        collection: EmbeddingCollection,
+        graph: RowGraph,
+        way: Way | None = None,
+        program: StagedProgram | None = None,
+    ) -> None:
         self.collection = collection
         self.graph = graph
         self.way = way or Way(Interpreter(), "fp32")
-        self.program = stage_graph(graph, []).program
+        self.program = program or stage_graph(graph, []).program
         self._prepared = self.way.backend.prepare(self.program, self.way.precision)
         self._request = collection.inputs.of_stages("request")
         self._item = collection.inputs.of_stages("item")
@@ -53,7 +60,7 @@ class StagedModel:
 
     def with_way(self, way: Way) -> StagedModel:
         """Return the same model, run another way."""
-        return StagedModel(self.collection, self.graph, way)
+        return StagedModel(self.collection, self.graph, way, self.program)
 
     @property
     def prepared(self) -> Prepared:

@@ -1,18 +1,44 @@
-"""The ways that this host can serve a version by: backends and precisions."""
+"""The ways by which a version may be served: backends and precisions, by name."""
 
 from __future__ import annotations
 
-import importlib.util
-
-from bowerbird.bundles.staged_model import Way
+from bowerbird.bundles.scorer import BlendedModel, LogitModel
+from bowerbird.bundles.staged_model import StagedModel, Way
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.backends.native import Native
+from bowerbird.errors import InputError
+from bowerbird.plan.mistake import nearest
+
+PLAIN = "torch.fp32"
+"""The way that every network has: its publication proves it equal to eager PyTorch."""
+TREES = "lightgbm"
+"""The only way of trees."""
 
 
-def available_ways() -> list[Way]:
-    """Return the ways that this host has beside PyTorch in float32, none of which takes long to prepare."""
-    ways = [Way(Interpreter(), "bf16")]
-    if importlib.util.find_spec("bowerbird.kernels.pair") is not None:
-        engine = Native()
-        ways += [Way(engine, precision) for precision in engine.precisions]
-    return ways
+def known_ways() -> dict[str, Way]:
+    """Return the ways by name, none of which takes long to prepare."""
+    backends = (Interpreter(), Native())
+    ways = [Way(backend, precision) for backend in backends for precision in backend.precisions]
+    return {way.name: way for way in ways}
+
+
+def way_named(name: str) -> Way:
+    """Return a way by its name; InputError names the nearest one."""
+    ways = known_ways()
+    if name not in ways:
+        raise InputError(f"No way of serving is named {name!r}.", nearest(name, list(ways)))
+    return ways[name]
+
+
+def served_by(model: LogitModel, way: Way) -> LogitModel:
+    """Return a model whose network is run another way; InputError for one that has no staged program."""
+    if isinstance(model, BlendedModel):
+        return BlendedModel(served_by(model.network, way), model.trees)
+    if not isinstance(model, StagedModel):
+        raise InputError(f"A {type(model).__name__} cannot be served by {way.name}.", "Publish the version again.")
+    return model.with_way(way)
+
+
+def has_ways(model: LogitModel) -> bool:
+    """Return whether a model has a staged program, which can be run in several ways."""
+    return has_ways(model.network) if isinstance(model, BlendedModel) else isinstance(model, StagedModel)

@@ -1,17 +1,15 @@
-"""``bowerbird compile`` and ``bowerbird profile``: what the staging compiler makes of a run's model."""
+"""``bowerbird compile``: what the staging compiler makes of a run's model."""
 
 from __future__ import annotations
 
 import click
 from rich.table import Table
 
-from bowerbird.bundles.profile import Profile, profile
 from bowerbird.cli.common import console, project_option
 from bowerbird.compiler.cost import StageCost, measure_rates
 from bowerbird.compiler.explain import Explanation, explain
 from bowerbird.compiler.staging import compile_module, prove
 from bowerbird.declare.workspace import Workspace
-from bowerbird.errors import InputError
 from bowerbird.training.run_record import latest_run
 from bowerbird.training.trained import load_run_network
 
@@ -34,19 +32,6 @@ def compile_command(workspace: Workspace, run: str | None, explained: bool) -> N
     )
     if explained:
         _show(explanation)
-
-
-@click.command("profile")
-@click.argument("run", required=False)
-@click.option("--candidates", default=500, show_default=True, type=click.IntRange(min=1))
-@project_option
-def profile_command(workspace: Workspace, run: str | None, candidates: int) -> None:
-    """Measure where a request's microseconds go, with a run's model and made-up candidates."""
-    network = load_run_network(workspace.runs_folder / (run or latest_run(workspace.runs_folder).id))
-    measured = profile(network.collection, network.model, candidates)
-    if not measured:
-        raise InputError("There is nothing to measure.", "Train a model first.")
-    console.print(_profile(measured, candidates))
 
 
 def _stages(explanation: Explanation) -> Table:
@@ -78,15 +63,3 @@ def _show(explanation: Explanation) -> None:
     console.print(left)
     for coupling in explanation.couplings:
         console.print(f"Rows meet, so it is kept whole: {coupling}", markup=False, soft_wrap=True)
-
-
-def _profile(measured: list[Profile], candidates: int) -> Table:
-    table = Table("part", "µs", "share", "ns per candidate", title=f"One request with {candidates:,} candidates")
-    total = sum(each.seconds for each in measured)
-    for each in measured:
-        share = each.seconds / total
-        table.add_row(
-            each.part, f"{1e6 * each.seconds:,.0f}", f"{share:.0%}", f"{1e9 * each.seconds / candidates:,.0f}"
-        )
-    table.add_row("all", f"{1e6 * total:,.0f}", "100%", f"{1e9 * total / candidates:,.0f}")
-    return table

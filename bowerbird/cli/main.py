@@ -26,7 +26,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models:models", "Published versions: list, promote, roll back."),
     "parity": ("parity:parity_command", "Compute what was served again, and compare."),
     "plan": ("plan:plan_command", "Show the compiled feature plan."),
-    "profile": ("compile:profile_command", "Where a request's microseconds go in a model."),
+    "profile": ("profile:profile_command", "Where a request's microseconds go."),
     "publish": ("train:publish", "Publish a training run as a version that passed its gates."),
     "recall": ("recall:recall_command", "Build the item-to-item indexes."),
     "report": ("report:report_command", "Live metrics and parity of what was served."),

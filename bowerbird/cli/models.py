@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bowerbird.bundles.bundle import read_bundle
 from bowerbird.bundles.registry import Registry, VersionRecord
+from bowerbird.bundles.way_choice import ChoiceStore
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
 
@@ -27,7 +28,8 @@ def list_versions(workspace: Workspace, name: str | None) -> None:
     """List all versions, or one model's."""
     with _registry(workspace) as registry:
         records = registry.versions(name)
-    table = Table("model", "version", "stage", "AUC", "trained on", "created")
+    table = Table("model", "version", "stage", "AUC", "trained on", "created", "served by")
+    choices = ChoiceStore(workspace.ways_folder)
     for record in records:
         table.add_row(
             record.name,
@@ -36,6 +38,7 @@ def list_versions(workspace: Workspace, name: str | None) -> None:
             _auc(record),
             record.lineage.samples,
             record.created,
+            ", ".join(sorted({choice.way for choice in choices.of(record.digest)})),
         )
     console.print(table if records else "No version is published yet: bowerbird publish")
 
@@ -45,11 +48,17 @@ def list_versions(workspace: Workspace, name: str | None) -> None:
 @click.argument("version", type=int)
 @project_option
 def show(workspace: Workspace, name: str, version: int) -> None:
-    """Show a version's lineage, gates and metrics, after checking its files."""
+    """Show a version's lineage, gates, metrics and ways, and how hosts chose among them, after checking its files."""
     with _registry(workspace) as registry:
         record = registry.version(name, version)
         bundle = read_bundle(registry.folder_of(name, version))
-    document = {"version": record, "gates": bundle.manifest.gates, "forced": bundle.manifest.forced}
+    document = {
+        "version": record,
+        "gates": bundle.manifest.gates,
+        "forced": bundle.manifest.forced,
+        "ways": bundle.manifest.ways,
+        "served": ChoiceStore(workspace.ways_folder).of(record.digest),
+    }
     console.print_json(msgspec.json.encode(document).decode())
 
 

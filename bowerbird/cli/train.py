@@ -184,11 +184,13 @@ def _show_version(result: PublishResult) -> None:
 
 def _way_line(way: WayResult) -> str:
     tasks = "; ".join(
-        f"{each.task}: AUC {'undefined' if each.auc is None else f'{each.auc:+.1e}'}, "
-        f"mean {each.calibration:+.2%}, rank agreement {each.kendall:.4f}"
+        f"{each.task}: AUC {each.auc}, mean {each.calibration}, rank agreement {each.kendall:.4f}, "
+        f"probabilities within {each.largest:.1e}"
         for each in way.tasks
     )
-    return f"{'may' if way.passed else 'may NOT'} be served by {way.name}: {tasks or way.note}"
+    if way.passed:
+        return f"may be served by {way.name}: {tasks}"
+    return f"may NOT be served by {way.name}, for {way.note}{f' ({tasks})' if tasks else ''}"
 
 
 def _gate_line(gate: GateResult) -> str:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from bowerbird.compiler.graph import Node, RowGraph
-from bowerbird.compiler.operations import Input, Operation
+from bowerbird.compiler.operations import Input, Run
 from bowerbird.errors import InputError
 
-_Step = tuple[Operation, tuple[int, ...], int, tuple[int, ...]]
+_Step = tuple[Run, tuple[int, ...], int, tuple[int, ...]]
 
 
 class Executable:
@@ -32,7 +32,7 @@ class Executable:
                 self.constants[number] = graph.builder.value(node).unsqueeze(0)
             else:
                 inputs = tuple(place[id(item)] for item in node.inputs)
-                self._steps.append((node.operation, inputs, number, last.get(number, ())))
+                self._steps.append((node.operation.runner(), inputs, number, last.get(number, ())))
 
     def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
         """Return outputs [rows, *shape], or [1, *shape] where all rows share one; ``given`` are [rows or 1, *shape].
@@ -49,8 +49,8 @@ class Executable:
         """Return outputs for constants that are given, too: what an exporter traces."""
         values = dict(constants)
         values |= {number: given[name] for name, number in self.inputs.items()}
-        for operation, inputs, number, done in self._steps:
-            values[number] = operation.run([values[each] for each in inputs], rows)
+        for run, inputs, number, done in self._steps:
+            values[number] = run([values[each] for each in inputs], rows)
             for each in done:
                 del values[each]
         return {name: values[number] for name, number in self._outputs.items()}

@@ -8,7 +8,7 @@ rows share it; operations broadcast over that first dimension. Dimensions that a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -30,6 +30,8 @@ class Ref(msgspec.Struct, frozen=True, tag="ref"):
 
 
 Argument = Ref | bool | int | float | str | None
+Run = Callable[[Sequence[Tensor], int], Tensor]
+"""From the inputs' values and the number of rows to the result."""
 
 
 class Operation(msgspec.Struct, frozen=True, tag=True):
@@ -43,6 +45,10 @@ class Operation(msgspec.Struct, frozen=True, tag=True):
     def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
         """Return the result, [rows or 1, *shape]."""
         raise NotImplementedError
+
+    def runner(self) -> Run:
+        """Return ``run`` for many calls, with what does not depend on values done before."""
+        return self.run
 
     def is_shared(self, inputs: Sequence[bool]) -> bool:
         """Return whether all rows have one result, given which inputs all rows share."""
@@ -84,9 +90,24 @@ class Pointwise(Operation, frozen=True):
 
     def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
         """Return the operator's result, shorter shapes aligned at their end."""
-        rank = max(value.dim() for value in values)
-        result: Tensor = call(self.target, fill(self.arguments, [aligned(value, rank) for value in values]))
-        return result
+        return self.runner()(values, rows)
+
+    def runner(self) -> Run:
+        """Return the operator with its arguments sorted out."""
+        operator, names = overload(self.target), _keywords(self.target)
+        first = len(self.arguments) if not names else min(len(self.arguments), _positional(self.target))
+        positional, keywords = self.arguments[:first], dict(zip(names, self.arguments[first:], strict=False))
+
+        def run(values: Sequence[Tensor], rows: int) -> Tensor:
+            ranks = [value.dim() for value in values]
+            rank = max(ranks)
+            given = [
+                value if own == rank else aligned(value, rank) for value, own in zip(values, ranks, strict=True)
+            ]
+            result: Tensor = operator(*fill(positional, given), **keywords)
+            return result
+
+        return run
 
 
 class Prelu(Operation, frozen=True):
@@ -239,6 +260,18 @@ class Concat(Operation, frozen=True):
         return 0
 
 
+class Stack(Operation, frozen=True):
+    """Single numbers as one vector."""
+
+    def run(self, values: Sequence[Tensor], rows: int) -> Tensor:
+        """Return [rows or 1, numbers]."""
+        return torch.stack(with_all_rows(values), -1)
+
+    def flops(self, inputs: Sequence[Shape], output: Shape) -> int:
+        """Return 0."""
+        return 0
+
+
 class Reshape(Operation, frozen=True):
     """The same elements in the same order as ``shape``."""
 
@@ -338,8 +371,12 @@ def aligned(value: Tensor, rank: int) -> Tensor:
 
 def with_all_rows(values: Sequence[Tensor]) -> list[Tensor]:
     """Return values with as many rows each: those of one row are repeated."""
-    rows = next((value.shape[0] for value in values if value.shape[0] != 1), 1)
-    return [value.expand(rows, *value.shape[1:]) for value in values]
+    counts = [value.size(0) for value in values]
+    rows = next((count for count in counts if count != 1), 1)
+    return [
+        value if count == rows else value.expand(rows, *value.shape[1:])
+        for value, count in zip(values, counts, strict=True)
+    ]
 
 
 def fill(arguments: Sequence[Argument], values: Sequence[Tensor]) -> list[Any]:

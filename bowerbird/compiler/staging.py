@@ -16,6 +16,7 @@ from bowerbird.compiler.lift import Coupling, lift
 from bowerbird.compiler.rewrite import Applied, rewrite
 from bowerbird.compiler.rewrites import LAWS
 from bowerbird.compiler.rewrites.activations import with_activations
+from bowerbird.compiler.rewrites.gathering import gathered
 from bowerbird.compiler.rewrites.merging import merged
 from bowerbird.compiler.stage import Stage
 from bowerbird.compiler.staged import StagedProgram, staged
@@ -57,7 +58,7 @@ def stage_graph(graph: RowGraph, couplings: list[Coupling], rates: Rates | None 
     """Return the staged program of a row graph."""
     done = rewrite(with_activations(graph), LAWS)
     final = merged(done.graph)
-    program = staged(final, worth_storing(rates or Rates()))
+    program = gathered(staged(final, worth_storing(rates or Rates())))
     return Compilation(graph, final, program, done.applied, couplings)
 
 

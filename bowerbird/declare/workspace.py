@@ -30,7 +30,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     ``threads`` score requests side by side; ``body_limit`` is in bytes. ``clock`` is a file, relative to the
     project's folder, that holds the time as microseconds since 1970, for a log that is played back; without it
-    the system tells the time.
+    the system tells the time. ``way`` pins how models are served (``"native.fp32"``), for all of them or by name
+    (``{ ranker = "native.int8" }``); without it each is served by the fastest way that its gates allow.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +41,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     candidate_limit: int = 5_000
     event_batch_limit: int = 10_000
     clock: str = ""
+    way: str | dict[str, str] = ""
 
 
 class StateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -157,6 +159,11 @@ class Workspace:
     def state_folder(self) -> Path:
         """Snapshots of feature state."""
         return self.data_folder / "state"
+
+    @property
+    def ways_folder(self) -> Path:
+        """Which way each version is served by on which host, and what was measured."""
+        return self.data_folder / "ways"
 
     @property
     def reports_folder(self) -> Path:

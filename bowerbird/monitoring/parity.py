@@ -1,16 +1,24 @@
-"""Parity: every logged feature and score computed again from the log, and compared."""
+"""Parity: every logged feature and score computed again from the log, and compared.
+
+A slate is scored again by the way that it was served by. In float32 its scores must be within 1e-5, whatever computed
+them; in fewer bits they must be the same bits on a host as it was served on, and elsewhere within what the gates of the
+version measured.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.bundles.bundle import read_bundle
+from bowerbird.bundles.bundle import Bundle, read_bundle, score_tolerance
+from bowerbird.bundles.host import this_host
 from bowerbird.bundles.scorer import Scorer
+from bowerbird.bundles.way_results import is_exact
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import BowerbirdError
 from bowerbird.log.reader import LogReader
@@ -21,9 +29,8 @@ from bowerbird.plan.encode import Encoder
 from bowerbird.plan.engine import Engine, build_engine
 from bowerbird.plan.spec import Plan
 from bowerbird.serving.given import GivenFeatures
-from bowerbird.serving.slate import Slate
+from bowerbird.serving.slate import Scores, Slate
 
-SCORE_TOLERANCE = 1e-5
 _EXAMPLES = 10
 ReplayedSlate = tuple[Slate, FeatureBlock]
 
@@ -36,6 +43,22 @@ class Difference(msgspec.Struct, frozen=True):
     candidate: int
     logged: str
     replayed: str
+
+
+class WayParity(msgspec.Struct, frozen=True):
+    """The scores of one version by one way: how far they may differ (``allowed``; 0: not a bit), and how far they do.
+
+    ``again`` is the way by which they were computed again.
+    """
+
+    model: str
+    version: int
+    way: str
+    again: str
+    allowed: float
+    scores: int
+    kept: int
+    largest: float
 
 
 class ParityReport(msgspec.Struct, frozen=True):
@@ -52,17 +75,18 @@ class ParityReport(msgspec.Struct, frozen=True):
     scores_within_tolerance: int
     unknown: int
     examples: list[Difference]
+    ways: list[WayParity] = []
 
     @property
     def holds(self) -> bool:
-        """Whether every feature is bit-equal and every score within 1e-5."""
+        """Whether every feature is bit-equal and every score as near as its way promises."""
         return self.values == self.equal_values and self.scores == self.scores_within_tolerance
 
 
 def check_parity(
     workspace: Workspace, slates: Iterable[Slate], progress: Callable[[int], None] | None = None
 ) -> ParityReport:
-    """Replay the log to each slate's LSN and compare features bit for bit and scores within 1e-5."""
+    """Replay the log to each slate's LSN and compare features bit for bit, and scores as their way promises."""
     by_version: dict[tuple[str, int], list[Slate]] = defaultdict(list)
     for slate in slates:
         by_version[slate.model, slate.version].append(slate)
@@ -74,14 +98,37 @@ def check_parity(
         except BowerbirdError:
             tally.unknown += len(served)
             continue
-        scorer = bundle.load_scorer()
         given = GivenFeatures(bundle.plan)
+        scorers: dict[tuple[str, str], _Again] = {}
         for slate, block in replay_slates(LogReader(workspace), bundle.plan, served):
             tally.compare(slate, block)
-            tally.compare_scores(slate, _scores(scorer, given, slate, block))
+            key = slate.way, slate.host
+            if key not in scorers:
+                scorers[key] = _Again.of(bundle, slate)
+            tally.compare_scores(slate, scorers[key], _scores(scorers[key], given, slate, block))
             if progress is not None:
                 progress(tally.slates)
     return tally.report()
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A version's scorer for slates that were served by one way on one host, and how near it must come."""
+
+    scorer: Scorer
+    way: str
+    allowed: float
+
+    @classmethod
+    def of(cls, bundle: Bundle, slate: Slate) -> _Again:
+        """Return the scorer of a slate's own way or, where this host has not got that, of the plain one."""
+        way = slate.way or bundle.plain_way
+        try:
+            scorer = bundle.load_scorer(way)
+        except BowerbirdError:
+            return cls(bundle.load_scorer(), bundle.plain_way, score_tolerance(bundle, way))
+        same_bits = not is_exact(way) and slate.host == this_host().fingerprint
+        return cls(scorer, way, 0.0 if same_bits else score_tolerance(bundle, way))
 
 
 def describe_parity(parity: ParityReport) -> list[str]:
@@ -90,9 +137,10 @@ def describe_parity(parity: ParityReport) -> list[str]:
     lines = [
         f"Parity of {parity.slates:,} slates: {'holds' if parity.holds else 'DOES NOT HOLD'}",
         f"  features: {parity.equal_values:,} of {parity.values:,} bit-equal to replay ({share:.4%})",
-        f"  scores:   {parity.scores_within_tolerance:,} of {parity.scores:,} within 1e-5 "
+        f"  scores:   {parity.scores_within_tolerance:,} of {parity.scores:,} as near as promised "
         f"(largest difference {parity.largest_score_difference:.2g})",
     ]
+    lines += [f"  {_way_line(each)}" for each in parity.ways]
     if parity.unknown:
         lines.append(f"  {parity.unknown:,} slates belong to versions whose bundles are gone or damaged")
     lines += [
@@ -100,6 +148,15 @@ def describe_parity(parity: ParityReport) -> list[str]:
         for each in parity.examples
     ]
     return lines
+
+
+def _way_line(each: WayParity) -> str:
+    promise = f"within {each.allowed:.1g}" if each.allowed else "the same bits"
+    again = "" if each.again == each.way else f", computed again by {each.again}"
+    return (
+        f"{each.model} {each.version} by {each.way}{again}: {each.kept:,} of {each.scores:,} {promise} "
+        f"(largest difference {each.largest:.2g})"
+    )
 
 
 def replay_slates(reader: LogReader, plan: Plan, slates: Sequence[Slate]) -> Iterator[ReplayedSlate]:
@@ -132,12 +189,12 @@ def _read(engine: Engine, encoder: Encoder, slate: Slate) -> FeatureBlock:
     return engine.read(slate.time, request, encoder.encode_items(slate.candidates))
 
 
-def _scores(
-    scorer: Scorer, given: GivenFeatures, slate: Slate, block: FeatureBlock
-) -> dict[str, npt.NDArray[np.float64]]:
+def _scores(again: _Again, given: GivenFeatures, slate: Slate, block: FeatureBlock) -> Scores:
+    """Return scores as a slate logs them."""
     if not slate.candidates:
         return {}
-    return scorer.score(given.apply(block, slate.given, slate.candidate_given, len(slate.candidates)))
+    features = given.apply(block, slate.given, slate.candidate_given, len(slate.candidates))
+    return {task: values.astype(np.float32) for task, values in again.scorer.score(features).items()}
 
 
 def _columns(block: FeatureBlock) -> dict[str, npt.NDArray[np.generic]]:
@@ -157,9 +214,9 @@ class _Tally:
     """Counts what was compared."""
 
     def __init__(self) -> None:
-        self.slates = self.values = self.equal = self.scores = self.near = self.unknown = 0
-        self.largest = 0.0
+        self.slates = self.values = self.equal = self.unknown = 0
         self.examples: list[Difference] = []
+        self._ways: dict[tuple[str, int, str, str, float], list[npt.NDArray[np.float64]]] = defaultdict(list)
 
     def compare(self, slate: Slate, replayed: FeatureBlock) -> None:
         self.slates += 1
@@ -189,21 +246,30 @@ class _Tally:
         if len(self.examples) < _EXAMPLES:
             self.examples.append(Difference(slate.slate_id, name, row, logged, replayed))
 
-    def compare_scores(self, slate: Slate, again: dict[str, npt.NDArray[np.float64]]) -> None:
-        for task, values in again.items():
-            difference = np.abs(slate.scores[task].astype(np.float64) - values)
-            self.scores += len(difference)
-            self.near += int((difference <= SCORE_TOLERANCE).sum())
-            self.largest = max(self.largest, float(difference.max(initial=0.0)))
+    def compare_scores(self, slate: Slate, again: _Again, scores: Scores) -> None:
+        key = slate.model, slate.version, slate.way or again.way, again.way, again.allowed
+        self._ways[key] += [
+            np.abs(slate.scores[task].astype(np.float64) - values) for task, values in scores.items()
+        ]
 
     def report(self) -> ParityReport:
+        ways = [_way_parity(*key, np.concatenate([*each, np.zeros(0)])) for key, each in self._ways.items()]
         return ParityReport(
-            self.slates,
-            self.values,
-            self.equal,
-            self.scores,
-            self.largest,
-            self.near,
-            self.unknown,
-            self.examples,
+            slates=self.slates,
+            values=self.values,
+            equal_values=self.equal,
+            scores=sum(each.scores for each in ways),
+            largest_score_difference=max((each.largest for each in ways), default=0.0),
+            scores_within_tolerance=sum(each.kept for each in ways),
+            unknown=self.unknown,
+            examples=self.examples,
+            ways=ways,
         )
+
+
+def _way_parity(
+    model: str, version: int, way: str, again: str, allowed: float, differences: npt.NDArray[np.float64]
+) -> WayParity:
+    kept = int((differences <= allowed).sum())
+    largest = float(differences.max(initial=0.0))
+    return WayParity(model, version, way, again, allowed, len(differences), kept, largest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from bowerbird.server.state_report import StateMetrics
+from bowerbird.server.way_metrics import WayMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.5)
 _SIZES = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -42,6 +43,7 @@ class Metrics:
         self.items = Gauge("bowerbird_items", "Items that can be recalled.", registry=self.registry)
         self.slates_lost = Gauge("bowerbird_slates_lost", "Slates that the disk refused.", registry=self.registry)
         self.state = StateMetrics(self.registry)
+        self.ways = WayMetrics(self.registry)
         self.live_version = Gauge(
             "bowerbird_live_version", "The live version of a model.", ["model"], registry=self.registry
         )

@@ -69,6 +69,7 @@ class Services:
         self.metrics.slates_lost.set(self.slates.lost)
         self.metrics.events_late.set(self.writer.late)
         self.metrics.state.observe(self.state_report())
+        self.metrics.ways.observe(self.releases.live.values())
         for model in self.releases.live.values():
             self.metrics.live_version.labels(model.name).set(model.version)
 
@@ -94,7 +95,10 @@ class Services:
     def summary(self) -> list[str]:
         """Return what is served, in lines for people."""
         lines = [f"{self.workspace.project.name}: {self.state.lsn:,} records, {len(self.items):,} items."]
-        lines += [f"Model {model.name}, version {model.version}." for model in self.releases.live.values()]
+        lines += [
+            f"Model {model.name}, version {model.version}, served by {model.way} ({model.choice.why})."
+            for model in self.releases.live.values()
+        ]
         for scene in self.scenes.values():
             try:
                 lines.append(f"Scene {scene.name}: model {scene.ranker.model().name}.")

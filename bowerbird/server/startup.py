@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from bowerbird.bundles.choose_way import way_setting
 from bowerbird.bundles.registry import Registry
 from bowerbird.errors import BowerbirdError
 from bowerbird.log.snapshots import open_snapshots
@@ -97,7 +98,7 @@ class Startup:
         recall = recall_plan(workspace.project)
         registry = Registry(workspace.registry_url, workspace.bundles_folder)
         services.registry = registry
-        services.releases = Releases(registry, services.state, [recall.plan.fingerprint])
+        services.releases = Releases(registry, services.state, way_setting(workspace), [recall.plan.fingerprint])
         with services.state.prepared([recall.plan, *services.releases.plans()]):
             reader = _Reader(services.state.require(recall.plan))
             errors = services.releases.refresh()

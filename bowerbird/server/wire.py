@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from bowerbird.bundles.manifest import Lineage
+from bowerbird.bundles.way_choice import WayChoice
 from bowerbird.plan.spec import Plan
 
 Id = str | int
@@ -121,7 +122,10 @@ class EntityAnswer(msgspec.Struct):
 
 
 class VersionAnswer(msgspec.Struct):
-    """A published version: its stage, whether it answers now, where it comes from, its held-out metrics."""
+    """A published version: its stage, whether it answers now, where it comes from, its held-out metrics.
+
+    ``served`` is the way that it answers by here, why, and what each way takes; null where it does not answer.
+    """
 
     name: str
     version: int
@@ -133,6 +137,7 @@ class VersionAnswer(msgspec.Struct):
     promoted: str | None
     lineage: Lineage
     metrics: dict[str, Any]
+    served: WayChoice | None
 
 
 class ModelAnswer(msgspec.Struct):

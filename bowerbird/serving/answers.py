@@ -31,4 +31,6 @@ def slate_of(scored: Scored, scene: str, kind: SlateKind, shown: Sequence[int] =
         given=dict(question.given),
         candidate_given={position: dict(values) for position, values in question.by_candidate.items()},
         shown=list(shown),
+        way=scored.model.way,
+        host=scored.model.host,
     )

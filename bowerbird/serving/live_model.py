@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.bundles.bundle import Bundle, read_bundle, verify_golden
+from bowerbird.bundles.bundle import Bundle, read_bundle
+from bowerbird.bundles.choose_way import Served, WaySetting, load_served
 from bowerbird.bundles.manifest import Manifest
 from bowerbird.bundles.registry import VersionRecord
-from bowerbird.bundles.scorer import Scorer
 from bowerbird.errors import CorruptionError
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.spec import Plan
@@ -22,14 +22,16 @@ from bowerbird.serving.state import LiveState, PlanState
 class LiveModel:
     """A version that can answer: scores candidates from features of its own plan's state."""
 
-    def __init__(self, bundle: Bundle, scorer: Scorer, state: PlanState) -> None:
+    def __init__(self, bundle: Bundle, served: Served, state: PlanState) -> None:
         self.manifest: Manifest = bundle.manifest
         self.digest = bundle.digest
         self.plan: Plan = bundle.plan
         self.plan_fingerprint = bundle.plan.fingerprint
         self.state = state
         self.given = GivenFeatures(bundle.plan)
-        self._scorer = scorer
+        self.choice = served.choice
+        self.host = served.choice.host.fingerprint
+        self._scorer = served.scorer
 
     @property
     def name(self) -> str:
@@ -40,6 +42,11 @@ class LiveModel:
     def version(self) -> int:
         """The version's number."""
         return self.manifest.version
+
+    @property
+    def way(self) -> str:
+        """The way that it is served by."""
+        return self.choice.way
 
     @property
     def tasks(self) -> list[str]:
@@ -54,10 +61,11 @@ class LiveModel:
         return {task: np.broadcast_to(values.astype(np.float32), candidates) for task, values in scores.items()}
 
 
-def load_model(folder: Path, version: VersionRecord, live: LiveState) -> LiveModel:
+def load_model(folder: Path, version: VersionRecord, live: LiveState, ways: WaySetting) -> LiveModel:
     """Return a version that passed its hashes and golden requests, its plan's state at the log's end.
 
-    Raises CorruptionError where a byte or a golden answer differs, NotFoundError without the bundle.
+    Raises CorruptionError where a byte or a golden answer differs, NotFoundError without the bundle, InputError where
+    a way is set that the version may not be served by.
     """
     bundle = read_bundle(folder)
     if bundle.digest != version.digest:
@@ -65,8 +73,8 @@ def load_model(folder: Path, version: VersionRecord, live: LiveState) -> LiveMod
             f"{folder} is not the bundle that was published as {version.name} {version.version}.",
             "Restore the folder, or publish the version again.",
         )
-    scorer = verify_golden(bundle)
-    return LiveModel(bundle, scorer, live.require(bundle.plan))
+    served = load_served(bundle, ways)
+    return LiveModel(bundle, served, live.require(bundle.plan))
 
 
 def warm(model: LiveModel, rounds: int = 3, rows: int = 200) -> None:

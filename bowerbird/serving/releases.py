@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from bowerbird.bundles.bundle import PLAN
+from bowerbird.bundles.choose_way import WaySetting
 from bowerbird.bundles.registry import Registry, VersionRecord
 from bowerbird.errors import BowerbirdError, NotFoundError, UnavailableError
 from bowerbird.plan.mistake import nearest
@@ -27,9 +28,12 @@ class Releases:
     ``kept_plans`` are fingerprints of plans that stay in the live state whatever is released.
     """
 
-    def __init__(self, registry: Registry, state: LiveState, kept_plans: Iterable[str] = ()) -> None:
+    def __init__(
+        self, registry: Registry, state: LiveState, ways: WaySetting, kept_plans: Iterable[str] = ()
+    ) -> None:
         self._registry = registry
         self._state = state
+        self._ways = ways
         self._kept_plans = set(kept_plans)
         self._lock = threading.Lock()
         self._live: dict[str, LiveModel] = {}
@@ -104,7 +108,7 @@ class Releases:
     def _release(self, version: VersionRecord, record: Callable[[], object] = lambda: None) -> LiveModel:
         with self._lock:
             try:
-                model = load_model(self._registry.bundles_folder / version.path, version, self._state)
+                model = load_model(self._registry.bundles_folder / version.path, version, self._state, self._ways)
                 warm(model)
                 record()
                 self._live = {
@@ -113,7 +117,7 @@ class Releases:
                 }
             finally:
                 self._drop_unused_plans()
-        _LOG.info("%s %d answers", model.name, model.version)
+        _LOG.info("%s %d answers, served by %s (%s)", model.name, model.version, model.way, model.choice.why)
         return model
 
     def _withdraw(self, wanted: set[str]) -> None:

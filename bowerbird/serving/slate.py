@@ -29,7 +29,8 @@ class Slate:
     ``features`` are as read at (``lsn``, ``time``), before ``given`` (feature values of the request, for all
     candidates) and ``candidate_given`` (by candidate position) override them. ``scores`` are calibrated
     float32 [candidates] by task; ``ranking`` combines them. ``shown`` are the positions of the items of a
-    recommendation, best first; empty for a score request, whose app decides.
+    recommendation, best first; empty for a score request, whose app decides. ``way`` says how the model was served,
+    ``host`` (a ``Host``'s fingerprint) on what; both are empty where the slate is older than they are.
     """
 
     slate_id: str
@@ -49,6 +50,8 @@ class Slate:
     given: dict[str, Any] = field(default_factory=dict)
     candidate_given: dict[int, dict[str, Any]] = field(default_factory=dict)
     shown: list[int] = field(default_factory=list)
+    way: str = ""
+    host: str = ""
 
 
 class _Part(msgspec.Struct, array_like=True):
@@ -81,6 +84,8 @@ class _Header(msgspec.Struct):
     candidate_given: dict[int, dict[str, Any]]
     shown: list[int]
     parts: list[_Part]
+    way: str = ""
+    host: str = ""
 
 
 _DECODER = msgspec.msgpack.Decoder(_Header)
@@ -97,7 +102,7 @@ def encode_slate(slate: Slate) -> list[bytes | memoryview]:
         _Header(
             slate.slate_id, slate.kind, slate.lsn, slate.time, slate.scene, slate.user, slate.context,
             slate.candidates, slate.model, slate.version, slate.plan, slate.given, slate.candidate_given,
-            slate.shown, parts,
+            slate.shown, parts, slate.way, slate.host,
         )
     )  # fmt: skip
     return [len(header).to_bytes(_LENGTH_BYTES, "little"), header, *buffers]
@@ -119,7 +124,7 @@ def decode_slate(data: bytes) -> Slate:
     return Slate(
         header.slate_id, header.kind, header.lsn, header.time, header.scene, header.user, header.context,
         header.candidates, header.model, header.version, header.plan, arrays.block(header.lsn), arrays.scores,
-        arrays.ranking, header.given, header.candidate_given, header.shown,
+        arrays.ranking, header.given, header.candidate_given, header.shown, header.way, header.host,
     )  # fmt: skip
 
 

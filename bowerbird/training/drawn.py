@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.plan.block import FeatureBlock, Ragged
-from bowerbird.training.blocks import take_rows
+from bowerbird.plan.block_rows import take_rows
 from bowerbird.training.dataset import SampleRows
 
 Indices = npt.NDArray[np.int64]

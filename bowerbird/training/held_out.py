@@ -10,7 +10,7 @@ from bowerbird.bundles.calibrate import Calibration, Calibrations, Probabilities
 from bowerbird.bundles.scorer import LogitModel, Logits
 from bowerbird.errors import InputError
 from bowerbird.plan.block import Keys, Numbers
-from bowerbird.training.blocks import chunks
+from bowerbird.plan.block_rows import chunks
 from bowerbird.training.calibration import AUTOMATIC, fit_calibration
 from bowerbird.training.dataset import Labels, SampleFolder, SampleRows
 from bowerbird.training.down_sampling import population_weight

@@ -14,7 +14,7 @@ from bowerbird.bundles.calibrate import Calibrations, calibrate
 from bowerbird.bundles.scorer import LogitModel, Logits
 from bowerbird.embedding.rows import PaddedSequence, RowBlock
 from bowerbird.plan.block import FeatureBlock, Keys
-from bowerbird.training.blocks import chunks, take_rows
+from bowerbird.plan.block_rows import chunks, take_rows
 from bowerbird.training.bootstrap import Interval
 from bowerbird.training.dataset import Labels, SampleRows
 from bowerbird.training.influence import Influence, auc_influence, clustered, log_loss_influence

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from bowerbird.bundles.bundle import Bundle, read_bundle
-from bowerbird.bundles.calibrate import Calibrations, Calibrator, calibrations_from_json
+from bowerbird.bundles.calibrate import Calibrations, calibrations_from_json
 from bowerbird.bundles.gates import (
     GateLimits,
     auc_gate,
@@ -24,26 +24,26 @@ from bowerbird.bundles.golden import GoldenRequest, golden_request
 from bowerbird.bundles.manifest import GateResult, Lineage, Manifest
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Scorer
-from bowerbird.bundles.staged_model import StagedModel
-from bowerbird.bundles.way_results import WayResult, compare_scores
-from bowerbird.bundles.ways import available_ways
+from bowerbird.bundles.way_results import WayResult, judged
+from bowerbird.bundles.ways import PLAIN, has_ways, known_ways, served_by
 from bowerbird.bundles.write import BundleParts, write_bundle
 from bowerbird.errors import BowerbirdError, InputError, StorageError
-from bowerbird.plan.block import Keys
+from bowerbird.plan.block_rows import take_rows
 from bowerbird.plan.functions import read_function_files
 from bowerbird.plan.spec import Plan
-from bowerbird.training.blocks import take_rows
 from bowerbird.training.bootstrap import pcoc_interval
 from bowerbird.training.dataset import SampleFolder, SampleRows
-from bowerbird.training.down_sampling import population_weight
-from bowerbird.training.held_out import read_range, score_rows
-from bowerbird.training.metrics import auc, log_loss
+from bowerbird.training.gate_samples import GateSamples
+from bowerbird.training.held_out import read_range
 from bowerbird.training.report import SCALARS
 from bowerbird.training.run_record import CALIBRATION_FILE, METRICS_FILE, PLAN_FILE, RunRecord, read_run
 from bowerbird.training.trained import Trained, load_trained
+from bowerbird.training.ways import compare_scores
 
 _GOLDEN_ROWS = (1, 7, 24)
 _ATTEMPTS = 20
+_WAY_ROWS = 20_000
+"""So many evenly spread held-out samples judge the ways of serving: each is scored as a request of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def _publish(request: PublishRequest, record: RunRecord, registry: Registry) -> 
     files = trained.bundle_files()
     rows = _held_out(request, record)
     published = trained.as_published(files)
-    held = _HeldOut(rows, record.settings.negative_rate)
+    held = GateSamples(rows, record.settings.negative_rate)
     gates = _gates(request, registry, trained, published, calibrations, held)
     if not request.force:
         check_gates(gates)
@@ -130,7 +130,7 @@ def _gates(
     trained: Trained,
     published: LogitModel,
     calibrations: Calibrations,
-    held: _HeldOut,
+    held: GateSamples,
 ) -> list[GateResult]:
     eager, exported = held.scores(trained, calibrations), held.scores(published, calibrations)
     worst = max(float(np.abs(eager[task] - exported[task]).max()) for task in eager)
@@ -141,33 +141,8 @@ def _gates(
     return gates + _live_gates(request, registry, held, exported)
 
 
-class _HeldOut:
-    def __init__(self, rows: list[SampleRows], negative_rate: float) -> None:
-        self.rows = rows
-        self.labels = {task: np.concatenate([part.labels[task] for part in rows]) for task in rows[0].labels}
-        weight = np.concatenate([part.weight for part in rows])
-        self.weight = population_weight(self.labels, weight, negative_rate).astype(np.float64)
-        self.user = np.concatenate([part.user for part in rows])
-
-    def scores(self, model: LogitModel, calibrations: Calibrations) -> dict[str, np.ndarray]:
-        """Return a model's calibrated scores by task."""
-        calibrators = {task: Calibrator(calibration) for task, calibration in calibrations.items()}
-        return {
-            task: calibrators[task](values, self._categories(calibrators[task].field))
-            for task, values in score_rows(self.rows, model).items()
-        }
-
-    def _categories(self, name: str) -> dict[str, Keys]:
-        return {name: np.concatenate([part.block.categories[name] for part in self.rows])} if name else {}
-
-    def auc_and_loss(self, task: str, score: np.ndarray) -> tuple[float, float]:
-        mature = ~np.isnan(self.labels[task])
-        values = (self.labels[task][mature].astype(np.float64), score[mature], self.weight[mature])
-        return auc(*values), log_loss(*values)
-
-
 def _live_gates(
-    request: PublishRequest, registry: Registry, held: _HeldOut, candidate: dict[str, np.ndarray]
+    request: PublishRequest, registry: Registry, held: GateSamples, candidate: dict[str, np.ndarray]
 ) -> list[GateResult]:
     live = registry.live(request.name)
     if live is None:
@@ -195,27 +170,23 @@ def _golden(rows: SampleRows, trained: Trained, calibrations: Calibrations) -> I
         yield golden_request(block, scorer.score(block))
 
 
-def _ways(
-    trained: Trained, published: LogitModel, calibrations: Calibrations, held: _HeldOut
-) -> list[WayResult]:
-    """Return what each way of serving does to the held-out scores; only a network alone has several."""
-    if not isinstance(published, StagedModel):
+def _ways(trained: Trained, published: LogitModel, calibrations: Calibrations, held: GateSamples) -> list[WayResult]:
+    """Return what each way of serving beside the plain one does to the held-out scores, by the program that serves."""
+    if not has_ways(published):
         return []
-    eager = held.scores(trained, calibrations)
+    few = held.spread(_WAY_ROWS)
+    eager = few.scores(trained, calibrations)
     results = []
-    for way in available_ways():
-        try:
-            served = held.scores(published.with_way(way), calibrations)
-        except InputError as error:
-            results.append(WayResult(way.name, False, [], error.what))
+    for name, way in known_ways().items():
+        if name == PLAIN:
             continue
-        tasks = [
-            compare_scores(
-                task, values, served[task], held.auc_and_loss(task, values)[0], held.auc_and_loss(task, served[task])[0]
-            )
-            for task, values in eager.items()
-        ]
-        results.append(WayResult(way.name, all(each.passed for each in tasks), tasks))
+        try:
+            served = few.scores(served_by(published, way), calibrations)
+        except InputError as error:
+            results.append(WayResult(name, False, [], error.what))
+            continue
+        tasks = [compare_scores(task, values, served[task], few.samples(task)) for task, values in eager.items()]
+        results.append(judged(name, tasks))
     return results
 
 

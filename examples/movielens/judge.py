@@ -15,7 +15,7 @@ from bowerbird.declare.workspace import Workspace
 from bowerbird.kernels.keys import key_integer
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.spec import Plan
-from bowerbird.training.blocks import take_rows
+from bowerbird.plan.block_rows import take_rows
 from bowerbird.training.bootstrap import auc_interval
 from bowerbird.training.dataset import SampleFolder, SampleRows
 from bowerbird.training.metrics import auc, log_loss, pcoc

@@ -6,7 +6,7 @@ from bowerbird.embedding import EmbeddingCollection
 from bowerbird.embedding.rows import padded_positions
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.plan.block import FeatureBlock, Ragged
-from bowerbird.training.blocks import take_rows
+from bowerbird.plan.block_rows import take_rows
 from tests.training.synthetic import World, keys, synthetic_plan
 
 

@@ -18,6 +18,7 @@ from bowerbird.bundles.bundle import verify_golden
 from bowerbird.cli.samples import samples_command
 from bowerbird.errors import InputError
 from bowerbird.kernels.keys import key_integer, key_text
+from bowerbird.plan.block_rows import take_rows
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.engine import NativeEngine
 from bowerbird.samples.columns import SPLIT_DATES, FeatureColumn, LabelColumn, ReadyColumns, read_declaration
@@ -25,7 +26,6 @@ from bowerbird.samples.columns_build import build_from_columns
 from bowerbird.samples.columns_encode import _latest
 from bowerbird.samples.manifest import SampleManifest, read_manifest
 from bowerbird.serving.given import GivenFeatures
-from bowerbird.training.blocks import take_rows
 from bowerbird.training.dataset import SampleFolder, SampleRows
 from bowerbird.training.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model

@@ -18,16 +18,16 @@ ROOT = Path(__file__).parents[2]
 
 
 class ServerProcess:
-    """``bowerbird serve`` as a child process; ready when constructed."""
+    """``bowerbird serve`` as a child process; ready when constructed. Modules in ``first`` come before all others."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, first: Path = ROOT) -> None:
         self.workspace = workspace
         self._log = (workspace.folder / "serve.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (first, ROOT)))},
             cwd=workspace.folder,
         )
         self.address = self._wait()

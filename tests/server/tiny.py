@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bowerbird.bundles.manifest import Lineage, Manifest
 from bowerbird.bundles.program import ScoringProgram, unpack_program
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import DenseModel, Scorer
+from bowerbird.bundles.way_results import LEAST_OF_A_KIND, Change, WayResult, WayTask, is_exact, judged
 from bowerbird.bundles.write import BundleParts, torch_files, write_bundle
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.embedding.collection import EmbeddingCollection
@@ -108,8 +110,13 @@ def _write_raw(raw: Path, rows: int) -> None:
         (raw / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def publish(workspace: Workspace, version: int, name: str = "din", slope: float = 1.0) -> Path:
-    """Write an untrained version and return its folder; ``slope`` makes versions answer differently."""
+def publish(
+    workspace: Workspace, version: int, name: str = "din", slope: float = 1.0, ways: Sequence[str] = ()
+) -> Path:
+    """Write an untrained version and return its folder; ``slope`` makes versions answer differently.
+
+    ``ways`` are those that its gates are said to allow.
+    """
     torch.manual_seed(version)
     plan = compile_plan(workspace.project)
     config = model_config(name)
@@ -136,6 +143,7 @@ def publish(workspace: Workspace, version: int, name: str = "din", slope: float 
     manifest = Manifest(
         name, version, "torch", name, plan.fingerprint, list(tasks), Lineage("r", "s", "0", plan.fingerprint, "c"),
         "2024-01-01T00:00:00Z", embedding={"dimension": config.dimension, "minimum_count": 1},
+        ways=[allowed(way) for way in ways],
     )  # fmt: skip
     bundle = write_bundle(folder, manifest, BundleParts(plan, calibrations, {}, golden), torch_files(collection, model))
     _registry(workspace).add(
@@ -152,6 +160,13 @@ def publish(workspace: Workspace, version: int, name: str = "din", slope: float 
         )
     )
     return folder
+
+
+def allowed(way: str) -> WayResult:
+    """Return a result of gates that allow a way."""
+    none = Change(0.0, 0.0, 0.0)
+    task = WayTask("click", none, none, 1.0, 0.0 if is_exact(way) else 0.02, LEAST_OF_A_KIND, LEAST_OF_A_KIND)
+    return judged(way, [task])
 
 
 def _in_memory(model: Ranker) -> ScoringProgram:

@@ -6,10 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from bowerbird.cli.common import console
-from bowerbird.cli.compile import compile_command, profile_command
+from bowerbird.cli.compile import compile_command
 from bowerbird.cli.models import models
+from bowerbird.cli.profile import profile_command
 from bowerbird.cli.train import parse_options, publish, train
+from bowerbird.declare.workspace import load_workspace
 from bowerbird.errors import InputError, NotFoundError
+from bowerbird.training.run_record import latest_run
 from tests.training.synthetic import DAYS, write_samples
 
 PROJECT = """
@@ -89,5 +92,6 @@ def test_compile_explains_and_profile_measures(project, monkeypatch):
     output = run(compile_command, project, "--explain")
     assert "DIN: a candidate takes" in output and "once per request" in output
     assert "LinearOfConcat" in output and "it follows" in output and "sequences.py:" in output
-    output = run(profile_command, project, "--candidates", "50")
+    name = latest_run(load_workspace(project).runs_folder).id
+    output = run(profile_command, project, "--run", name, "--candidates", "50")
     assert "request stage" in output and "candidates" in output

@@ -5,7 +5,7 @@ import torch
 
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import CorruptionError, InputError, NotFoundError
-from bowerbird.training.blocks import take_rows
+from bowerbird.plan.block_rows import take_rows
 from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.encoded import base_rates
 from bowerbird.training.key_counts import count_keys

@@ -13,7 +13,7 @@ from bowerbird.bundles.gates import GateLimits
 from bowerbird.bundles.registry import Registry, VersionStage
 from bowerbird.bundles.scorer import Scorer
 from bowerbird.errors import CorruptionError, GateError, InputError
-from bowerbird.training.blocks import take_rows
+from bowerbird.plan.block_rows import take_rows
 from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.held_out import read_range, score_range, score_rows
 from bowerbird.training.publish import PublishRequest, publish

@@ -7,7 +7,7 @@ import pytest
 
 from bowerbird.bundles.registry import Registry
 from bowerbird.embedding import EmbeddingCollection
-from bowerbird.training.blocks import take_rows
+from bowerbird.plan.block_rows import take_rows
 from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model

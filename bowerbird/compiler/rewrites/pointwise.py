@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bowerbird.compiler.graph import Builder, Node
-from bowerbird.compiler.operations import Concat, Expand, Pointwise, Slice
+from bowerbird.compiler.operations import Cast, Concat, Expand, Pointwise, Slice
 
 
 class PointwiseOfConcat:
@@ -14,7 +14,7 @@ class PointwiseOfConcat:
 
     def apply(self, node: Node, build: Builder) -> Node | None:
         """Return the concatenation, where a part of it is earlier than the whole."""
-        if not isinstance(node.operation, Pointwise) or node.stage != "pair":
+        if not isinstance(node.operation, Pointwise | Cast) or node.stage != "pair":
             return None
         mixed = [each for each in node.inputs if isinstance(each.operation, Concat) and each.shape == node.shape]
         if not mixed:

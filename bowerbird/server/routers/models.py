@@ -70,15 +70,17 @@ class ModelsRouter:
 
     def _describe(self, version: VersionRecord) -> wire.VersionAnswer:
         live = self._services.releases.live.get(version.name)
+        serving = live is not None and live.version == version.version
         return wire.VersionAnswer(
             version.name,
             version.version,
             version.stage,
-            live is not None and live.version == version.version,
+            serving,
             version.kind,
             version.digest,
             version.created,
             version.promoted,
             version.lineage,
             version.metrics,
+            live.choice if live is not None and serving else None,
         )

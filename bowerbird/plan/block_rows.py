@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,17 @@ Indices = npt.NDArray[np.int64]
 
 def take_rows(block: FeatureBlock, indices: Indices) -> FeatureBlock:
     """Return the rows at ``indices``; every feature must have one row per sample."""
+    return take_each(block, lambda name, rows: indices)
+
+
+def take_each(block: FeatureBlock, chosen: Callable[[str, int], Indices]) -> FeatureBlock:
+    """Return of each feature the rows at ``chosen(name, rows)``, given how many rows it has."""
     return FeatureBlock(
-        {name: keys[indices] for name, keys in block.categories.items()},
-        {name: values[indices] for name, values in block.numbers.items()},
-        {name: _take_ragged(ragged, indices) for name, ragged in block.sequences.items()},
+        {name: keys[chosen(name, len(keys))] for name, keys in block.categories.items()},
+        {name: values[chosen(name, len(values))] for name, values in block.numbers.items()},
+        {name: _take_ragged(ragged, chosen(name, len(ragged))) for name, ragged in block.sequences.items()},
         block.lsn,
-        {name: values[indices] for name, values in block.vectors.items()},
+        {name: values[chosen(name, len(values))] for name, values in block.vectors.items()},
     )
 
 

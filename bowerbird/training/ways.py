@@ -1,0 +1,43 @@
+"""Every way of serving a model, compared with eager PyTorch on held-out samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird.bundles.way_results import Change, Scores, WayTask, kendall
+from bowerbird.plan.block import Keys
+from bowerbird.training.bootstrap import Interval, auc_difference, pcoc_interval
+from bowerbird.training.metrics import Floats
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Held-out samples of one task: labels (NaN where not known), weights and users."""
+
+    labels: Floats
+    weight: npt.NDArray[np.float64]
+    user: Keys
+
+
+def compare_scores(task: str, eager: Scores, served: Scores, samples: Samples) -> WayTask:
+    """Return how a way's scores differ from eager PyTorch's."""
+    auc = auc_difference(samples.labels, served, eager, samples.weight, samples.user)
+    mean = pcoc_interval(eager, served, samples.weight, samples.user)
+    return WayTask(
+        task=task,
+        auc=_change(auc),
+        calibration=_change(Interval(mean.estimate - 1.0, mean.low - 1.0, mean.high - 1.0)),
+        kendall=kendall(eager, served),
+        largest=float(np.abs(eager - served).max(initial=0.0)),
+        positives=int((samples.labels == 1).sum()),
+        negatives=int((samples.labels == 0).sum()),
+    )
+
+
+def _change(interval: Interval) -> Change:
+    values = (interval.estimate, interval.low, interval.high)
+    return Change(*(float(value) if math.isfinite(value) else None for value in values))
