@@ -69,7 +69,7 @@ def test_a_wrong_golden_answer_is_found(bundle):
         bundle_table = scorer.model.collection.table("item")
         bundle_table.add_(1.0)
     with pytest.raises(CorruptionError, match="golden"):
-        verify_golden(bundle, scorer)
+        verify_golden(bundle, scorer=scorer)
     verify_golden(read_bundle(bundle.folder))
 
 
