@@ -208,10 +208,15 @@ class _Lowerer:
 
     def _slice(self, node: Node, operation: Slice) -> str | None:
         given = node.inputs[0]
-        if operation.step != 1 or math.prod(given.shape[: operation.dim]) != 1:
+        name, rows = self.name(given), math.prod(given.shape[: operation.dim])
+        if operation.step != 1 or name is None or rows > MOST_ROWS:
             return None
         inner = math.prod(given.shape[operation.dim :][1:])
-        return self._of_one(node, "slice", start=operation.start * inner, stop=operation.stop * inner)
+        parts = [
+            self.step(node, "slice", [name], start=first + operation.start * inner, stop=first + operation.stop * inner)
+            for first in range(0, math.prod(given.shape), given.shape[operation.dim] * inner)
+        ]
+        return parts[0] if len(parts) == 1 else self.step(node, "concat", parts)
 
     def _linear(self, layers: list[Node], added: list[Node], node: Node) -> str | None:
         """Return the step of a sum of linear layers and other terms: one layer over all that they read."""
