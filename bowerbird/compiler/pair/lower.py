@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import (
@@ -35,6 +36,8 @@ _BINARY = {
     "add.Tensor": "add", "sub.Tensor": "sub", "mul.Tensor": "mul", "div.Tensor": "div",
     "maximum.default": "maximum", "minimum.default": "minimum",
 }  # fmt: skip
+MOST_ROWS = 32
+"""The most rows of one candidate that are computed one by one."""
 SMALL_SHARE = 0.05
 """The share of a candidate's operations that PyTorch may compute before the engine runs."""
 _FUSED = frozenset(
@@ -169,8 +172,12 @@ class _Lowerer:
                 return self._same(node)
             case Expand() if math.prod(node.shape) == math.prod(node.inputs[0].shape):
                 return self.name(node.inputs[0])
-            case Linear():
+            case Linear() if math.prod(node.shape[:-1]) == 1:
                 return self._linear([node], [], node)
+            case Linear():
+                weights = [self.graph.builder.value(node.inputs[1])] * math.prod(node.shape[:-1])
+                bias = self.graph.builder.value(node.inputs[2]) if len(node.inputs) > 2 else None
+                return self._stacked(node, weights, bias)
             case Concat(dim) if math.prod(node.shape[:dim]) == 1:
                 inputs = self.names(list(node.inputs))
                 return None if inputs is None else self.step(node, "concat", inputs)
@@ -201,10 +208,15 @@ class _Lowerer:
 
     def _slice(self, node: Node, operation: Slice) -> str | None:
         given = node.inputs[0]
-        if operation.step != 1 or math.prod(given.shape[: operation.dim]) != 1:
+        name, rows = self.name(given), math.prod(given.shape[: operation.dim])
+        if operation.step != 1 or name is None or rows > MOST_ROWS:
             return None
         inner = math.prod(given.shape[operation.dim :][1:])
-        return self._of_one(node, "slice", start=operation.start * inner, stop=operation.stop * inner)
+        parts = [
+            self.step(node, "slice", [name], start=first + operation.start * inner, stop=first + operation.stop * inner)
+            for first in range(0, math.prod(given.shape), given.shape[operation.dim] * inner)
+        ]
+        return parts[0] if len(parts) == 1 else self.step(node, "concat", parts)
 
     def _linear(self, layers: list[Node], added: list[Node], node: Node) -> str | None:
         """Return the step of a sum of linear layers and other terms: one layer over all that they read."""
@@ -225,6 +237,19 @@ class _Lowerer:
         if terms:
             more["add"] = terms
         return self.step(node, "linear", names, **more)
+
+    def _stacked(self, node: Node, weights: list[Tensor], bias: Tensor | None = None) -> str | None:
+        """Return a linear layer for each of the rows that a value stacks, end to end."""
+        name, width = self.name(node.inputs[0]), node.inputs[0].shape[-1]
+        if name is None or not 1 < len(weights) <= MOST_ROWS:
+            return None
+        held = {id(weight): self.draft.weight(weight) for weight in {id(each): each for each in weights}.values()}
+        more = {} if bias is None else {"bias": self.draft.weight(bias)}
+        parts = []
+        for place, weight in enumerate(weights):
+            row = self.step(node, "slice", [name], start=place * width, stop=(place + 1) * width)
+            parts.append(self.step(node, "linear", [row], weight=held[id(weight)], **more))
+        return self.step(node, "concat", parts)
 
     def _pointwise(self, node: Node, operation: Pointwise) -> str | None:
         if binary(node, "add.Tensor"):
@@ -285,11 +310,18 @@ class _Lowerer:
         return self._is_single(node)
 
     def _binary(self, node: Node, op: str) -> str | None:
-        wide = [each for each in node.inputs if math.prod(each.shape) > 1]
-        if any(_core(each) != _core(node) for each in wide):
-            return None
-        inputs = self.names(list(node.inputs))
-        return None if inputs is None else self.step(node, op, inputs)
+        inputs = [self._repeated(each, node) for each in node.inputs]
+        found = [each for each in inputs if each is not None]
+        return self.step(node, op, found) if len(found) == len(inputs) else None
+
+    def _repeated(self, node: Node, like: Node) -> str | None:
+        """Return the name of a value as an operand beside another: one number, as it is, or end to end as often."""
+        if math.prod(node.shape) == 1 or _core(node) == _core(like):
+            return self.name(node)
+        times = math.prod(like.shape) // math.prod(node.shape)
+        ends_alike = _core(node) == like.shape[len(like.shape) - len(_core(node)) :]
+        name = self.name(node) if ends_alike and times <= MOST_ROWS else None
+        return None if name is None else self.step(like, "concat", [name] * times)
 
     def _reduce(self, node: Node, operation: Reduce) -> str | None:
         kind, given = _REDUCTIONS.get(operation.target), node.inputs[0]
@@ -329,6 +361,10 @@ class _Lowerer:
 
     def _product(self, node: Node) -> str | None:
         first, second = node.inputs
+        if second.stage == "constant" and len(first.shape) >= 2:
+            stacked = self.graph.builder.value(second).expand(*first.shape[:-2], *second.shape[-2:])
+            matrices = stacked.reshape(-1, *second.shape[-2:]).mT.unbind(0)
+            return self._stacked(node, [each for each in matrices for _ in range(first.shape[-2])])
         rows, inner, columns = first.shape[-2], first.shape[-1], second.shape[-1]
         if columns == 1 and math.prod(first.shape) == rows * inner and first.operation == Concat(-1):
             return self._mixed(node, second, first)

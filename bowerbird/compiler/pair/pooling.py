@@ -192,6 +192,9 @@ def _outside(found: Weights, node: Node, build: Builder) -> Weights | None:
         inner = bare(node.inputs[0])
         zero = node.operation.arguments[1:] in ((), (0.0,), (0,), (None,))
         return replace(found, scores=inner, safe=True) if zero and isinstance(inner.operation, Softmax) else None
+    safe = _safe_softmax(node, build)
+    if safe is not None:
+        return replace(found, scores=safe, safe=True)
     masked = _masked(node, found.length, build)
     if masked is not None:
         scores, seen, fill = masked
@@ -214,6 +217,23 @@ def _outside(found: Weights, node: Node, build: Builder) -> Weights | None:
             scales = (("mul" if is_product else "div", unrepeated(factor)), *found.scales)
             return replace(found, scores=first, scales=scales)
     return None
+
+
+def _safe_softmax(node: Node, build: Builder) -> Node | None:
+    """Return the softmax of where(all x are -inf, 0, softmax(x)), as PyTorch's own attention writes it."""
+    if not isinstance(node.operation, Pointwise) or node.operation.target != "where.self" or len(node.inputs) != 3:
+        return None
+    condition, filler, softmax = (bare(each) for each in node.inputs)
+    if not isinstance(softmax.operation, Softmax) or filler.stage != "constant" or math.prod(filler.shape) != 1:
+        return None
+    for target in ("logical_not.default", "any.dim", "logical_not.default", "eq.Scalar"):
+        operation = condition.operation
+        if not isinstance(operation, Pointwise | Reduce) or operation.target != target:
+            return None
+        if target == "eq.Scalar" and operation != Pointwise(target, (Ref(0), -math.inf)):
+            return None
+        condition = bare(condition.inputs[0])
+    return softmax if condition is bare(softmax.inputs[0]) and float(build.value(filler)) == 0.0 else None
 
 
 def _inside(found: Weights, node: Node, build: Builder) -> Weights | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bowerbird.compiler.graph import Builder, Node, RowGraph
-from bowerbird.compiler.operations import Dice, Literal, Pointwise, Prelu, Ref
+from bowerbird.compiler.operations import Dice, Literal, Operation, Pointwise, Prelu, Ref
 from bowerbird.compiler.rewrite import along_last, binary
 
 _DEPTH = 8
@@ -57,7 +57,7 @@ class _Sigmoid:
     shift: Tensor
 
 
-def _dice(node: Node, build: Builder) -> tuple[Dice, tuple[Node, ...]] | None:
+def _dice(node: Node, build: Builder) -> tuple[Operation, tuple[Node, ...]] | None:
     """a x + (1 - a) x p with p a sigmoid of an affine map of x, expanded as a polynomial in x and p."""
     if node.dtype != "float32" or not node.shape or node.stage == "constant":
         return None
@@ -72,8 +72,11 @@ def _dice(node: Node, build: Builder) -> tuple[Dice, tuple[Node, ...]] | None:
         width = node.shape[-1]
         alpha, rest = (found.get(powers, torch.zeros(())).reshape(-1).expand(width) for powers in ((1, 0), (1, 1)))
         scale, shift = (value.reshape(-1).expand(width) for value in (sigmoid.scale, sigmoid.shift))
-        if torch.allclose(alpha + rest, torch.ones(()), atol=1e-6) and bool((scale > 0).all()):
-            return Dice(), (sigmoid.base, *(build.constant(value) for value in (alpha, scale, shift)))
+        if not torch.allclose(alpha + rest, torch.ones(()), atol=1e-6) or not bool((scale > 0).all()):
+            continue
+        if not bool(alpha.any() | shift.any() | (scale != 1).any()):
+            return Pointwise("silu.default", (Ref(0),)), (sigmoid.base,)
+        return Dice(), (sigmoid.base, *(build.constant(value) for value in (alpha, scale, shift)))
     return None
 
 
