@@ -14,7 +14,7 @@ from bowerbird.server.http import Request, Response
 from bowerbird.server.metrics import Metrics
 from bowerbird.server.problems import problem_response
 from bowerbird.server.request_id import new_request_id
-from bowerbird.server.routing import Route, Router
+from bowerbird.server.routing import Refusal, Route, Router
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 _GIVEN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -36,17 +36,18 @@ class Application:
             raise NotImplementedError(scope["type"])
         started = time.perf_counter()
         request = _request_of(scope)
+        refuse: Refusal = problem_response
         label, rest_unread = _UNROUTED, False
         try:
             route, request.parameters = self._router.find(request.method, request.path)
-            label = route.template
+            label, refuse = route.template, route.refusal
             response = await self._run(route, request, receive)
         except ClientGone:
             return
         except TooLargeError as error:
-            response, rest_unread = problem_response(error, request.id), True
+            response, rest_unread = refuse(error, request.id), True
         except Exception as error:
-            response = problem_response(error, request.id)
+            response = refuse(error, request.id)
         await _send(send, response, request.id, receive if rest_unread else None)
         self._metrics.requests.labels(label, response.status).inc()
         self._metrics.seconds.labels(label).observe(time.perf_counter() - started)

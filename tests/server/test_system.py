@@ -26,7 +26,8 @@ def get(server: ServerProcess, path: str) -> httpx.Response:
     return httpx.get(server.address + path, trust_env=False)
 
 
-def test_health_readiness_metrics_and_documentation(shared: ServerProcess) -> None:
+def test_health_readiness_metrics_and_documentation(shared: ServerProcess, client: Client) -> None:
+    client.score("home", 3, ["i1"])
     assert get(shared, "/healthz").json() == {"status": "ok"}
     assert get(shared, "/readyz").json()["status"] == "ready"
     metrics = get(shared, "/metrics").text
@@ -42,7 +43,7 @@ def test_health_readiness_metrics_and_documentation(shared: ServerProcess) -> No
 
 
 def test_what_does_not_exist_is_a_problem(shared: ServerProcess, client: Client) -> None:
-    assert get(shared, "/v2").json()["code"] == NotFoundError.code
+    assert get(shared, "/v3").json()["code"] == NotFoundError.code
     problem = httpx.get(shared.address + "/v1/events", trust_env=False)
     assert (problem.status_code, problem.json()["code"]) == (405, MethodError.code)
     with pytest.raises(NotFoundError, match="Did you mean 'user'"):
