@@ -47,7 +47,7 @@ class Connection:
         if self._socket is not None:
             self._selector.unregister(self._socket)
             self._socket.close()
-            self._socket = None
+            self._socket, self._unsent, self._connecting = None, b"", False
 
     def _connect(self) -> int:
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET

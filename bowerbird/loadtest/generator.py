@@ -1,8 +1,8 @@
 """Sends requests when they are due and notes what became of each, in one thread without waiting for any answer.
 
-Open loop: arrivals are fixed beforehand, and a latency counts from the time that a request was meant to be sent. A server
-that stalls for a second therefore shows a second, in every request that came meanwhile, and not in one of them
-(Tene's coordinated omission). Closed loop: each connection asks again when it was answered.
+Open loop: arrivals are fixed beforehand, and a latency counts from the time that a request was meant to be sent. So a
+server that stalls for a second shows it in every request that was due meanwhile, and not in the one that it held
+(what leaves the others out is Tene's coordinated omission). Closed loop: each connection asks again once answered.
 """
 
 from __future__ import annotations

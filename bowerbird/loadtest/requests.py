@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -63,8 +64,8 @@ def requests_of_slates(slates: Iterable[Slate], most: int) -> list[Request]:
 def requests_of_file(file: Path, path: str, most: int) -> list[Request]:
     """Return the first ``most`` requests of a JSONL file.
 
-    A line is ``{"path": …, "body": …}`` with ``method`` and ``time`` (seconds) where it has them, or a body alone, which goes
-    to ``path``. InputError for a line that is neither, StorageError's message for a file that cannot be read.
+    A line is ``{"path": …, "body": …}`` with ``method`` and ``time`` (seconds) where known, or a body alone, which
+    goes to ``path``. InputError for a line that is neither, and for a file that cannot be read.
     """
     found = [_line(line, number, file, path) for number, line in _lines(file, most)]
     if not found:
@@ -75,7 +76,7 @@ def requests_of_file(file: Path, path: str, most: int) -> list[Request]:
 def recorded_times(requests: Sequence[Request]) -> list[float]:
     """Return when requests were asked, in seconds; InputError unless all know, in order."""
     times = [request.time for request in requests]
-    ordered = all(a <= b for a, b in zip(times, times[1:], strict=False))
+    ordered = all(earlier <= later for earlier, later in pairwise(times))
     if not all(times) or not ordered or times[-1] <= times[0]:
         raise InputError("The requests have no recorded times in order.", "Use --arrivals poisson.")
     return times
@@ -98,8 +99,7 @@ def _lines(file: Path, most: int) -> Iterator[tuple[int, bytes]]:
     try:
         with file.open("rb") as stream:
             numbered = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
-            for _, each in zip(range(most), numbered, strict=False):
-                yield each
+            yield from islice(numbered, most)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error}.", "Give a file of requests, one a line.") from error
 
