@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from bowerbird.cli import bench
 from bowerbird.cli.main import run
 from bowerbird.errors import InputError
 from bowerbird.loadtest.arrivals import poisson, recorded
@@ -23,7 +25,7 @@ from bowerbird.loadtest.requests import (
     requests_of_slates,
 )
 from bowerbird.loadtest.run import LoadTest
-from tests.loadtest.peer import running
+from tests.loadtest.peer import ROOT, running
 
 STALL = 0.6
 
@@ -168,13 +170,14 @@ def test_only_plain_http_is_loaded() -> None:
     assert b"authorization: Bearer k" in encoded and b"x-deadline-ms: 50" in encoded and b"content-length: 2" in encoded
 
 
-def test_the_command_prints_writes_and_draws(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.server.tiny import DECLARATIONS
-
-    (tmp_path / "project.py").write_text(DECLARATIONS)
-    (tmp_path / "bowerbird.toml").write_text("")
-    (tmp_path / "asked.jsonl").write_text('{"path": "/", "body": {"user": 1}}\n')
-    arguments = ["bench", "--project", str(tmp_path), "--address", address, "--requests", str(tmp_path / "asked.jsonl")]
+def test_the_command_prints_writes_and_draws(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "console", Console(width=160))
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"path": "/", "body": {"user": 1}}\n')
+    project = ROOT / "examples" / "movielens"
+    arguments = ["bench", "--project", str(project), "--address", address, "--requests", str(asked)]
     assert run(arguments) == 1
     assert "No load is stated" in capsys.readouterr().err
     arguments += ["--rate", "50", "--rate", "100", "--closed", "2", "--seconds", "0.4", "--warm-up", "0.1"]
