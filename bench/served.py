@@ -20,7 +20,7 @@ def served_workspace(model: str = "din", name: str = "kuairand-served") -> Works
     """Return a fresh workspace with KuaiRand's log and one live version of a recipe of ``bench.accuracy``."""
     assert model in RECIPES
     source = sampled()
-    run = trained(source, SampleFolder(samples_by_date(source)), model, seed=0)
+    run, _ = trained(source, SampleFolder(samples_by_date(source)), model, seed=0)
     folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)

@@ -91,7 +91,7 @@ def measured(
         lag=lag,
         busy=busy,
         bottleneck=_bottleneck(lag, p99, busy),
-        spectrum=[(share, _at(latency, share)) for share in _SPECTRUM],
+        spectrum=[(share, _at(latency, share)) for share in _SPECTRUM if share in (0.0, 1.0) or _known(latency, share)],
     )
 
 
@@ -100,6 +100,11 @@ def _at(latency: npt.NDArray[np.float64], share: float) -> float:
     if not len(latency):
         return float("nan")
     return float(latency[max(int(np.ceil(share * len(latency))) - 1, 0)])
+
+
+def _known(latency: npt.NDArray[np.float64], share: float) -> bool:
+    """Return whether at least one latency lies above ``share`` of all."""
+    return (1.0 - share) * len(latency) >= 1.0
 
 
 def _errors(outcomes: npt.NDArray[np.int64]) -> dict[str, int]:
