@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from bowerbird.errors import BowerbirdError, DeclarationError, UnauthorizedError, UnavailableError
-from bowerbird.server.http import Response
+from bowerbird.server.http import JSON, Response
+from bowerbird.server.inference.wire import ErrorAnswer
+from bowerbird.server.wire import ProblemDocument
 
 PROBLEM_JSON = "application/problem+json"
 _LOG = logging.getLogger("bowerbird.server")
@@ -43,6 +47,19 @@ def refusal_response(error: Exception, request_id: str) -> Response:
     """Return the answer to a failed request in the form of the Open Inference Protocol: ``{"error": …}``."""
     known = known_error(error, request_id)
     return _failed(known, {"error": str(known)})
+
+
+@dataclass(frozen=True)
+class ErrorForm:
+    """What errors look like: how an answer is made of an error and the request's id, its type and content type."""
+
+    answer: Callable[[Exception, str], Response]
+    type: Any
+    content_type: str
+
+
+PROBLEMS = ErrorForm(problem_response, ProblemDocument, PROBLEM_JSON)
+REFUSALS = ErrorForm(refusal_response, ErrorAnswer, JSON)
 
 
 def known_error(error: Exception, request_id: str) -> BowerbirdError:

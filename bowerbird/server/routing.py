@@ -10,11 +10,9 @@ from urllib.parse import unquote
 from bowerbird.errors import MethodError, NotFoundError
 from bowerbird.server.access import Scope
 from bowerbird.server.http import Request, Response
-from bowerbird.server.problems import problem_response
+from bowerbird.server.problems import PROBLEMS, ErrorForm
 
 Handler = Callable[[Request], Awaitable[Response]]
-Refusal = Callable[[Exception, str], Response]
-"""Makes the answer to a failed request of its error and the request's id."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Route:
 
     ``template`` holds ``{name}`` segments; ``scope`` is what an API key must allow (None: open to all);
     ``body`` and ``answer`` are msgspec types for the OpenAPI page; ``query`` maps parameters to their meaning;
-    ``refusal`` says what errors look like.
+    ``errors`` says what errors look like.
     """
 
     method: str
@@ -35,7 +33,7 @@ class Route:
     body: Any = None
     answer: Any = None
     query: tuple[tuple[str, str], ...] = ()
-    refusal: Refusal = problem_response
+    errors: ErrorForm = PROBLEMS
 
     @property
     def parameters(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import signal
@@ -187,10 +188,11 @@ class _Server(uvicorn.Server):
             self.error, self.should_exit = error, True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain."""
+        """Drain, both at once."""
+        draining = [super().shutdown(sockets)]
         if self._grpc_server is not None:
-            await self._grpc_server.stop(_DRAIN_SECONDS)
-        await super().shutdown(sockets)
+            draining.append(self._grpc_server.stop(_DRAIN_SECONDS))
+        await asyncio.gather(*draining)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

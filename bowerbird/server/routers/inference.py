@@ -8,7 +8,7 @@ from bowerbird.server.inference import wire
 from bowerbird.server.inference.binary import LENGTH_HEADER, output_of, read_request
 from bowerbird.server.inference.describe import model_metadata, server_metadata
 from bowerbird.server.inference.service import Inference, InferenceService
-from bowerbird.server.problems import refusal_response
+from bowerbird.server.problems import REFUSALS
 from bowerbird.server.routing import Handler, Route
 from bowerbird.server.services import Services
 
@@ -35,7 +35,7 @@ class InferenceRouter:
                 _get(f"{model}/ready", self.model_ready, "Whether a scene can be scored.", wire.ReadyAnswer),
                 Route(
                     "POST", f"{model}/infer", self.infer, "Score a scene's candidates, given as tensors.",
-                    "read", "inference", wire.InferRequest, wire.InferAnswer, refusal=refusal_response,
+                    "read", "inference", wire.InferRequest, wire.InferAnswer, errors=REFUSALS,
                 ),
             ]  # fmt: skip
         return routes
@@ -93,7 +93,7 @@ class InferenceRouter:
 
 def _get(template: str, handler: Handler, summary: str, answer: type, open_to_all: bool = False) -> Route:
     scope: Scope | None = None if open_to_all else "read"
-    return Route("GET", template, handler, summary, scope, "inference", None, answer, refusal=refusal_response)
+    return Route("GET", template, handler, summary, scope, "inference", None, answer, errors=REFUSALS)
 
 
 def _version(request: Request) -> str:
