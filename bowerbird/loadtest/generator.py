@@ -45,7 +45,7 @@ class Samples:
 
 
 class Generator:
-    """Asks one server over at most ``connections`` connections; an answer is waited for ``timeout`` seconds."""
+    """Asks one server over at most ``connections`` connections; nobody waits longer than ``timeout`` seconds."""
 
     def __init__(self, address: tuple[str, int], requests: Sequence[bytes], connections: int, timeout: float) -> None:
         self._requests = requests
@@ -68,6 +68,8 @@ class Generator:
             now = self._now()
             while due and due[0] <= now:
                 waiting.append(due.popleft())
+            while waiting and waiting[0] < now - self._timeout:
+                self._ended.append((waiting.popleft(), now, now, now, TIMEOUT))
             while waiting and self._free:
                 intended = waiting.popleft()
                 self._send(intended, max(intended, self._freed))
@@ -80,12 +82,12 @@ class Generator:
         """Ask over every connection, each as soon as it was answered, for so long."""
 
         def step() -> bool:
-            goes_on = self._now() < seconds
-            while goes_on and self._free:
-                now = self._now()
-                self._send(now, now)
+            if self._now() < seconds:
+                for _ in range(len(self._free)):
+                    now = self._now()
+                    self._send(now, now)
             self._wait(_SOONEST)
-            return goes_on or bool(self._flying)
+            return self._now() < seconds or bool(self._flying)
 
         return self._run(step)
 
@@ -141,9 +143,9 @@ class Generator:
         self._free.append(connection)
 
     def _drop_late(self) -> None:
-        """Give up on requests that were sent too long ago: the oldest are first."""
+        """Give up on requests that were due too long ago: the oldest are first."""
         oldest = self._now() - self._timeout
-        late = list(takewhile(lambda each: each[1][2] < oldest, self._flying.items()))
+        late = list(takewhile(lambda each: each[1][0] < oldest, self._flying.items()))
         for connection, _ in late:
             connection.close()
             self._end(connection, TIMEOUT)

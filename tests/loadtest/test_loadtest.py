@@ -91,7 +91,14 @@ def test_errors_have_names(address: str, path: str, kind: str) -> None:
 def test_nobody_listening_is_named_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert set(load(f"http://127.0.0.1:{port}", rates=[50.0]).errors) == {"no connection"}
+    for how in ({"rates": [50.0]}, {"closed": [2]}):
+        found = load(f"http://127.0.0.1:{port}", **how)
+        assert set(found.errors) == {"no connection"} and found.answered == 0.0
+
+
+def test_who_finds_no_connection_in_time_gives_up(address: str) -> None:
+    found = load(address, "/slow", rates=[100.0], connections=2, timeout=0.2)
+    assert found.errors == {"timeout": found.requests} and found.waited > 0
 
 
 @pytest.mark.parametrize("path", ["/parts", "/once"])
