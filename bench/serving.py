@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from bench.accuracy import samples_by_date, trained
 from bench.common import WORK, Row, write
 from bench.kuairand import sampled
 from bench.served import served_workspace
-from bench.serving_cases import Case, make_case
+from bench.serving_cases import Case, make_bodies, make_cases
 from bowerbird.declare.workspace import load_workspace
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
@@ -41,6 +42,7 @@ OURS, OUR_PATH, PEER_PATH = "bowerbird", "/v1/scenes/feed/score", "/score"
 PORTS = {OURS: 18700, "LitServe": 18701, "BentoML": 18702, "Ray Serve": 18703}
 EQUAL = 2e-3
 CONNECTIONS = 8
+BODIES = 32
 START_SECONDS = 300.0
 
 
@@ -53,8 +55,8 @@ class Server:
     path: str
 
     @property
-    def target(self) -> Target:
-        return Target.of(f"http://127.0.0.1:{PORTS[self.name]}")
+    def address(self) -> str:
+        return f"http://127.0.0.1:{PORTS[self.name]}"
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and all that it started."""
@@ -66,8 +68,7 @@ class Server:
 
     def ask(self, body: bytes) -> httpx.Response:
         headers = {"content-type": "application/json"}
-        url = f"http://127.0.0.1:{PORTS[self.name]}{self.path}"
-        return httpx.post(url, content=body, headers=headers, timeout=30.0, trust_env=False)
+        return httpx.post(self.address + self.path, content=body, headers=headers, timeout=30.0, trust_env=False)
 
 
 def descendants(root: int) -> list[int]:
@@ -101,9 +102,9 @@ def commands(project: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def running(name: str, command: list[str], case: Case) -> Iterator[Server]:
+def running(name: str, command: list[str], cases: Path, body: bytes) -> Iterator[Server]:
     """Run a server on the last core until it answers; stop it with all its processes at the end."""
-    environment = {**os.environ, "SERVING_CASES": str(case.folder), "OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "1"}
+    environment = {**os.environ, "SERVING_CASES": str(cases), "OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "1"}
     core = max(os.sched_getaffinity(0))
     process = subprocess.Popen(
         command, env=environment, cwd=None if name == OURS else PEERS,
@@ -112,7 +113,7 @@ def running(name: str, command: list[str], case: Case) -> Iterator[Server]:
     )  # fmt: skip
     server = Server(name, process, OUR_PATH if name == OURS else PEER_PATH)
     try:
-        _wait(server, next(iter(case.bodies.values())))
+        _wait(server, body)
         yield server
     finally:
         server.signal(signal.SIGCONT)
@@ -143,6 +144,7 @@ def _wait(server: Server, body: bytes) -> None:
 
 def difference(case: Case, server: Server) -> float:
     """Return how far a peer's scores lie from ours at most, over all requests."""
+    server.signal(signal.SIGCONT)
     return max(
         case.largest_difference(user, server.ask(body).raise_for_status().json()["scores"])
         for user, body in case.bodies.items()
@@ -156,7 +158,7 @@ def measure(case: Case, servers: list[Server], rounds: int, seconds: float) -> d
     def load(server: Server, what: str, **how: object) -> Measured:
         requests = [Request(server.path, body) for body in case.bodies.values()]
         server.signal(signal.SIGCONT)
-        test = LoadTest(server.target, requests, seconds=seconds, warm_up=1.0, deadline=0.1, **how)  # type: ignore[arg-type]
+        test = LoadTest(Target.of(server.address), requests, seconds=seconds, warm_up=0.5, deadline=0.1, **how)  # type: ignore[arg-type]
         (one,) = test.run()
         server.signal(signal.SIGSTOP)
         assert not one.errors, (server.name, what, one.errors)
@@ -215,15 +217,23 @@ def main() -> None:
     run, _ = trained(source, SampleFolder(samples_by_date(source)), "din", seed=0)
     folder = WORK / "kuairand-served"
     workspace = load_workspace(folder) if arguments.keep else served_workspace("din")
+    bodies = make_bodies(workspace, arguments.candidates, BODIES)
+    first = next(iter(bodies[arguments.candidates[0]].values()))
+    cases_folder = WORK / "serving-cases"
+    shutil.rmtree(cases_folder, ignore_errors=True)
+    cases_folder.mkdir()
     rows: list[Row] = []
-    for candidates in arguments.candidates:
-        case = make_case(workspace, run, candidates, WORK / f"serving-{candidates}")
-        with ExitStack() as stack:
-            servers = [stack.enter_context(running(name, command, case)) for name, command in commands(folder).items()]
-            os.sched_setaffinity(0, {0})
-            differences = {server.name: difference(case, server) for server in servers if server.name != OURS}
-            found = measure(case, servers, arguments.rounds, arguments.seconds)
-        rows += rows_of(case, found, differences)
+    with ExitStack() as stack:
+        servers: list[Server] = []
+        cases: list[Case] = []
+        for name, command in commands(folder).items():
+            servers.append(stack.enter_context(running(name, command, cases_folder, first)))
+            if name == OURS:
+                cases = make_cases(workspace, run, bodies, servers[0].address, cases_folder)
+        os.sched_setaffinity(0, {0})
+        for case in cases:
+            differences = {server.name: difference(case, server) for server in servers[1:]}
+            rows += rows_of(case, measure(case, servers, arguments.rounds, arguments.seconds), differences)
     write("serving", rows)
 
 

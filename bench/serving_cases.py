@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.served import server
 from bowerbird.bundles.calibrate import Calibrator, calibrations_from_json
 from bowerbird.client import Client
 from bowerbird.declare.workspace import Workspace
@@ -28,12 +29,11 @@ SCENE = "feed"
 
 @dataclass(frozen=True)
 class Case:
-    """Bodies by user, the slates that our server answered them with, and a folder for peers."""
+    """Bodies by user, and the slates that our server answered them with."""
 
     candidates: int
     bodies: dict[int, bytes]
     slates: dict[int, Slate]
-    folder: Path
     calibrators: dict[str, Calibrator]
 
     def largest_difference(self, user: int, logits: dict[str, list[float]]) -> float:
@@ -66,36 +66,42 @@ class _Scored(nn.Module):
         return tuple(self.module(given).values())
 
 
-def make_case(workspace: Workspace, run: Path, candidates: int, folder: Path, count: int = 48) -> Case:
-    """Ask our server for ``count`` users and write what peers need into ``folder``."""
-    bodies = _bodies(workspace, candidates, count)
+def make_bodies(workspace: Workspace, sizes: Sequence[int], count: int) -> dict[int, dict[int, bytes]]:
+    """Return, by number of candidates and by user, ``count`` bodies each; no user stands twice."""
+    exposures = LogReader(workspace).records("exposure")
+    users, videos = (exposures.column(name).unique().to_pylist() for name in ("user", "video"))
+    chance = random.Random(0)
+    chosen = iter(chance.sample(users, count * len(sizes)))
+    return {
+        size: {
+            user: msgspec.json.encode({"user": user, "context": {"tab": 1}, "candidates": chance.sample(videos, size)})
+            for user in islice(chosen, count)
+        }
+        for size in sizes
+    }
+
+
+def make_cases(
+    workspace: Workspace, run: Path, bodies: dict[int, dict[int, bytes]], address: str, folder: Path
+) -> list[Case]:
+    """Ask our server everything once and write what peers need into ``folder``."""
     asked: dict[str, int] = {}
-    with server(workspace) as port, Client(f"http://127.0.0.1:{port}") as client:
-        for user, body in bodies.items():
-            asked[client.score(SCENE, user, json.loads(body)["candidates"], context={"tab": 1}).slate_id] = user
+    with Client(address) as client:
+        for user, body in ((user, body) for each in bodies.values() for user, body in each.items()):
+            wanted = msgspec.json.decode(body)
+            asked[client.score(SCENE, user, wanted["candidates"], context=wanted["context"]).slate_id] = user
     slates = {asked[each.slate_id]: each for each in iterate_slates(workspace.slates_folder) if each.slate_id in asked}
     plan = Plan.from_json((run / PLAN_FILE).read_bytes())
     trained = load_trained(run, plan, read_run(run).settings)
     assert isinstance(trained, TrainedNetwork)
-    folder.mkdir(parents=True, exist_ok=True)
     collection = trained.network.collection
     for user, slate in slates.items():
         features = collection.lookup_once(collection.encode(slate.features))
         np.savez(folder / f"{user}.npz", **{name: value.numpy() for name, value in features.items()})
-    _export(trained.network.model, features, candidates, folder / "model.onnx")
+    _export(trained.network.model, features, len(slate.candidates), folder / "model.onnx")
     calibrations = calibrations_from_json((run / CALIBRATION_FILE).read_bytes())
-    return Case(candidates, bodies, slates, folder, {task: Calibrator(each) for task, each in calibrations.items()})
-
-
-def _bodies(workspace: Workspace, candidates: int, count: int) -> dict[int, bytes]:
-    exposures = LogReader(workspace).records("exposure")
-    users, videos = (exposures.column(name).unique().to_pylist() for name in ("user", "video"))
-    chance = random.Random(0)
-    asked = {user: chance.sample(videos, candidates) for user in chance.sample(users, count)}
-    return {
-        user: json.dumps({"user": user, "context": {"tab": 1}, "candidates": items}).encode()
-        for user, items in asked.items()
-    }
+    calibrators = {task: Calibrator(each) for task, each in calibrations.items()}
+    return [Case(size, each, {user: slates[user] for user in each}, calibrators) for size, each in bodies.items()]
 
 
 def _export(module: nn.Module, features: dict[str, Tensor], rows: int, file: Path) -> None:

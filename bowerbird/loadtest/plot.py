@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from bowerbird.durable import write_atomically
 from bowerbird.loadtest.measured import Measured
+from bowerbird.loadtest.table import name_of
 
 _DOTS = 110
 _TICKS = (0.5, 0.9, 0.99, 0.999, 0.9999)
@@ -37,8 +38,8 @@ def _draw_spectra(axis: Axes, found: Sequence[Measured]) -> None:
     """Draw latency against 1 / (1 - share), so that each nine takes as much room."""
     for each in found:
         shown = [(1.0 / (1.0 - share), latency) for share, latency in each.spectrum if 0.0 < share < 1.0]
-        name, style = (f"{each.offered:g}/s", "-") if each.loop == "open" else (f"closed, {each.connections}", "--")
-        axis.plot([x for x, _ in shown], [y for _, y in shown], style, label=name)
+        style = "-" if each.loop == "open" else "--"
+        axis.plot([x for x, _ in shown], [y for _, y in shown], style, label=name_of(each))
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xticks([1.0 / (1.0 - share) for share in _TICKS], [f"{share * 100:g}%" for share in _TICKS])
