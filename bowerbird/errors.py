@@ -94,6 +94,13 @@ class UnavailableError(BowerbirdError):
     status = 503
 
 
+class DeadlineError(BowerbirdError):
+    """The answer did not come in the time that the request had."""
+
+    code = "deadline"
+    status = 504
+
+
 class CorruptionError(BowerbirdError):
     """Stored bytes are not what was written: a hash, checksum or length disagrees."""
 

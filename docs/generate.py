@@ -11,6 +11,7 @@ import inspect
 import re
 import types
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import click
 import httpx
 import msgspec
 
+import bowerbird.client
 import bowerbird.declare
 import bowerbird.errors
 from bowerbird.cli.main import cli
-from bowerbird.client import Client
 from bowerbird.declare.workspace import Settings, load_workspace
 from bowerbird.server.run import build_application
 from bowerbird.server.services import Services
@@ -38,7 +39,7 @@ def main() -> None:
     document = asyncio.run(_openapi())
     pages = {
         "declarations.md": _module_page("Declarations", bowerbird.declare, "What `project.py` is written with."),
-        "client.md": _page("Python client", "`from bowerbird.client import Client`", _class(Client)),
+        "client.md": _module_page("Python client", bowerbird.client, "`from bowerbird.client import Client`"),
         "errors.md": _module_page("Errors", bowerbird.errors, "What commands, client and server raise."),
         "settings.md": _page("Settings", "What `bowerbird.toml` may say; all of it is optional.", _settings()),
         "commands.md": _page("Commands", "`bowerbird COMMAND --help` says the same.", _commands(cli, "bowerbird")),
@@ -75,7 +76,7 @@ def _class(kind: type) -> Iterator[str]:
     yield ""
     if dataclasses.is_dataclass(kind):
         yield from _code(f"{kind.__name__}{_fields(kind)}")
-    elif not issubclass(kind, BaseException) and "__init__" in vars(kind):
+    elif not issubclass(kind, BaseException | Enum) and inspect.isfunction(kind.__init__):
         yield from _code(f"{kind.__name__}{_signature(kind)}")
     yield from _text(kind)
     for name, method in vars(kind).items():

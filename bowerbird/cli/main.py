@@ -13,6 +13,7 @@ import click
 from bowerbird.errors import BowerbirdError
 
 _COMMANDS: dict[str, tuple[str, str]] = {
+    "bench": ("bench:bench_command", "Load a server with real requests and measure its latency."),
     "check": ("plan:check_command", "Find every mistake in the declarations."),
     "compile": ("compile:compile_command", "Cut a model into request, item and candidate stages."),
     "dead-letters": ("log:dead_letters_command", "List rejected records."),

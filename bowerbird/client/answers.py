@@ -72,3 +72,64 @@ class EntityFeatures(msgspec.Struct, frozen=True):
     lsn: int
     time: str
     features: dict[str, Any]
+
+
+class PublishedVersion(msgspec.Struct, frozen=True):
+    """A published version: its stage, whether it answers now, where it comes from, its held-out metrics."""
+
+    name: str
+    version: int
+    stage: str
+    serving: bool
+    kind: str
+    digest: str
+    created: str
+    promoted: str | None
+    lineage: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class PublishedModel(msgspec.Struct, frozen=True):
+    """A model and its versions, newest first; ``live`` is the one that answers."""
+
+    name: str
+    live: int | None
+    versions: list[PublishedVersion]
+
+
+class ModelsListed(msgspec.Struct, frozen=True):
+    """Every model of the registry."""
+
+    models: list[PublishedModel]
+
+
+class DeclaredScene(msgspec.Struct, frozen=True):
+    """A scene: its labels, their weights, recall channels, slate size, and the model that answers."""
+
+    name: str
+    labels: list[str]
+    weights: dict[str, float]
+    recall: list[str]
+    seen: list[str]
+    slate_size: int
+    model: ModelVersion | None
+
+
+class ScenesListed(msgspec.Struct, frozen=True):
+    """Every scene of the project."""
+
+    scenes: list[DeclaredScene]
+
+
+class LivePlan(msgspec.Struct, frozen=True):
+    """The compiled plan of a live version."""
+
+    model: ModelVersion
+    fingerprint: str
+    plan: dict[str, Any]
+
+
+class PlansListed(msgspec.Struct, frozen=True):
+    """The plans of every live version."""
+
+    plans: list[LivePlan]

@@ -1,118 +1,72 @@
-"""A synchronous client: the server's nouns as methods, its errors as the classes that it raised."""
+"""The synchronous client: the server's nouns as methods, its errors as the classes that it raised."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
-import msgspec
 
-from bowerbird.client.answers import EntityFeatures, EventsReceipt, Id, Scores, Slate
-from bowerbird.client.problems import error_of, unreachable
+from bowerbird.client import calls
+from bowerbird.client.base import ClientBase, HttpSettings, describe, reply_of, request_of
+from bowerbird.client.call import Call, Reply
+from bowerbird.client.exchange import Outcome, Send, Wait
+from bowerbird.errors import BowerbirdError
 
+Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
-Candidate = Id | Mapping[str, Any]
-"""An item's id, or ``{"id": …, "features": {…}}``."""
 
 
-class Client:
+def _method(make: Callable[Parameters, Call[Answer]]) -> Callable[Concatenate[Client, Parameters], Answer]:
+    def method(self: Client, /, *arguments: Parameters.args, **named: Parameters.kwargs) -> Answer:
+        return self.ask(make(*arguments, **named))
+
+    describe(method, make)
+    return method
+
+
+class Client(ClientBase):
     """Talks to one server; may be shared by threads and used as a context manager.
 
-    ``key`` is an API key, ``timeout`` is in seconds. Methods raise the server's ``BowerbirdError``s, and
-    UnavailableError where it cannot be reached.
+    ``key`` is an API key. ``timeout`` is in seconds, for a whole call with its retries; the server is told what is left
+    of it. ``connections`` is the most that are open at a time. Methods raise the server's ``BowerbirdError``s,
+    UnavailableError where it cannot be reached, DeadlineError after ``timeout``. What may be sent twice is sent again,
+    within the budget of ``retries``, when the server is overloaded, restarts or loses the connection.
     """
 
-    def __init__(self, address: str = "http://127.0.0.1:8765", key: str = "", timeout: float = 30.0) -> None:
-        self.address = address
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout, trust_env=False)
+    score = _method(calls.score)
+    recommend = _method(calls.recommend)
+    send_events = _method(calls.send_events)
+    send_event = _method(calls.send_event)
+    entity = _method(calls.entity)
+    models = _method(calls.models)
+    version = _method(calls.version)
+    promote = _method(calls.promote)
+    scenes = _method(calls.scenes)
+    plan = _method(calls.plan)
 
-    def score(
-        self,
-        scene: str,
-        user: Id,
-        candidates: Sequence[Candidate],
-        *,
-        context: Mapping[str, Any] | None = None,
-        features: Mapping[str, Any] | None = None,
-        model: str = "",
-    ) -> Scores:
-        """Return a score per label for each candidate."""
-        body = {
-            "user": user,
-            "candidates": candidates,
-            "context": context or {},
-            "features": features or {},
-            "model": model,
-        }
-        return self._post(f"/v1/scenes/{quote(scene, '')}/score", body, Scores)
+    _http: httpx.Client
 
-    def recommend(
-        self,
-        scene: str,
-        user: Id,
-        count: int | None = None,
-        *,
-        context: Mapping[str, Any] | None = None,
-        features: Mapping[str, Any] | None = None,
-        exclude: Sequence[Id] = (),
-        model: str = "",
-        trace: bool = False,
-    ) -> Slate:
-        """Return a slate of ``count`` items (default: the scene's slate size)."""
-        body = {
-            "user": user,
-            "count": count,
-            "context": context or {},
-            "features": features or {},
-            "exclude": exclude,
-            "model": model,
-        }
-        query = "?trace=true" if trace else ""
-        return self._post(f"/v1/scenes/{quote(scene, '')}/recommend{query}", body, Slate)
-
-    def send_events(self, events: Sequence[Mapping[str, Any]]) -> EventsReceipt:
-        """Report events; those accepted are on the server's disk. Look at the outcomes for rejected ones."""
-        return self._post("/v1/events", {"events": events}, EventsReceipt)
-
-    def send_event(self, event: Mapping[str, Any]) -> EventsReceipt:
-        """Report one event; raises InputError where it is rejected."""
-        return self._post("/v1/events", event, EventsReceipt)
-
-    def entity(self, entity: str, identifier: Id, model: str = "") -> EntityFeatures:
-        """Return a user's or an item's features as of now."""
-        query = f"?model={quote(model, '')}" if model else ""
-        return self._get(f"/v1/entities/{quote(entity, '')}/{quote(str(identifier), '')}{query}", EntityFeatures)
-
-    def models(self) -> list[dict[str, Any]]:
-        """Return every model with its versions."""
-        return self._get("/v1/models", dict[str, list[dict[str, Any]]])["models"]
-
-    def version(self, model: str, version: int) -> dict[str, Any]:
-        """Return what is known of a version."""
-        return self._get(f"/v1/models/{quote(model, '')}/versions/{version}", dict[str, Any])
-
-    def promote(self, model: str, version: int) -> dict[str, Any]:
-        """Make a version the one that answers; raises CorruptionError where its bundle is damaged."""
-        return self._post(f"/v1/models/{quote(model, '')}/versions/{version}/promote", None, dict[str, Any])
-
-    def scenes(self) -> list[dict[str, Any]]:
-        """Return the project's scenes."""
-        return self._get("/v1/scenes", dict[str, list[dict[str, Any]]])["scenes"]
-
-    def plan(self) -> dict[str, Any]:
-        """Return the plans of the live versions."""
-        return self._get("/v1/plan", dict[str, Any])
+    def ask(self, call: Call[Answer]) -> Answer:
+        """Return the answer of a call."""
+        steps = self._begin(call)
+        step = next(steps)
+        while True:
+            try:
+                step = steps.send(self._do(call, step))
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
 
     def ready(self) -> bool:
         """Return whether the server can answer."""
         try:
-            return self._http.get("/readyz").status_code == 200
-        except httpx.HTTPError:
+            self.ask(calls.readiness())
+        except BowerbirdError:
             return False
+        return True
 
     def close(self) -> None:
         """Close the connections."""
@@ -126,17 +80,30 @@ class Client:
     ) -> None:
         self.close()
 
-    def _get(self, path: str, kind: type[Answer]) -> Answer:
-        return self._ask("GET", path, b"", kind)
+    def _open(self, settings: HttpSettings) -> None:
+        self._http = httpx.Client(**settings)
 
-    def _post(self, path: str, body: Any, kind: type[Answer]) -> Answer:
-        return self._ask("POST", path, b"" if body is None else msgspec.json.encode(body), kind)
-
-    def _ask(self, method: str, path: str, content: bytes, kind: type[Answer]) -> Answer:
+    def _do(self, call: Call[Any], step: Send | Wait) -> Outcome:
+        if isinstance(step, Wait):
+            time.sleep(step.seconds)
+            return None
         try:
-            response = self._http.request(method, path, content=content, headers={"content-type": "application/json"})
-        except httpx.HTTPError as error:
-            raise unreachable(self.address, error) from error
-        if response.status_code >= 400:
-            raise error_of(response)
-        return msgspec.json.decode(response.content, type=kind)
+            return self._send(call, step)
+        except httpx.RequestError as error:
+            return error
+
+    def _send(self, call: Call[Any], step: Send) -> Reply:
+        until = time.monotonic() + step.seconds
+        response = self._http.send(request_of(self._http, call, step), stream=True)
+        try:
+            return reply_of(response, b"".join(_in_time(response, until)))
+        finally:
+            response.close()
+
+
+def _in_time(response: httpx.Response, until: float) -> Iterator[bytes]:
+    """Yield the parts of a body; httpx bounds the wait for each part, this bounds them all."""
+    for part in response.iter_bytes():
+        if time.monotonic() > until:
+            raise httpx.ReadTimeout("the body came too slowly", request=response.request)
+        yield part

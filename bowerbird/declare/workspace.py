@@ -28,6 +28,7 @@ class PathSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Where the server listens and how much it takes.
 
+    ``grpc_port`` is the port of the Open Inference Protocol over gRPC (0: a free one; -1: not served).
     ``threads`` score requests side by side; ``body_limit`` is in bytes. ``clock`` is a file, relative to the
     project's folder, that holds the time as microseconds since 1970, for a log that is played back; without it
     the system tells the time. ``way`` pins how models are served (``"native.fp32"``), for all of them or by name
@@ -36,6 +37,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     host: str = "127.0.0.1"
     port: int = 8765
+    grpc_port: int = -1
     threads: int = 2
     body_limit: int = 10_000_000
     candidate_limit: int = 5_000

@@ -12,7 +12,7 @@ from bowerbird.server.access import KeyStore
 from bowerbird.server.body import ClientGone, Receive, discard_body, read_body
 from bowerbird.server.http import Request, Response
 from bowerbird.server.metrics import Metrics
-from bowerbird.server.problems import problem_response
+from bowerbird.server.problems import PROBLEMS
 from bowerbird.server.request_id import new_request_id
 from bowerbird.server.routing import Route, Router
 
@@ -36,17 +36,17 @@ class Application:
             raise NotImplementedError(scope["type"])
         started = time.perf_counter()
         request = _request_of(scope)
-        label, rest_unread = _UNROUTED, False
+        label, errors, rest_unread = _UNROUTED, PROBLEMS, False
         try:
             route, request.parameters = self._router.find(request.method, request.path)
-            label = route.template
+            label, errors = route.template, route.errors
             response = await self._run(route, request, receive)
         except ClientGone:
             return
         except TooLargeError as error:
-            response, rest_unread = problem_response(error, request.id), True
+            response, rest_unread = errors.answer(error, request.id), True
         except Exception as error:
-            response = problem_response(error, request.id)
+            response = errors.answer(error, request.id)
         await _send(send, response, request.id, receive if rest_unread else None)
         self._metrics.requests.labels(label, response.status).inc()
         self._metrics.seconds.labels(label).observe(time.perf_counter() - started)

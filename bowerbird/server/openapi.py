@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 
 from bowerbird.server.http import JSON
-from bowerbird.server.problems import PROBLEM_JSON
+from bowerbird.server.problems import PROBLEMS
 from bowerbird.server.routing import Route
-from bowerbird.server.wire import ProblemDocument
 
 _REFERENCE = "#/components/schemas/{name}"
 
@@ -41,9 +40,9 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _types_of(routes: list[Route]) -> list[Any]:
-    types: list[Any] = [ProblemDocument]
+    types: list[Any] = []
     for route in routes:
-        types += [each for each in (route.body, route.answer) if each is not None]
+        types += [each for each in (route.errors.type, route.body, route.answer) if each is not None]
     return types
 
 
@@ -59,8 +58,8 @@ def _operation(route: Route, by_type: dict[int, Any]) -> dict[str, Any]:
         "responses": {
             "200": answer,
             "default": {
-                "description": "A problem (RFC 9457).",
-                "content": {PROBLEM_JSON: {"schema": by_type[id(ProblemDocument)]}},
+                "description": "A problem (RFC 9457)." if route.errors is PROBLEMS else "An error.",
+                "content": {route.errors.content_type: {"schema": by_type[id(route.errors.type)]}},
             },
         },
     }

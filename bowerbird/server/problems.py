@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from bowerbird.errors import BowerbirdError, DeclarationError, UnauthorizedError, UnavailableError
-from bowerbird.server.http import Response
+from bowerbird.server.http import JSON, Response
+from bowerbird.server.inference.wire import ErrorAnswer
+from bowerbird.server.wire import ProblemDocument
 
 PROBLEM_JSON = "application/problem+json"
 _LOG = logging.getLogger("bowerbird.server")
@@ -33,13 +37,41 @@ def problem_document(error: BowerbirdError, request_id: str) -> dict[str, Any]:
 
 def problem_response(error: Exception, request_id: str) -> Response:
     """Return the answer to a failed request; an unexpected exception is logged and shown as status 500."""
-    if not isinstance(error, BowerbirdError):
-        _LOG.error("request %s failed", request_id, exc_info=error)
-        error = BowerbirdError(
-            "The server met an unexpected error.", f"Look for request {request_id} in the server's log."
-        )
-    response = Response.json(problem_document(error, request_id), HTTPStatus(error.status))
+    known = known_error(error, request_id)
+    response = _failed(known, problem_document(known, request_id))
     response.content_type = PROBLEM_JSON
+    return response
+
+
+def refusal_response(error: Exception, request_id: str) -> Response:
+    """Return the answer to a failed request in the form of the Open Inference Protocol: ``{"error": …}``."""
+    known = known_error(error, request_id)
+    return _failed(known, {"error": str(known)})
+
+
+@dataclass(frozen=True)
+class ErrorForm:
+    """What errors look like: how an answer is made of an error and the request's id, its type and content type."""
+
+    answer: Callable[[Exception, str], Response]
+    type: Any
+    content_type: str
+
+
+PROBLEMS = ErrorForm(problem_response, ProblemDocument, PROBLEM_JSON)
+REFUSALS = ErrorForm(refusal_response, ErrorAnswer, JSON)
+
+
+def known_error(error: Exception, request_id: str) -> BowerbirdError:
+    """Return the error to be shown: a BowerbirdError itself; another exception is logged and not shown."""
+    if isinstance(error, BowerbirdError):
+        return error
+    _LOG.error("request %s failed", request_id, exc_info=error)
+    return BowerbirdError("The server met an unexpected error.", f"Look for request {request_id} in the server's log.")
+
+
+def _failed(error: BowerbirdError, document: dict[str, Any]) -> Response:
+    response = Response.json(document, HTTPStatus(error.status))
     if isinstance(error, UnavailableError):
         response.headers.append((b"retry-after", b"1"))
     if isinstance(error, UnauthorizedError):

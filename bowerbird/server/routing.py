@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from bowerbird.errors import MethodError, NotFoundError
 from bowerbird.server.access import Scope
 from bowerbird.server.http import Request, Response
+from bowerbird.server.problems import PROBLEMS, ErrorForm
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -19,7 +20,8 @@ class Route:
     """One operation of the API.
 
     ``template`` holds ``{name}`` segments; ``scope`` is what an API key must allow (None: open to all);
-    ``body`` and ``answer`` are msgspec types for the OpenAPI page; ``query`` maps parameters to their meaning.
+    ``body`` and ``answer`` are msgspec types for the OpenAPI page; ``query`` maps parameters to their meaning;
+    ``errors`` says what errors look like.
     """
 
     method: str
@@ -31,6 +33,7 @@ class Route:
     body: Any = None
     answer: Any = None
     query: tuple[tuple[str, str], ...] = ()
+    errors: ErrorForm = PROBLEMS
 
     @property
     def parameters(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import signal
@@ -9,22 +10,26 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from bowerbird.declare.workspace import Workspace
-from bowerbird.errors import InputError, UnavailableError
+from bowerbird.errors import BowerbirdError, InputError, MissingExtraError, UnavailableError
 from bowerbird.server.application import Application
 from bowerbird.server.routers.entities import EntitiesRouter
 from bowerbird.server.routers.events import EventsRouter
 from bowerbird.server.routers.features import FeaturesRouter
+from bowerbird.server.routers.inference import InferenceRouter
 from bowerbird.server.routers.models import ModelsRouter
 from bowerbird.server.routers.scenes import ScenesRouter
 from bowerbird.server.routers.system import SystemRouter
 from bowerbird.server.routing import Router
 from bowerbird.server.services import Services
 from bowerbird.server.startup import Startup
+
+if TYPE_CHECKING:
+    from bowerbird.server.inference.grpc_server import GrpcServer
 
 _LOG = logging.getLogger("bowerbird.server")
 _DRAIN_SECONDS = 30
@@ -41,6 +46,7 @@ def build_application(services: Services) -> Application:
         EntitiesRouter(services),
         FeaturesRouter(services),
         ModelsRouter(services),
+        InferenceRouter(services),
     )
     routes = [route for noun in nouns for route in noun.routes()] + system.routes()
     system.describe(routes)
@@ -53,19 +59,28 @@ def run_server(
     host: str,
     port: int,
     on_ready: Callable[[str, list[str]], None] = lambda address, summary: None,
+    grpc_port: int = -1,
 ) -> None:
     """Serve a workspace until SIGTERM or SIGINT, then answer what is in flight and stop.
 
-    ``port`` 0 takes a free one; ``on_ready`` is told the address and what is served. Raises InputError for an
-    open address without API keys, UnavailableError for an address in use, and what kept the parts from starting.
+    ``port`` 0 takes a free one; ``on_ready`` is told the address and what is served. ``grpc_port`` is the Open
+    Inference Protocol's over gRPC; -1 leaves it out. Raises InputError for an open address without API keys,
+    UnavailableError for an address in use, MissingExtraError where gRPC is not installed, and what kept the parts from
+    starting.
     """
     services = Services(workspace)
     _check_exposed(host, services)
     with _bound_socket(host, port) as listening:
         address = f"http://{host}:{listening.getsockname()[1]}"
-        server = _Server(_config(services))
+        grpc_server = _grpc_server(services, host, grpc_port) if grpc_port >= 0 else None
+        server = _Server(_config(services), grpc_server)
         startup = Startup(services)
-        starter = _start_in_background(startup, server, lambda: on_ready(address, services.summary()))
+
+        def ready() -> None:
+            served = [f"Open Inference Protocol over gRPC at {grpc_server.address()}."] if grpc_server else []
+            on_ready(address, [*services.summary(), *served])
+
+        starter = _start_in_background(startup, server, ready)
         try:
             server.run([listening])
         finally:
@@ -73,8 +88,20 @@ def run_server(
             startup.cancel()
             starter.join()
             startup.stop()
+    if server.error is not None:
+        raise server.error
     if startup.error is not None:
         raise startup.error
+
+
+def _grpc_server(services: Services, host: str, port: int) -> GrpcServer:
+    try:
+        from bowerbird.server.inference.grpc_server import GrpcServer
+    except ImportError as error:
+        raise MissingExtraError(
+            f"gRPC cannot be served: {error}.", "Install it: pip install 'bowerbird[grpc]'."
+        ) from error
+    return GrpcServer(services, host, port)
 
 
 def _start_in_background(startup: Startup, server: uvicorn.Server, on_ready: Callable[[], None]) -> threading.Thread:
@@ -140,7 +167,32 @@ def _config(services: Services) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, except that a signal ends it as it should: by draining, then returning to the caller."""
+    """Uvicorn, with gRPC beside it, that a signal ends as it should: by draining, then returning to the caller.
+
+    ``error`` is why gRPC did not start.
+    """
+
+    def __init__(self, config: uvicorn.Config, grpc_server: GrpcServer | None) -> None:
+        super().__init__(config)
+        self._grpc_server = grpc_server
+        self.error: BowerbirdError | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        if self._grpc_server is None:
+            return
+        try:
+            await self._grpc_server.start()
+        except BowerbirdError as error:
+            self.error, self.should_exit = error, True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, both at once."""
+        draining = [super().shutdown(sockets)]
+        if self._grpc_server is not None:
+            draining.append(self._grpc_server.stop(_DRAIN_SECONDS))
+        await asyncio.gather(*draining)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

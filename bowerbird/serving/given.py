@@ -26,6 +26,14 @@ Converted = int | float | npt.NDArray[np.float32] | Ragged
 
 
 @dataclass(frozen=True)
+class GivenType:
+    """What a given value is: number, vector, text, integer or flag; ``width`` is a vector's."""
+
+    type: str
+    width: int
+
+
+@dataclass(frozen=True)
 class _Giveable:
     """A feature that a request may give, and how its JSON value becomes a key, a number, a vector or a sequence."""
 
@@ -43,12 +51,18 @@ class GivenFeatures:
     """
 
     def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._names = [feature.name for feature in plan.features]
         self._giveable = {
             feature.name: _Giveable(feature, convert)
             for feature in plan.features
             if (convert := _converter(plan, feature)) is not None
         }
+
+    def types(self) -> dict[str, GivenType]:
+        """Return, by feature, what a value for it is; sequences are left out."""
+        features = [each.feature for each in self._giveable.values() if each.feature.kind != "sequence"]
+        return {each.name: GivenType(_type_of(self._plan, each), each.width) for each in features}
 
     def apply(self, block: FeatureBlock, given: Given, by_candidate: CandidateGiven, candidates: int) -> FeatureBlock:
         """Return the block with given values in place; InputError names what cannot be given."""
@@ -106,13 +120,20 @@ def _converter(plan: Plan, feature: Feature) -> Callable[[Any], Converted] | Non
         return _number
     if feature.kind == "vector":
         return partial(_vector, feature.width)
-    node = plan.nodes[feature.node]
     if feature.kind == "sequence":
-        return _sequence_converter(plan, feature) if node.op == "sequence" else None
-    if feature.kind != "category" or node.op != "value" or node.path is None:
-        return None
+        return _sequence_converter(plan, feature) if plan.nodes[feature.node].op == "sequence" else None
+    return _CONVERTERS.get(_type_of(plan, feature))
+
+
+def _type_of(plan: Plan, feature: Feature) -> str:
+    """Return what a feature's values are; empty for a category that follows from other values."""
+    if feature.kind != "category":
+        return feature.kind
+    node = plan.nodes[feature.node]
+    if node.op != "value" or node.path is None:
+        return ""
     slot = node.path.hops[-1].slot if node.path.hops else node.path.slot
-    return _CONVERTERS[plan.slots[slot].type]
+    return plan.slots[slot].type
 
 
 def _sequence_converter(plan: Plan, feature: Feature) -> Callable[[Any], Converted] | None:

@@ -1,13 +1,14 @@
-import httpx
+import msgspec
 import pytest
 
+from bowerbird.client.call import Reply
 from bowerbird.client.problems import error_of
 from bowerbird.errors import BowerbirdError, CorruptionError, DeclarationError, InputError
 from bowerbird.server.problems import problem_document
 
 
-def answer(status: int, content: object) -> httpx.Response:
-    return httpx.Response(status, json=content, request=httpx.Request("GET", "http://server/x"))
+def answer(status: int, content: object) -> Reply:
+    return Reply("http://server/x", status, {}, msgspec.json.encode(content))
 
 
 def classes(parent: type[BowerbirdError]) -> list[type[BowerbirdError]]:
@@ -30,6 +31,6 @@ def test_codes_are_unique() -> None:
 def test_an_unknown_code_and_a_proxy_page_are_errors_too() -> None:
     odd = error_of(answer(418, {"code": "teapot", "detail": "Short.", "remedy": "Stout."}))
     assert (odd.code, odd.what) == ("teapot", "Short.")
-    page = httpx.Response(502, text="<html>", request=httpx.Request("GET", "http://server/x"))
+    page = Reply("http://server/x", 502, {}, b"<html>")
     assert "without a problem document" in error_of(page).what
     assert not isinstance(error_of(page), InputError | CorruptionError)

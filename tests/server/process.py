@@ -20,11 +20,22 @@ ROOT = Path(__file__).parents[2]
 class ServerProcess:
     """``bowerbird serve`` as a child process; ready when constructed. Modules in ``first`` come before all others."""
 
-    def __init__(self, workspace: Workspace, first: Path = ROOT) -> None:
+    def __init__(self, workspace: Workspace, *options: str, first: Path = ROOT) -> None:
         self.workspace = workspace
+        self.said: list[str] = []
         self._log = (workspace.folder / "serve.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"],
+            [
+                sys.executable,
+                "-m",
+                "bowerbird.cli.main",
+                "serve",
+                "--project",
+                str(workspace.folder),
+                "--port",
+                "0",
+                *options,
+            ],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (first, ROOT)))},
@@ -64,6 +75,7 @@ class ServerProcess:
         deadline = time.monotonic() + _SECONDS
         assert self.process.stdout is not None
         for line in iter(self.process.stdout.readline, b""):
+            self.said.append(line.decode().rstrip())
             if line.startswith(b"Ready at "):
                 return line.split()[2].decode()
             if time.monotonic() > deadline:

@@ -30,8 +30,8 @@ def test_a_bundle_with_one_byte_changed_is_refused_and_the_old_one_goes_on(
         with pytest.raises(CorruptionError, match=name):
             client.promote("din", 2)
         assert client.score("home", 1, ["i1"]).model.version == 1
-        assert client.version("din", 1)["stage"] == "live"
-        assert client.version("din", 2)["stage"] == "candidate"
+        assert client.version("din", 1).stage == "live"
+        assert client.version("din", 2).stage == "candidate"
     finally:
         shutil.copy(template.bundles_folder / "din" / "2" / name, file)
 

@@ -42,7 +42,7 @@ def test_a_changing_version_keeps_parity_and_fails_no_request(workspace: Workspa
         for turn in range(6):
             time.sleep(0.3)
             wanted = 2 - turn % 2
-            assert client.promote("din", wanted)["serving"] is True
+            assert client.promote("din", wanted).serving is True
             assert client.score("home", 1, ["i1"]).model.version == wanted
         traffic.stop()
         assert not traffic.failures

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from bowerbird.client import Client
+from bowerbird.client.answers import ModelVersion
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import (
     ForbiddenError,
@@ -25,7 +26,8 @@ def get(server: ServerProcess, path: str) -> httpx.Response:
     return httpx.get(server.address + path, trust_env=False)
 
 
-def test_health_readiness_metrics_and_documentation(shared: ServerProcess) -> None:
+def test_health_readiness_metrics_and_documentation(shared: ServerProcess, client: Client) -> None:
+    client.score("home", 3, ["i1"])
     assert get(shared, "/healthz").json() == {"status": "ok"}
     assert get(shared, "/readyz").json()["status"] == "ready"
     metrics = get(shared, "/metrics").text
@@ -41,7 +43,7 @@ def test_health_readiness_metrics_and_documentation(shared: ServerProcess) -> No
 
 
 def test_what_does_not_exist_is_a_problem(shared: ServerProcess, client: Client) -> None:
-    assert get(shared, "/v2").json()["code"] == NotFoundError.code
+    assert get(shared, "/v3").json()["code"] == NotFoundError.code
     problem = httpx.get(shared.address + "/v1/events", trust_env=False)
     assert (problem.status_code, problem.json()["code"]) == (405, MethodError.code)
     with pytest.raises(NotFoundError, match="Did you mean 'user'"):
@@ -53,13 +55,13 @@ def test_what_does_not_exist_is_a_problem(shared: ServerProcess, client: Client)
 
 
 def test_control_plane(client: Client) -> None:
-    (model,) = client.models()
-    assert (model["name"], model["live"], len(model["versions"])) == ("din", 1, 2)
-    assert client.version("din", 1)["serving"] is True
-    (scene,) = client.scenes()
-    assert (scene["labels"], scene["model"]) == (["click", "order"], {"name": "din", "version": 1})
-    (plan,) = client.plan()["plans"]
-    assert {each["name"] for each in plan["plan"]["features"]} >= {"user", "item", "history"}
+    (model,) = client.models().models
+    assert (model.name, model.live, len(model.versions)) == ("din", 1, 2)
+    assert client.version("din", 1).serving is True
+    (scene,) = client.scenes().scenes
+    assert (scene.labels, scene.model) == (["click", "order"], ModelVersion("din", 1))
+    (plan,) = client.plan().plans
+    assert {each["name"] for each in plan.plan["features"]} >= {"user", "item", "history"}
 
 
 def test_an_item_shows_its_features(client: Client) -> None:
@@ -110,7 +112,7 @@ def test_keys_guard_every_noun_by_scope(workspace: Workspace) -> None:
         write.send_event(event)
         with pytest.raises(ForbiddenError):
             write.promote("din", 2)
-        assert boss.promote("din", 2)["serving"] is True
+        assert boss.promote("din", 2).serving is True
         boss.send_event(event)
 
 

@@ -134,7 +134,7 @@ def test_a_way_that_fails_here_gives_way_to_the_next(workspace: Workspace, tmp_p
         ask(client)
     (tmp_path / "broken" / "sitecustomize.py").parent.mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN.format(way=best))
-    with ServerProcess(workspace, tmp_path / "broken") as server, server.client() as client:
+    with ServerProcess(workspace, first=tmp_path / "broken") as server, server.client() as client:
         served = client.version("din", 1)["served"]
         assert served["why"] == "fallback" and served["way"] != best
         assert served["refused"][-1]["way"] == best

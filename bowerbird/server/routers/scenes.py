@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from bowerbird.declare.scenes import Scene
-from bowerbird.errors import InputError, NotFoundError, UnavailableError
+from bowerbird.errors import InputError, UnavailableError
 from bowerbird.pipeline.recommend import Recommendation, Wish
 from bowerbird.pipeline.trace import Trace
-from bowerbird.plan.mistake import nearest
 from bowerbird.server import wire
 from bowerbird.server.http import Request, Response
 from bowerbird.server.routing import Route
+from bowerbird.server.scoring import Scoring
 from bowerbird.server.services import SceneServices, Services
 from bowerbird.server.times import iso_time
 from bowerbird.serving.answers import slate_of
@@ -32,6 +30,7 @@ class ScenesRouter:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._scoring = Scoring(services)
 
     def routes(self) -> list[Route]:
         """Return the scenes' operations."""
@@ -64,21 +63,13 @@ class ScenesRouter:
 
     async def _in_pool(self, answer: Callable[[SceneServices, Request], Response], request: Request) -> Response:
         self._services.status.check_ready()
-        scene = self._scene(request.parameters["scene"])
+        scene = self._scoring.scene(request.parameters["scene"])
         return await self._services.pool.run(answer, scene, request)
-
-    def _scene(self, name: str) -> SceneServices:
-        scene = self._services.scenes.get(name)
-        if scene is None:
-            raise NotFoundError(f"The project has no scene {name!r}.", nearest(name, list(self._services.scenes)))
-        return scene
 
     def _score(self, scene: SceneServices, request: Request) -> Response:
         body = request.decode(_SCORE)
         question = self._question(body)
-        scored = scene.ranker.rank(question, body.model)
-        slate = slate_of(scored, scene.name, "score")
-        self._log(slate)
+        scored, slate = self._scoring.answer(scene, question, body.model)
         return Response.json(
             wire.ScoreAnswer(
                 slate.slate_id,
@@ -92,13 +83,7 @@ class ScenesRouter:
 
     def _question(self, body: wire.ScoreRequest) -> Question:
         form = self._services.form
-        limit = self._services.workspace.settings.server.candidate_limit
-        if len(body.candidates) > limit:
-            raise InputError(
-                f"The request has {len(body.candidates):,} candidates; the limit is {limit:,}.",
-                "Send fewer, or raise server.candidate_limit.",
-            )
-        self._services.metrics.candidates.observe(len(body.candidates))
+        self._scoring.check_count(len(body.candidates))
         plain = [each.id if isinstance(each, wire.Candidate) else each for each in body.candidates]
         by_candidate = {
             position: each.features
@@ -118,7 +103,7 @@ class ScenesRouter:
         body = request.decode(_RECOMMEND)
         found = scene.pipeline.recommend(self._wish(scene, body), trace)
         slate = slate_of(found.scored, scene.name, "recommend", found.shown)
-        self._log(slate)
+        self._scoring.log(slate)
         return Response.json(
             wire.RecommendAnswer(
                 slate.slate_id,
@@ -140,11 +125,6 @@ class ScenesRouter:
             form.user_id(body.user), form.context(body.context), body.features, count,
             form.item_ids(body.exclude), body.model,
         )  # fmt: skip
-
-    def _log(self, slate: Any) -> None:
-        started = time.perf_counter()
-        self._services.slates.append(slate)
-        self._services.metrics.stages.labels("slate").observe(time.perf_counter() - started)
 
     def _describe(self, scene: Scene) -> wire.SceneAnswer:
         parts = self._services.scenes.get(scene.name)
