@@ -94,6 +94,24 @@ class UnavailableError(BowerbirdError):
     status = 503
 
 
+class OverloadedError(BowerbirdError):
+    """The server has more work than it can answer in time; nothing was done for the request.
+
+    ``retry_after`` is in how many seconds the work that waits is expected to be done.
+    """
+
+    code = "overloaded"
+    status = 429
+    retry_after = 1.0
+
+
+class DeadlineError(BowerbirdError):
+    """The request's deadline passed while it waited; it was not computed."""
+
+    code = "deadline"
+    status = 504
+
+
 class CorruptionError(BowerbirdError):
     """Stored bytes are not what was written: a hash, checksum or length disagrees."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from bowerbird.server.load_metrics import LoadMetrics
 from bowerbird.server.state_report import StateMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.5)
@@ -30,9 +33,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._stages: dict[str, Histogram] = {}
         self.candidates = Histogram(
             "bowerbird_candidates", "Candidates per request.", buckets=_SIZES, registry=self.registry
         )
+        self.degraded = Counter(
+            "bowerbird_degraded", "Answers by a step of a scene's ladder.", ["scene", "step"], registry=self.registry
+        )
+        self.load = LoadMetrics(self.registry)
         self.events = Counter("bowerbird_events", "Events received.", ["outcome"], registry=self.registry)
         self._event_counts = [self.events.labels(status) for status in ("accepted", "duplicate", "rejected")]
         self.events_late = Gauge(
@@ -51,6 +59,21 @@ class Metrics:
         for counter, count in zip(self._event_counts, (accepted, duplicate, rejected), strict=True):
             if count:
                 counter.inc(count)
+
+    def observe_wait(self, seconds: float) -> None:
+        """Count how long a request waited to be scored."""
+        self._stage("queue").observe(seconds)
+
+    def observe_stages(self, seconds: Mapping[str, float]) -> None:
+        """Count what the stages of an answer took; waiting is counted by itself."""
+        for stage, taken in seconds.items():
+            if stage != "queue":
+                self._stage(stage).observe(taken)
+
+    def _stage(self, stage: str) -> Histogram:
+        if stage not in self._stages:
+            self._stages[stage] = self.stages.labels(stage)
+        return self._stages[stage]
 
     def text(self) -> bytes:
         """Return every metric in Prometheus' text format."""

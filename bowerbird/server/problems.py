@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
-from bowerbird.errors import BowerbirdError, DeclarationError, UnauthorizedError, UnavailableError
+from bowerbird.errors import BowerbirdError, DeclarationError, OverloadedError, UnauthorizedError, UnavailableError
 from bowerbird.server.http import Response
 
 PROBLEM_JSON = "application/problem+json"
@@ -42,6 +43,11 @@ def problem_response(error: Exception, request_id: str) -> Response:
     response.content_type = PROBLEM_JSON
     if isinstance(error, UnavailableError):
         response.headers.append((b"retry-after", b"1"))
+    if isinstance(error, OverloadedError):
+        response.headers += [
+            (b"retry-after", b"%d" % math.ceil(error.retry_after)),
+            (b"retry-after-ms", b"%d" % math.ceil(error.retry_after * 1e3)),
+        ]
     if isinstance(error, UnauthorizedError):
         response.headers.append((b"www-authenticate", b"Bearer"))
     return response

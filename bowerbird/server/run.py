@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import signal
@@ -9,13 +10,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
+from bowerbird.declare.sizes import size_bytes
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, UnavailableError
 from bowerbird.server.application import Application
+from bowerbird.server.body_memory import BodyMemory
+from bowerbird.server.protocol import BoundedProtocol, sweep
 from bowerbird.server.routers.entities import EntitiesRouter
 from bowerbird.server.routers.events import EventsRouter
 from bowerbird.server.routers.features import FeaturesRouter
@@ -28,7 +33,6 @@ from bowerbird.server.startup import Startup
 
 _LOG = logging.getLogger("bowerbird.server")
 _DRAIN_SECONDS = 30
-_KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
 
 
@@ -44,8 +48,9 @@ def build_application(services: Services) -> Application:
     )
     routes = [route for noun in nouns for route in noun.routes()] + system.routes()
     system.describe(routes)
-    limit = services.workspace.settings.server.body_limit
-    return Application(Router(routes), services.keys, limit, services.metrics)
+    settings = services.workspace.settings.server
+    memory = BodyMemory(size_bytes(settings.body_memory))
+    return Application(Router(routes), services.keys, settings.body_limit, memory, services.metrics)
 
 
 def run_server(
@@ -125,22 +130,31 @@ def _bound_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _config(services: Services) -> uvicorn.Config:
+    protocol = partial(BoundedProtocol, services.limits)
     return uvicorn.Config(
         build_application(services),
         loop="uvloop",
-        http="httptools",
+        http=cast(type[asyncio.Protocol], protocol),
         ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=services.workspace.settings.server.idle_seconds,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
 
 
 class _Server(uvicorn.Server):
     """Uvicorn, except that a signal ends it as it should: by draining, then returning to the caller."""
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop, and close slow connections meanwhile."""
+        sweeping = asyncio.create_task(sweep(lambda: self.server_state.connections))
+        try:
+            await super().main_loop()
+        finally:
+            sweeping.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

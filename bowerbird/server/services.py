@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace
@@ -12,11 +12,17 @@ from bowerbird.pipeline.channels import Channel
 from bowerbird.pipeline.recommend import ScenePipeline
 from bowerbird.recall.items import ItemCatalog
 from bowerbird.server.access import KeyStore
+from bowerbird.server.admission import Work
+from bowerbird.server.deadlines import deadline_of
+from bowerbird.server.http import Request
 from bowerbird.server.metrics import Metrics
 from bowerbird.server.pool import ScoringPool
+from bowerbird.server.protocol import ConnectionLimits
+from bowerbird.server.service_time import ServiceTime
 from bowerbird.server.state_report import StateReport
 from bowerbird.server.status import Status
 from bowerbird.serving.clock import Clock, time_source
+from bowerbird.serving.degradation import Degradation, Level
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.request_form import RequestForm
@@ -34,6 +40,17 @@ class SceneServices:
     ranker: SceneRanker
     pipeline: ScenePipeline
     channels: dict[str, Channel]
+    deadline_seconds: float
+    levels: list[Level]
+    _services: dict[tuple[bool, int], ServiceTime] = field(default_factory=dict)
+
+    def service(self, recommends: bool, level: int) -> ServiceTime:
+        """Return the times of its recommendations or scores at a level."""
+        return self._services.setdefault((recommends, level), ServiceTime())
+
+    def usual_seconds(self, level: int) -> float:
+        """Return what an answer of usual size takes at a level, whichever kind takes longer."""
+        return max(self.service(recommends, level).usual() for recommends in (False, True))
 
 
 class Services:
@@ -55,15 +72,28 @@ class Services:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.form = RequestForm(workspace.project)
+        self._service_times: dict[str, ServiceTime] = {}
         self.status = Status()
         self.metrics = Metrics()
         self.clock = Clock(time_source(workspace.clock_file))
         self.keys = KeyStore(workspace.keys_file)
         self.slates = SlateLog(workspace.slates_folder)
-        self.pool = ScoringPool(workspace.settings.server.threads)
+        settings = workspace.settings.server
+        self.pool = ScoringPool(settings.threads, settings.queue, self.metrics.observe_wait)
+        self.degradation = Degradation(settings.threads)
+        self.limits = ConnectionLimits(
+            settings.connections, settings.header_seconds, settings.body_seconds, settings.write_seconds
+        )
+
+    def work(self, request: Request, kind: str) -> Work:
+        """Return a request's work of a kind that has the server's deadline unless it says another."""
+        service = self._service_times.setdefault(kind, ServiceTime())
+        deadline = deadline_of(request, self.workspace.settings.server.deadline_seconds)
+        return Work(service, 0.0, request.arrived, deadline)
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
+        self.metrics.load.observe(self.pool.report(), self.limits, self.degradation.levels())
         self.metrics.log_position.set(self.state.lsn)
         self.metrics.items.set(len(self.items))
         self.metrics.slates_lost.set(self.slates.lost)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from bowerbird.bundles.registry import Registry
+from bowerbird.declare.durations import microseconds
 from bowerbird.errors import BowerbirdError
 from bowerbird.log.snapshots import open_snapshots
 from bowerbird.log.wal import WriteAheadLog, open_wal
@@ -19,6 +20,7 @@ from bowerbird.recall.items import Id
 from bowerbird.recall.live import ItemFeed, load_indexes
 from bowerbird.recall.plan import RecallPlan, recall_plan
 from bowerbird.server.services import SceneServices, Services
+from bowerbird.serving.degradation import levels_of
 from bowerbird.serving.intake import LiveIntake
 from bowerbird.serving.live_model import warm
 from bowerbird.serving.log_access import LogHistory, read_items, read_known_ids
@@ -130,14 +132,15 @@ class Startup:
         scenes = {}
         for scene in services.workspace.project.scenes:
             features = recall.scenes[scene.name]
-            ranker = SceneRanker(scene, services.form, services.releases, services.clock, self._time_stage)
+            ranker = SceneRanker(scene, services.form, services.releases, services.clock)
             channels = scene_channels(scene, features, reader, services.items, indexes)
             pipeline = ScenePipeline(scene, features, channels, reader, services.items, ranker, services.clock)
-            scenes[scene.name] = SceneServices(scene.name, ranker, pipeline, channels)
+            default = services.workspace.settings.server.deadline_seconds
+            deadline = microseconds(scene.deadline) / 1e6 if scene.deadline else default
+            parts = SceneServices(scene.name, ranker, pipeline, channels, deadline, levels_of(scene.degrade))
+            services.degradation.add_scene(scene.name, len(parts.levels), parts.usual_seconds)
+            scenes[scene.name] = parts
         return scenes
-
-    def _time_stage(self, stage: str, seconds: float) -> None:
-        self._services.metrics.stages.labels(stage).observe(seconds)
 
     def _poll(self) -> None:
         """Follow the registry: a version promoted by another process answers within seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -40,8 +40,8 @@ class Releases:
         """The versions that answer, by model name."""
         return self._live
 
-    def for_labels(self, labels: Iterable[str], name: str = "") -> LiveModel:
-        """Return the live model that predicts ``labels``: the named one, or the latest released.
+    def for_labels(self, labels: Iterable[str], name: str = "", reserved: Collection[str] = ()) -> LiveModel:
+        """Return the live model that predicts ``labels``: the named one, or the latest released that is not reserved.
 
         Raises NotFoundError for a name that is not live, UnavailableError where no model fits.
         """
@@ -52,7 +52,7 @@ class Releases:
                 raise NotFoundError(f"No version of model {name!r} is live.", nearest(name, list(live)))
             candidates = [live[name]]
         else:
-            candidates = list(reversed(live.values()))
+            candidates = [model for model in reversed(live.values()) if model.name not in reserved]
         for model in candidates:
             if not missing_labels(needed, model.tasks):
                 return model

@@ -26,6 +26,8 @@ def get(server: ServerProcess, path: str) -> httpx.Response:
 
 
 def test_health_readiness_metrics_and_documentation(shared: ServerProcess) -> None:
+    with shared.client() as client:
+        client.score("home", 1, ["i1"])
     assert get(shared, "/healthz").json() == {"status": "ok"}
     assert get(shared, "/readyz").json()["status"] == "ready"
     metrics = get(shared, "/metrics").text
