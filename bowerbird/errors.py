@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -145,3 +146,17 @@ class MissingExtraError(BowerbirdError):
 
     code = "missing_extra"
     status = 501
+
+
+def error_from(code: str, what: str, remedy: str) -> BowerbirdError:
+    """Return an error that another process met, of its own class."""
+    found = next((each for each in _classes(BowerbirdError) if each.code == code), BowerbirdError)
+    if found.__init__ is not BowerbirdError.__init__:
+        found = BowerbirdError
+    return found(what, remedy)
+
+
+def _classes(parent: type[BowerbirdError]) -> Iterator[type[BowerbirdError]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from _classes(child)

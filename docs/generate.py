@@ -23,7 +23,7 @@ import bowerbird.errors
 from bowerbird.cli.main import cli
 from bowerbird.client import Client
 from bowerbird.declare.workspace import Settings, load_workspace
-from bowerbird.server.run import build_application
+from bowerbird.server.build import build_application
 from bowerbird.server.services import Services
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,8 @@ _START_SECONDS = 300.0
 @project_option
 @click.option("--host", help="Where to listen (default: the setting, 127.0.0.1).")
 @click.option("--port", type=int, help="Which port (default: the setting; 0: a free one).")
-def serve(workspace: Workspace, host: str | None, port: int | None) -> None:
+@click.option("--workers", type=click.IntRange(1), help="How many processes (default: the setting, 1).")
+def serve(workspace: Workspace, host: str | None, port: int | None, workers: int | None) -> None:
     """Answer requests until stopped (Ctrl-C or SIGTERM): scores, recommendations, events."""
     from bowerbird.server.run import run_server
 
@@ -36,7 +37,13 @@ def serve(workspace: Workspace, host: str | None, port: int | None) -> None:
         click.secho(f"Ready at {address} (API: {address}/docs)", fg="green")
         sys.stdout.flush()
 
-    run_server(workspace, settings.host if host is None else host, settings.port if port is None else port, announce)
+    run_server(
+        workspace,
+        settings.host if host is None else host,
+        settings.port if port is None else port,
+        announce,
+        settings.workers if workers is None else workers,
+    )
     click.echo("Stopped.")
 
 

@@ -25,7 +25,8 @@ class ConnectionLimits:
     """What connections may do, and counts of those that did more.
 
     ``header_seconds`` is for the head of a request, from its first byte (or from the connection's begin),
-    ``body_seconds`` for all of it, ``write_seconds`` for a client that does not take its answer.
+    ``body_seconds`` for all of it, ``write_seconds`` for a client that does not take its answer. ``on_close`` is
+    called when a connection has ended.
     """
 
     connections: int
@@ -34,6 +35,7 @@ class ConnectionLimits:
     write_seconds: float
     timed_out: int = 0
     turned_away: int = 0
+    on_close: Callable[[], None] = lambda: None
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -63,6 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
             gone: Callable[[], None] | None = self.cycle.scope.get(DISCONNECT)  # type: ignore[assignment]
             if gone is not None:
                 gone()
+        self._limits.on_close()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; the clock of a request starts with its first one."""

@@ -16,8 +16,10 @@ from bowerbird.server.admission import Work
 from bowerbird.server.deadlines import deadline_of
 from bowerbird.server.http import Request
 from bowerbird.server.metrics import Metrics
+from bowerbird.server.metrics_exchange import MetricsExchange
 from bowerbird.server.pool import ScoringPool
 from bowerbird.server.protocol import ConnectionLimits
+from bowerbird.server.relay import RelayClient
 from bowerbird.server.service_time import ServiceTime
 from bowerbird.server.state_report import StateReport
 from bowerbird.server.status import Status
@@ -29,6 +31,7 @@ from bowerbird.serving.request_form import RequestForm
 from bowerbird.serving.slates import SlateLog
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_keeper import StateKeeper
+from bowerbird.serving.state_view import StateSource
 from bowerbird.serving.writer import EventWriter
 
 
@@ -53,17 +56,26 @@ class SceneServices:
         return max(self.service(recommends, level).usual() for recommends in (False, True))
 
 
-class Services:
-    """What exists from the first moment, and what ``start`` adds before the status is *ready*.
-
-    ``state``, ``snapshots``, ``keeper``, ``writer``, ``releases``, ``registry``, ``items`` and ``scenes`` may only
-    be used after ``status.check_ready()``.
-    """
+@dataclass(frozen=True)
+class Writing:
+    """What only the process that writes has."""
 
     state: LiveState
     snapshots: SnapshotStore
     keeper: StateKeeper
     writer: EventWriter
+
+
+class Services:
+    """What exists from the first moment, and what ``start`` adds before the status is *ready*.
+
+    ``state``, ``releases``, ``registry``, ``items`` and ``scenes`` may only be used after ``status.check_ready()``.
+    The process that writes has ``writing``; another one of several has ``link`` to it. ``exchange`` joins the metrics
+    of several.
+    """
+
+    state: StateSource
+    writing: Writing
     releases: Releases
     registry: Registry
     items: ItemCatalog
@@ -71,6 +83,8 @@ class Services:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        self.link: RelayClient | None = None
+        self.exchange: MetricsExchange | None = None
         self.form = RequestForm(workspace.project)
         self._service_times: dict[str, ServiceTime] = {}
         self.status = Status()
@@ -97,25 +111,33 @@ class Services:
         self.metrics.log_position.set(self.state.lsn)
         self.metrics.items.set(len(self.items))
         self.metrics.slates_lost.set(self.slates.lost)
-        self.metrics.events_late.set(self.writer.late)
-        self.metrics.state.observe(self.state_report())
+        if self.link is None:
+            self.metrics.events_late.set(self.writing.writer.late)
+            self.metrics.state.observe(self.state_report())
         for model in self.releases.live.values():
             self.metrics.live_version.labels(model.name).set(model.version)
 
+    def metrics_text(self) -> bytes:
+        """Return this process's metrics as of now."""
+        if self.status.phase == "ready":
+            self.observe()
+        return self.metrics.text()
+
     def state_report(self) -> StateReport:
         """Return the size of the state, how it was recovered and what the memory budget cost."""
-        usage, recovery = self.state.usage(), self.state.recovery
+        state, keeper, snapshots = self.writing.state, self.writing.keeper, self.writing.snapshots
+        usage, recovery = state.usage(), state.recovery
         return StateReport(
-            lsn=self.state.lsn,
-            groups=len(self.state.groups),
+            lsn=state.lsn,
+            groups=len(state.groups),
             keys=sum(usage.family_keys.values()),
             bytes=usage.memory,
             budget=self.workspace.settings.state.memory_bytes,
             refused=usage.refused,
             expired=usage.expired,
-            snapshot_age_seconds=self.keeper.snapshot_age,
-            snapshots_failed=self.snapshots.failed,
-            snapshots_skipped=self.snapshots.skipped,
+            snapshot_age_seconds=keeper.snapshot_age,
+            snapshots_failed=snapshots.failed,
+            snapshots_skipped=snapshots.skipped,
             recovery_seconds=recovery.seconds,
             recovered_groups=recovery.restored_groups,
             recovered_records=recovery.replayed_records,

@@ -15,7 +15,7 @@ from bowerbird.errors import BowerbirdError, NotFoundError, UnavailableError
 from bowerbird.plan.mistake import nearest
 from bowerbird.plan.spec import Plan
 from bowerbird.serving.live_model import LiveModel, load_model, warm
-from bowerbird.serving.state import LiveState
+from bowerbird.serving.state_view import StateSource
 from bowerbird.serving.weights import missing_labels
 
 _LOG = logging.getLogger("bowerbird.serving")
@@ -27,7 +27,7 @@ class Releases:
     ``kept_plans`` are fingerprints of plans that stay in the live state whatever is released.
     """
 
-    def __init__(self, registry: Registry, state: LiveState, kept_plans: Iterable[str] = ()) -> None:
+    def __init__(self, registry: Registry, state: StateSource, kept_plans: Iterable[str] = ()) -> None:
         self._registry = registry
         self._state = state
         self._kept_plans = set(kept_plans)
@@ -85,6 +85,9 @@ class Releases:
                 continue
             try:
                 self._release(self._registry.version(name, number))
+            except UnavailableError as error:
+                _LOG.warning("%s %d cannot be loaded yet: %s", name, number, error)
+                errors.append(error)
             except BowerbirdError as error:
                 self._refused[(name, number)] = str(error)
                 _LOG.error("%s %d is refused, the former version goes on: %s", name, number, error)

@@ -20,11 +20,14 @@ ROOT = Path(__file__).parents[2]
 class ServerProcess:
     """``bowerbird serve`` as a child process; ready when constructed."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *options: str) -> None:
         self.workspace = workspace
         self._log = (workspace.folder / "serve.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"],
+            [
+                sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0",
+                *options,
+            ],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
