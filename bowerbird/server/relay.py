@@ -52,8 +52,12 @@ class RelayServer:
         self._loop = asyncio.get_running_loop()
         self._path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._serve, self._path)
-        async with server:
-            await server.serve_forever()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+            for writer in self._connected:
+                writer.close()
 
     def tell(self, kind: str, payload: Any) -> None:
         """Tell news to every process, from any thread."""

@@ -167,7 +167,7 @@ class Supervisor:
     def _is_ready(self, worker: _Worker, summary: list[str]) -> None:
         worker.ready = True
         if self._announced:
-            _LOG.info("worker %d is ready again (process %d)", worker.number, worker.pid)
+            _LOG.warning("worker %d answers again (process %d)", worker.number, worker.pid)
             return
         if worker.number == _WRITER:
             self._due.update({number: 0.0 for number in range(1, self._count)})
