@@ -15,14 +15,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from bowerbird.loadtest.measured import Measured
-from bowerbird.loadtest.requests import Request, Target
-from bowerbird.loadtest.run import LoadTest
 
 from bench.common import OUT, Row, write
 from bench.latency import make_bodies
 from bench.served import resident_bytes, served_workspace, server_process
 from bowerbird.declare.workspace import load_workspace
+from bowerbird.loadtest.measured import Measured
+from bowerbird.loadtest.requests import Request, Target
+from bowerbird.loadtest.run import LoadTest
 
 LOADS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)
 AFTER = "0.5 (after)"

@@ -116,6 +116,27 @@ class TrackingSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     experiment: str = ""
 
 
+class TelemetrySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the server tells of itself beside metrics.
+
+    ``log`` is ``text`` or ``json`` (one object a line); with ``access_log`` each request is a line. ``otlp`` is where
+    spans are sent (``"http://collector:4318/v1/traces"``, with the extra ``otel``), of a share ``ratio`` of the
+    requests that no caller has decided about.
+    """
+
+    log: str = "text"
+    access_log: bool = False
+    otlp: str = ""
+    ratio: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that cannot be."""
+        if self.log not in ("text", "json"):
+            raise ValueError(f"log = {self.log!r} is none of text, json")
+        if not 0.0 <= self.ratio <= 1.0:
+            raise ValueError(f"ratio = {self.ratio} is not from 0 to 1")
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What ``bowerbird.toml`` may say."""
 
@@ -123,6 +144,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
     state: StateSettings = msgspec.field(default_factory=StateSettings)
     tracking: TrackingSettings = msgspec.field(default_factory=TrackingSettings)
+    telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from bowerbird.server.access import KeyStore
 from bowerbird.server.body import ClientGone, Receive, discard_body, read_body
 from bowerbird.server.body_memory import BodyMemory, BodyShare
 from bowerbird.server.http import Request, Response
-from bowerbird.server.metrics import Metrics
+from bowerbird.server.observer import Observer
 from bowerbird.server.problems import problem_response
 from bowerbird.server.request_id import new_request_id
 from bowerbird.server.routing import Route, Router
@@ -26,13 +25,13 @@ class Application:
     """A bare ASGI application over a router."""
 
     def __init__(
-        self, router: Router, keys: KeyStore, body_limit: int, body_memory: BodyMemory, metrics: Metrics
+        self, router: Router, keys: KeyStore, body_limit: int, body_memory: BodyMemory, observer: Observer
     ) -> None:
         self._router = router
         self._keys = keys
         self._body_limit = body_limit
         self._body_memory = body_memory
-        self._metrics = metrics
+        self._observer = observer
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one ASGI connection; only HTTP is spoken."""
@@ -54,8 +53,7 @@ class Application:
         finally:
             share.give_back()
         await _send(send, response, request.id, receive if rest_unread else None)
-        self._metrics.requests.labels(label, response.status).inc()
-        self._metrics.seconds.labels(label).observe(time.monotonic() - request.arrived)
+        self._observer.answered(request, label, response)
 
     async def _run(self, route: Route, request: Request, receive: Receive, share: BodyShare) -> Response:
         if route.scope is not None:

@@ -29,4 +29,4 @@ def build_application(services: Services) -> Application:
     system.describe(routes)
     settings = services.workspace.settings.server
     memory = BodyMemory(size_bytes(settings.body_memory))
-    return Application(Router(routes), services.keys, settings.body_limit, memory, services.metrics)
+    return Application(Router(routes), services.keys, settings.body_limit, memory, services.observer)

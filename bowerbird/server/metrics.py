@@ -34,6 +34,7 @@ class Metrics:
             registry=self.registry,
         )
         self._stages: dict[str, Histogram] = {}
+        self._routes: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.candidates = Histogram(
             "bowerbird_candidates", "Candidates per request.", buckets=_SIZES, registry=self.registry
         )
@@ -59,6 +60,15 @@ class Metrics:
         for counter, count in zip(self._event_counts, (accepted, duplicate, rejected), strict=True):
             if count:
                 counter.inc(count)
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        counted = self._routes.get((route, status))
+        if counted is None:
+            counted = self.requests.labels(route, status), self.seconds.labels(route)
+            self._routes[(route, status)] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def observe_wait(self, seconds: float) -> None:
         """Count how long a request waited to be scored."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from bowerbird.errors import BowerbirdError, DeclarationError, OverloadedError, UnauthorizedError, UnavailableError
 from bowerbird.server.http import Response
+from bowerbird.server.logs import fields_of_request
 
 PROBLEM_JSON = "application/problem+json"
 _LOG = logging.getLogger("bowerbird.server")
@@ -35,7 +36,7 @@ def problem_document(error: BowerbirdError, request_id: str) -> dict[str, Any]:
 def problem_response(error: Exception, request_id: str) -> Response:
     """Return the answer to a failed request; an unexpected exception is logged and shown as status 500."""
     if not isinstance(error, BowerbirdError):
-        _LOG.error("request %s failed", request_id, exc_info=error)
+        _LOG.error("request %s failed", request_id, exc_info=error, extra=fields_of_request(request_id))
         error = BowerbirdError(
             "The server met an unexpected error.", f"Look for request {request_id} in the server's log."
         )

@@ -18,6 +18,7 @@ from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
 from bowerbird.server.access import KeyStore
 from bowerbird.server.http_server import HttpServer, address_of, bound_socket, check_exposed, uvicorn_config
+from bowerbird.server.logs import log_as_json, log_requests
 from bowerbird.server.supervisor import Supervisor
 
 _MEMORY_FOLDER = Path("/dev/shm")
@@ -36,6 +37,11 @@ def run_server(
     ``port`` 0 takes a free one; ``on_ready`` is told the address and what is served. Raises InputError for an
     open address without API keys, UnavailableError for an address in use, and what kept the parts from starting.
     """
+    telemetry = workspace.settings.telemetry
+    if telemetry.log == "json":
+        log_as_json()
+    if telemetry.access_log:
+        log_requests()
     check_exposed(host, KeyStore(workspace.keys_file))
     with bound_socket(host, port) as listening:
         address = address_of(host, listening)

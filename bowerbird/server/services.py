@@ -17,6 +17,7 @@ from bowerbird.server.deadlines import deadline_of
 from bowerbird.server.http import Request
 from bowerbird.server.metrics import Metrics
 from bowerbird.server.metrics_exchange import MetricsExchange
+from bowerbird.server.observer import Observer
 from bowerbird.server.pool import ScoringPool
 from bowerbird.server.protocol import ConnectionLimits
 from bowerbird.server.relay import RelayClient
@@ -89,6 +90,7 @@ class Services:
         self._service_times: dict[str, ServiceTime] = {}
         self.status = Status()
         self.metrics = Metrics()
+        self.observer = Observer(self.metrics, workspace.settings.telemetry, workspace.project.name)
         self.clock = Clock(time_source(workspace.clock_file))
         self.keys = KeyStore(workspace.keys_file)
         self.slates = SlateLog(workspace.slates_folder)

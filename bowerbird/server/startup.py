@@ -83,6 +83,7 @@ class Startup:
         self._stop_writing()
         self._services.pool.close()
         self._services.slates.close()
+        self._services.observer.close()
 
     def _start(self) -> None:
         raise NotImplementedError
