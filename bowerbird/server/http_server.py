@@ -77,12 +77,14 @@ class HttpServer(uvicorn.Server):
     async def adopt(self, connection: socket.socket) -> None:
         """Serve a connection that another process accepted."""
         config = self.config
-        await asyncio.get_running_loop().connect_accepted_socket(
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
             lambda: config.http_protocol_class(  # type: ignore[call-arg]
                 config=config, server_state=self.server_state, app_state=self.lifespan.state
             ),
             connection,
         )
+        if self.should_exit:
+            protocol.shutdown()  # type: ignore[attr-defined]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

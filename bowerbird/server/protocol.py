@@ -13,10 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from bowerbird.server.http import DISCONNECT
 
 _SWEEP_SECONDS = 0.5
-_TIMED_OUT = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n"
-    b"connection: close\r\ncontent-length: 0\r\n\r\n"
-)
+_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -24,8 +21,7 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: clos
 class ConnectionLimits:
     """What connections may do, and counts of those that did more.
 
-    ``header_seconds`` is for the head of a request, from its first byte (or from the connection's begin),
-    ``body_seconds`` for all of it, ``write_seconds`` for a client that does not take its answer. ``on_close`` is
+    ``header_seconds`` is for the head of a request from its first byte on, ``body_seconds`` for all of it, ``write_seconds`` for a client that does not take its answer. ``on_close`` is
     called when a connection has ended.
     """
 
@@ -51,7 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or turn it away with 503 when there are too many."""
         super().connection_made(transport)
-        self._began = time.monotonic()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         if len(self.connections) > self._limits.connections:
             self._limits.turned_away += 1
             transport.write(_FULL)

@@ -23,6 +23,7 @@ SETTINGS = """
 [server]
 threads = 2
 connections = 40
+idle_seconds = 3
 header_seconds = 1.0
 body_seconds = 2.0
 body_limit = 1_000_000
@@ -165,7 +166,9 @@ def test_a_head_that_trickles_is_cut_off(server: ServerProcess) -> None:
 
 def test_a_connection_that_says_nothing_is_cut_off(server: ServerProcess) -> None:
     with raw(server) as connection:
-        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+        started = time.monotonic()
+        assert connection.recv(4096) == b""
+        assert time.monotonic() - started < 10
 
 
 def test_a_body_that_does_not_come_is_cut_off_and_a_kept_connection_is_not(server: ServerProcess) -> None:
