@@ -101,7 +101,7 @@ class RelayClient:
     """
 
     def __init__(
-        self, path: Path, on_connect: Callable[[], None], news: Mapping[str, Callable[[Any], None]]
+        self, path: Path, on_connect: Callable[[], None], news: Mapping[str, Callable[[Any], object]]
     ) -> None:
         self._path = path
         self._on_connect = on_connect

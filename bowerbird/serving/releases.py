@@ -75,7 +75,7 @@ class Releases:
 
         A version that is refused once is not tried again until the registry names another one.
         """
-        errors = []
+        errors: list[BowerbirdError] = []
         wanted = self._registry.live_versions()
         self._withdraw(set(wanted))
         for name, number in wanted.items():
