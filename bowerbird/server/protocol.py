@@ -21,8 +21,8 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: clos
 class ConnectionLimits:
     """What connections may do, and counts of those that did more.
 
-    ``header_seconds`` is for the head of a request from its first byte on, ``body_seconds`` for all of it, ``write_seconds`` for a client that does not take its answer. ``on_close`` is
-    called when a connection has ended.
+    ``header_seconds`` is for the head of a request from its first byte on, ``body_seconds`` for all of it,
+    ``write_seconds`` for a client that does not take its answer. ``on_close`` is called when a connection has ended.
     """
 
     connections: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from bowerbird.server.relay import Handler
 from bowerbird.server.services import Services
 from bowerbird.serving.submission import Outcome
 
+_EVENTS = msgspec.json.Decoder(list[dict[str, Any]])
 EVENTS, PROMOTE, STATE, ITEMS = "events", "promote", "state", "items"
 
 
@@ -20,7 +21,7 @@ def writer_calls(services: Services) -> Mapping[str, Handler]:
 
     async def events(payload: Any) -> Any:
         services.status.check_ready()
-        outcomes = await services.writing.writer.submit_here(payload)
+        outcomes = await services.writing.writer.submit_here(_EVENTS.decode(payload))
         return [(each.status, each.id, each.reason) for each in outcomes]
 
     async def promote(payload: Any) -> Any:
@@ -33,6 +34,11 @@ def writer_calls(services: Services) -> Mapping[str, Handler]:
         return msgspec.to_builtins(services.state_report())
 
     return {EVENTS: events, PROMOTE: promote, STATE: state}
+
+
+def packed_events(events: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return events as the payload of a call: JSON, which holds integers of any size."""
+    return msgspec.json.encode(events)
 
 
 def outcomes_of(answer: Any) -> list[Outcome]:

@@ -11,7 +11,7 @@ from bowerbird.server import wire
 from bowerbird.server.http import Request, Response
 from bowerbird.server.routing import Route
 from bowerbird.server.services import Services
-from bowerbird.server.writer_calls import EVENTS, outcomes_of
+from bowerbird.server.writer_calls import EVENTS, outcomes_of, packed_events
 from bowerbird.serving.writer import Outcome
 
 _BODY = msgspec.json.Decoder(dict[str, Any])
@@ -48,7 +48,7 @@ class EventsRouter:
         link = self._services.link
         if link is None:
             return await self._services.writing.writer.submit_here(events)
-        return outcomes_of(await link.call(EVENTS, events))
+        return outcomes_of(await link.call(EVENTS, packed_events(events)))
 
     def _events(self, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         if "events" not in body:
