@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export CXX PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training bench-compiler docs clean
+.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training bench-compiler bench-serving docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,10 @@ bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables a
 bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and staged (hours on one core).
 	@$(PIP) install --no-compile --editable '.[bench-compiler]'
 	@set -e; for name in compiler pair_kernels; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
+
+bench-serving: $(READY) ## The server under load: goodput at overload, memory of several processes (about 10 minutes on 2 cores).
+	@set -e; for name in serving_overload serving_memory; do \
+	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from bench.accuracy import RECIPES, samples_by_date, trained
 from bench.common import WORK
@@ -44,15 +45,37 @@ def served_workspace(model: str = "din", name: str = "kuairand-served") -> Works
 @contextmanager
 def server(workspace: Workspace) -> Iterator[int]:
     """Run ``bowerbird serve`` as a process of its own; yields its port once it is ready."""
+    with server_process(workspace) as (port, _):
+        yield port
+
+
+@contextmanager
+def server_process(workspace: Workspace, *options: str) -> Iterator[tuple[int, int]]:
+    """Run ``bowerbird serve`` with options; yields its port and process id once it is ready."""
     command = [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         for line in iter(process.stdout.readline, b""):
             if line.startswith(b"Ready at "):
-                yield int(line.split()[2].rsplit(b":", 1)[1])
+                yield int(line.split()[2].rsplit(b":", 1)[1]), process.pid
                 return
         raise SystemExit("The server did not start.")
     finally:
         process.terminate()
         process.wait()
+
+
+def server_pids(pid: int) -> list[int]:
+    """Return a server's process ids: its own, and its workers'."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def resident_bytes(pid: int) -> int:
+    """Return what a server's processes take: pages that several share count once (the sum of PSS)."""
+    total = 0
+    for each in server_pids(pid):
+        lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -94,8 +95,19 @@ class UnavailableError(BowerbirdError):
     status = 503
 
 
+class OverloadedError(BowerbirdError):
+    """The server has more work than it can answer in time; nothing was done for the request.
+
+    ``retry_after`` is in how many seconds the work that waits is expected to be done.
+    """
+
+    code = "overloaded"
+    status = 429
+    retry_after = 1.0
+
+
 class DeadlineError(BowerbirdError):
-    """The answer did not come in the time that the request had."""
+    """The answer did not come in the time that the request had; a server says so of what it did not compute."""
 
     code = "deadline"
     status = 504
@@ -134,3 +146,17 @@ class MissingExtraError(BowerbirdError):
 
     code = "missing_extra"
     status = 501
+
+
+def error_from(code: str, what: str, remedy: str) -> BowerbirdError:
+    """Return an error that another process met, of its own class."""
+    found = next((each for each in _classes(BowerbirdError) if each.code == code), BowerbirdError)
+    if found.__init__ is not BowerbirdError.__init__:
+        found = BowerbirdError
+    return found(what, remedy)
+
+
+def _classes(parent: type[BowerbirdError]) -> Iterator[type[BowerbirdError]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from _classes(child)

@@ -24,7 +24,7 @@ import bowerbird.declare
 import bowerbird.errors
 from bowerbird.cli.main import cli
 from bowerbird.declare.workspace import Settings, load_workspace
-from bowerbird.server.run import build_application
+from bowerbird.server.build import build_application
 from bowerbird.server.services import Services
 
 ROOT = Path(__file__).parents[1]

@@ -24,8 +24,11 @@ _START_SECONDS = 300.0
 @project_option
 @click.option("--host", help="Where to listen (default: the setting, 127.0.0.1).")
 @click.option("--port", type=int, help="Which port (default: the setting; 0: a free one).")
+@click.option("--workers", type=click.IntRange(1), help="How many processes (default: the setting, 1).")
 @click.option("--grpc-port", type=int, help="Serve the Open Inference Protocol over gRPC there (0: a free one).")
-def serve(workspace: Workspace, host: str | None, port: int | None, grpc_port: int | None) -> None:
+def serve(
+    workspace: Workspace, host: str | None, port: int | None, workers: int | None, grpc_port: int | None
+) -> None:
     """Answer requests until stopped (Ctrl-C or SIGTERM): scores, recommendations, events."""
     from bowerbird.server.run import run_server
 
@@ -42,6 +45,7 @@ def serve(workspace: Workspace, host: str | None, port: int | None, grpc_port: i
         settings.host if host is None else host,
         settings.port if port is None else port,
         announce,
+        settings.workers if workers is None else workers,
         settings.grpc_port if grpc_port is None else grpc_port,
     )
     click.echo("Stopped.")

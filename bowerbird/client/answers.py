@@ -17,14 +17,20 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Scores by label and the ``ranking`` score, in the candidates' order; echo ``slate_id`` in exposures."""
+    """Scores by label and the ``ranking`` score, in the candidates' order; echo ``slate_id`` in exposures.
+
+    ``degraded`` names the step of the scene's ladder that answered under load: then candidates that were left out are
+    None, and an answer by popularity has no model.
+    """
 
     slate_id: str
-    model: ModelVersion
+    model: ModelVersion | None
     lsn: int
     time: str
-    scores: dict[str, list[float]]
-    ranking: list[float]
+    scores: dict[str, list[float | None]]
+    ranking: list[float | None]
+    degraded: str = ""
+    trace: dict[str, Any] | None = None
 
 
 class RecommendedItem(msgspec.Struct, frozen=True):
@@ -37,13 +43,14 @@ class RecommendedItem(msgspec.Struct, frozen=True):
 
 
 class Slate(msgspec.Struct, frozen=True):
-    """A recommendation, best item first; ``trace`` where it was asked for."""
+    """A recommendation, best item first; ``trace`` where it was asked for, ``degraded`` as in ``Scores``."""
 
     slate_id: str
-    model: ModelVersion
+    model: ModelVersion | None
     lsn: int
     time: str
     items: list[RecommendedItem]
+    degraded: str = ""
     trace: dict[str, Any] | None = None
 
 

@@ -11,6 +11,7 @@ from bowerbird.declare.columns import (
     Condition,
     Entity,
 )
+from bowerbird.declare.degradation import CheaperModel, FewerCandidates, Popularity
 from bowerbird.declare.features import (
     Decay,
     age,
@@ -47,6 +48,7 @@ __all__ = [
     "TEXT",
     "VECTOR",
     "Action",
+    "CheaperModel",
     "CoVisitation",
     "ColumnRef",
     "ColumnType",
@@ -56,9 +58,11 @@ __all__ = [
     "Entity",
     "Event",
     "Exposure",
+    "FewerCandidates",
     "Field",
     "Label",
     "Popular",
+    "Popularity",
     "Project",
     "Scene",
     "Source",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bowerbird.declare.columns import Entity, Location, located
+from bowerbird.declare.degradation import DegradationStep
 from bowerbird.declare.records import EventFilter
 
 
@@ -64,7 +65,9 @@ class Scene:
     """A placement with its own pipeline: home feed, search, ads slot.
 
     ``weights`` combine the labels' calibrated scores into the ranking score (default: the first label).
-    ``seen`` names events whose items are not shown to the same user again.
+    ``seen`` names events whose items are not shown to the same user again. A request has ``deadline`` (``"200ms"``;
+    default: the server's setting) unless it says another; when the server has more work than it can answer in time,
+    the scene goes down ``degrade`` step by step, each on top of those before it.
     """
 
     name: str
@@ -76,4 +79,6 @@ class Scene:
     weights: dict[str, float] = field(default_factory=dict)
     diversity: Diversity | None = None
     slate_size: int = 20
+    deadline: str = ""
+    degrade: Sequence[DegradationStep] = ()
     location: Location = located()

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import msgspec
 
+from bowerbird.declare.durations import microseconds
 from bowerbird.declare.project import Project
 from bowerbird.declare.sizes import size_bytes
 from bowerbird.errors import DeclarationError, InputError, NotFoundError, Problem
 
 SETTINGS_FILE = "bowerbird.toml"
 DECLARATIONS_FILE = "project.py"
+
+
+_POSITIVE_SERVER_SETTINGS = (
+    "threads", "workers", "queue", "body_limit", "connections", "idle_seconds", "header_seconds", "body_seconds",
+    "write_seconds", "candidate_limit", "event_batch_limit",
+)  # fmt: skip
 
 
 class PathSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -28,22 +36,46 @@ class PathSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Where the server listens and how much it takes.
 
-    ``grpc_port`` is the port of the Open Inference Protocol over gRPC (0: a free one; -1: not served).
-    ``threads`` score requests side by side; ``body_limit`` is in bytes. ``clock`` is a file, relative to the
-    project's folder, that holds the time as microseconds since 1970, for a log that is played back; without it
-    the system tells the time. ``way`` pins how models are served (``"native.fp32"``), for all of them or by name
-    (``{ ranker = "native.int8" }``); without it each is served by the fastest way that its gates allow.
+    ``threads`` score requests side by side in each of ``workers`` processes; ``queue`` requests may wait for them,
+    and a scene that declares no deadline of its own has ``deadline``. ``body_limit`` is in bytes, ``body_memory``
+    what all bodies together may take. Of at most ``connections`` to a process, one is closed that is idle for
+    ``idle_seconds``, that takes more than ``header_seconds`` for the head of a request or ``body_seconds`` for all of
+    it, or that does not take its answer for ``write_seconds``. ``clock`` is a file, relative to the project's folder,
+    that holds the time as microseconds since 1970, for a log that is played back; without it the system tells the
+    time. ``grpc_port`` is the port of the Open Inference Protocol over gRPC (0: a free one; -1: not served). ``way``
+    pins how models are served (``"native.fp32"``), for all of them or by name (``{ ranker = "native.int8" }``); without
+    it each is served by the fastest way that its gates allow.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     grpc_port: int = -1
     threads: int = 2
+    workers: int = 1
+    queue: int = 1_000
+    deadline: str = "5s"
     body_limit: int = 10_000_000
+    body_memory: str = "256MB"
+    connections: int = 4_000
+    idle_seconds: int = 75
+    header_seconds: float = 10.0
+    body_seconds: float = 60.0
+    write_seconds: float = 30.0
     candidate_limit: int = 5_000
     event_batch_limit: int = 10_000
     clock: str = ""
     way: str | dict[str, str] = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that cannot be."""
+        _check_positive(self, _POSITIVE_SERVER_SETTINGS)
+        microseconds(self.deadline)
+        size_bytes(self.body_memory)
+
+    @property
+    def deadline_seconds(self) -> float:
+        """``deadline`` in seconds."""
+        return microseconds(self.deadline) / 1e6
 
 
 class StateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -68,9 +100,7 @@ class StateSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """Raise ValueError for a value that cannot be."""
         if self.full not in ("refuse", "expire", "fail"):
             raise ValueError(f"full = {self.full!r} is none of refuse, expire, fail")
-        for name in ("snapshot_minutes", "snapshot_events", "expire_minutes"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} = {getattr(self, name)} is not above 0")
+        _check_positive(self, ("snapshot_minutes", "snapshot_events", "expire_minutes"))
         size_bytes(self.memory)
 
     @property
@@ -90,6 +120,27 @@ class TrackingSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     experiment: str = ""
 
 
+class TelemetrySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the server tells of itself beside metrics.
+
+    ``log`` is ``text`` or ``json`` (one object a line); with ``access_log`` each request is a line. ``otlp`` is where
+    spans are sent (``"http://collector:4318/v1/traces"``, with the extra ``otel``), of a share ``ratio`` of the
+    requests that no caller has decided about.
+    """
+
+    log: str = "text"
+    access_log: bool = False
+    otlp: str = ""
+    ratio: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that cannot be."""
+        if self.log not in ("text", "json"):
+            raise ValueError(f"log = {self.log!r} is none of text, json")
+        if not 0.0 <= self.ratio <= 1.0:
+            raise ValueError(f"ratio = {self.ratio} is not from 0 to 1")
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What ``bowerbird.toml`` may say."""
 
@@ -97,6 +148,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
     state: StateSettings = msgspec.field(default_factory=StateSettings)
     tracking: TrackingSettings = msgspec.field(default_factory=TrackingSettings)
+    telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
 
 
 @dataclass(frozen=True)
@@ -202,6 +254,12 @@ def load_workspace(folder: str | Path) -> Workspace:
             "Give --project FOLDER, or make one with `bowerbird init FOLDER`.",
         )
     return Workspace(root, _load_project(declarations), _load_settings(root / SETTINGS_FILE))
+
+
+def _check_positive(settings: msgspec.Struct, names: Iterable[str]) -> None:
+    for name in names:
+        if getattr(settings, name) <= 0:
+            raise ValueError(f"{name} = {getattr(settings, name)} is not above 0")
 
 
 def _load_settings(file: Path) -> Settings:

@@ -20,6 +20,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def first(self, count: int) -> Candidates:
+        """Return the first candidates."""
+        return Candidates(self.keys[:count], self.channels[:count])
+
     def keep(self, mask: np.typing.NDArray[np.bool_]) -> Candidates:
         """Return the candidates where ``mask`` holds."""
         return Candidates(

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bowerbird.declare.scenes import Scene
 from bowerbird.pipeline.candidates import Candidates, merge_channels
-from bowerbird.pipeline.channels import Channel
+from bowerbird.pipeline.channels import Channel, PopularChannel
 from bowerbird.pipeline.diversity import pick_diverse
+from bowerbird.pipeline.popularity import Popular
 from bowerbird.pipeline.trace import Trace
 from bowerbird.plan.block import FeatureBlock, Keys
 from bowerbird.recall.items import Id, ItemCatalog, item_key
@@ -64,11 +66,16 @@ class ScenePipeline:
         self._ranker = ranker
         self._clock = clock
 
-    def recommend(self, wish: Wish, trace: Trace | None = None) -> Recommendation:
-        """Return a slate; fewer items than wished where recall, filters or diversity leave fewer."""
+    def recommend(self, wish: Wish, trace: Trace | None = None, keep: int = 0) -> Recommendation:
+        """Return a slate; fewer items than wished where recall, filters or diversity leave fewer.
+
+        With ``keep``, only so many candidates are ranked, those that were recalled best.
+        """
         now = self._clock.now()
         user = self._reader.read(now, wish.user, np.empty(0, np.uint64))
-        candidates = self._filter(self._recall(now, user, trace), user, wish, trace)
+        candidates = self._filter(self._recall(now, user, self._channels, trace), user, wish, trace)
+        if keep:
+            candidates = candidates.first(keep)
         identifiers = [self._id(key) for key in candidates.keys.tolist()]
         question = Question(wish.user, wish.context, identifiers, wish.given, {})
         scored = self._ranker.rank(question, wish.model)
@@ -79,8 +86,33 @@ class ScenePipeline:
             trace.moved(scored, order, shown, skipped)
         return Recommendation(scored, shown, candidates.channels)
 
-    def _recall(self, now: int, user: FeatureBlock, trace: Trace | None) -> Candidates:
-        recalled = {name: channel.recall(now, user) for name, channel in self._channels.items()}
+    def recommend_popular(self, wish: Wish, trace: Trace | None = None) -> Popular:
+        """Return a slate of the items that are counted most, without a model."""
+        now = self._clock.now()
+        user = self._reader.read(now, wish.user, np.empty(0, np.uint64))
+        candidates = self._filter(self._recall(now, user, self._popular_channel(), trace), user, wish, trace)
+        counts, lsn = self._counts(now, candidates.keys)
+        shown, _ = self._pick(now, candidates.keys, list(range(len(candidates))), wish.count)
+        identifiers = [self._id(key) for key in candidates.keys.tolist()]
+        return Popular(identifiers, counts, lsn, now, shown, candidates.channels)
+
+    def score_popular(self, candidates: Sequence[Id]) -> Popular:
+        """Return how often given candidates are counted."""
+        now = self._clock.now()
+        counts, lsn = self._counts(now, np.array([item_key(item) for item in candidates], np.uint64))
+        return Popular(candidates, counts, lsn, now)
+
+    def _popular_channel(self) -> dict[str, Channel]:
+        return {name: each for name, each in self._channels.items() if isinstance(each, PopularChannel)}
+
+    def _counts(self, now: int, keys: Keys) -> tuple[npt.NDArray[np.float32], int]:
+        block = self._reader.read(now, None, keys)
+        return block.numbers[self._features.popular], block.lsn
+
+    def _recall(
+        self, now: int, user: FeatureBlock, channels: Mapping[str, Channel], trace: Trace | None
+    ) -> Candidates:
+        recalled = {name: channel.recall(now, user) for name, channel in channels.items()}
         if trace is not None:
             trace.recalled(recalled)
         return merge_channels(recalled)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from bowerbird.declare.columns import ColumnRef, ColumnType, Entity, Location, VectorType
+from bowerbird.declare.degradation import CheaperModel, FewerCandidates, Popularity
 from bowerbird.declare.durations import microseconds
 from bowerbird.declare.project import Project
 from bowerbird.declare.records import Action, Event, EventFilter, FilteredEvent, Source, Table
@@ -160,8 +161,23 @@ class _Checker:
             _duration(channel.window, channel.location)
         for events in scene.seen:
             self._declared_event(events, scene.location)
+        self._degradation(scene)
         if scene.diversity is not None:
             self._diversity(scene.diversity.attribute, scene.diversity.location)
+
+    def _degradation(self, scene: Scene) -> None:
+        if scene.deadline:
+            _duration(scene.deadline, scene.location)
+        for step in scene.degrade:
+            if not isinstance(step, FewerCandidates | CheaperModel | Popularity):
+                raise Mistake(
+                    scene.location, f"{step!r} is no step.", "Use FewerCandidates, CheaperModel or Popularity."
+                )
+            if isinstance(step, FewerCandidates) and step.keep < 1:
+                raise Mistake(step.location, f"FewerCandidates keeps {step.keep}.", "Keep at least one.")
+            if isinstance(step, Popularity) and not any(isinstance(each, Popular) for each in scene.recall):
+                what = f"Scene {scene.name!r} has no Popular channel that Popularity could rank by."
+                raise Mistake(step.location, what, "Add Popular(…) to its recall, or leave the step out.")
 
     def _diversity(self, attribute: object, location: Location) -> None:
         if not isinstance(attribute, ColumnRef) or not attribute.of_table:

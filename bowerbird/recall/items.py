@@ -30,8 +30,9 @@ class ItemCatalog:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def add(self, identifiers: Iterable[Id]) -> None:
-        """Add items that are not there yet."""
+    def add(self, identifiers: Iterable[Id]) -> list[Id]:
+        """Add items that are not there yet, and return those."""
+        fresh = []
         for identifier in identifiers:
             key = item_key(identifier)
             if key in self._positions:
@@ -39,6 +40,8 @@ class ItemCatalog:
             with self._lock:
                 if key not in self._positions:
                     self._append(key, identifier)
+                    fresh.append(identifier)
+        return fresh
 
     def _append(self, key: int, identifier: Id) -> None:
         position = len(self._ids)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bowerbird.declare.project import Project
 from bowerbird.declare.records import Table
-from bowerbird.recall.items import ItemCatalog
+from bowerbird.recall.items import Id, ItemCatalog
 from bowerbird.recall.neighbours import MANIFEST, NeighbourIndex
 
 
@@ -20,9 +20,9 @@ class ItemFeed:
         self._item = project.item.name
         self._types = {record.name for record in project.record_types if _names_item(record, project)}
 
-    def apply(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Add the items of normalised records."""
-        self._items.add(event[self._item] for event in events if event["_type"] in self._types)
+    def apply(self, events: Sequence[Mapping[str, Any]]) -> list[Id]:
+        """Add the items of normalised records, and return those that are new."""
+        return self._items.add(event[self._item] for event in events if event["_type"] in self._types)
 
 
 def item_record_types(project: Project) -> list[str]:

@@ -27,6 +27,7 @@ class SceneFeatures:
     seen: str
     diversity: str
     channels: tuple[str, ...]
+    popular: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def _scene_features(index: int, scene: Scene, features: dict[str, f.FeatureExpre
         attribute = scene.diversity.attribute
         assert isinstance(attribute, ColumnRef | Entity)
         features[diversity] = f.category(attribute)
-    return SceneFeatures(seen, diversity, tuple(names))
+    popular = next((name for name, each in zip(names, scene.recall, strict=True) if isinstance(each, Popular)), "")
+    return SceneFeatures(seen, diversity, tuple(names), popular)
 
 
 def _channel_feature(channel: Popular | CoVisitation, scene: Scene) -> f.FeatureExpression:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from bowerbird.errors import TooLargeError
 from bowerbird.server.access import KeyStore
 from bowerbird.server.body import ClientGone, Receive, discard_body, read_body
+from bowerbird.server.body_memory import BodyMemory, BodyShare
 from bowerbird.server.http import Request, Response
-from bowerbird.server.metrics import Metrics
+from bowerbird.server.observer import Observer
 from bowerbird.server.problems import PROBLEMS
 from bowerbird.server.request_id import new_request_id
 from bowerbird.server.routing import Route, Router
@@ -24,38 +24,44 @@ _UNROUTED = "unrouted"
 class Application:
     """A bare ASGI application over a router."""
 
-    def __init__(self, router: Router, keys: KeyStore, body_limit: int, metrics: Metrics) -> None:
+    def __init__(
+        self, router: Router, keys: KeyStore, body_limit: int, body_memory: BodyMemory, observer: Observer
+    ) -> None:
         self._router = router
         self._keys = keys
         self._body_limit = body_limit
-        self._metrics = metrics
+        self._body_memory = body_memory
+        self._observer = observer
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one ASGI connection; only HTTP is spoken."""
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        started = time.perf_counter()
         request = _request_of(scope)
+        share = BodyShare(self._body_memory)
         label, errors, rest_unread = _UNROUTED, PROBLEMS, False
         try:
             route, request.parameters = self._router.find(request.method, request.path)
             label, errors = route.template, route.errors
-            response = await self._run(route, request, receive)
+            response = await self._run(route, request, receive, share)
         except ClientGone:
             return
         except TooLargeError as error:
             response, rest_unread = errors.answer(error, request.id), True
         except Exception as error:
             response = errors.answer(error, request.id)
+        finally:
+            share.give_back()
         await _send(send, response, request.id, receive if rest_unread else None)
-        self._metrics.requests.labels(label, response.status).inc()
-        self._metrics.seconds.labels(label).observe(time.perf_counter() - started)
+        self._observer.answered(request, label, response)
 
-    async def _run(self, route: Route, request: Request, receive: Receive) -> Response:
+    async def _run(self, route: Route, request: Request, receive: Receive, share: BodyShare) -> Response:
         if route.scope is not None:
             self._keys.authorise(request.headers, route.scope)
+        if route.admit is not None:
+            route.admit(request)
         if route.method != "GET":
-            request.body = await read_body(receive, request.headers, self._body_limit)
+            request.body = await read_body(receive, request.headers, self._body_limit, share)
         return await route.handler(request)
 
 
@@ -70,6 +76,7 @@ def _request_of(scope: MutableMapping[str, Any]) -> Request:
         scope["query_string"],
         client[0] if client else "",
         given.decode("latin-1") if _GIVEN_ID.fullmatch(given) else new_request_id(),
+        scope=scope,
     )
 
 

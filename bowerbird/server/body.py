@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bowerbird.errors import TooLargeError
+from bowerbird.server.body_memory import BodyShare
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 _DRAIN_SECONDS = 10.0
@@ -16,8 +17,11 @@ class ClientGone(Exception):
     """The client disconnected before its body was whole: nobody waits for an answer."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """Return the whole body; TooLargeError from the declared length, or as soon as the limit is passed."""
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int, share: BodyShare) -> bytes:
+    """Return the whole body, counted in ``share``.
+
+    TooLargeError from the declared length, or as soon as the limit is passed; OverloadedError without memory.
+    """
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         raise TooLargeError(
@@ -28,13 +32,14 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int
     if message["type"] == "http.disconnect":
         raise ClientGone
     first: bytes = message.get("body", b"")
+    share.take(len(first))
     if not message.get("more_body", False):
         _check(len(first), limit)
         return first
-    return await _read_rest(receive, first, limit)
+    return await _read_rest(receive, first, limit, share)
 
 
-async def _read_rest(receive: Receive, first: bytes, limit: int) -> bytes:
+async def _read_rest(receive: Receive, first: bytes, limit: int, share: BodyShare) -> bytes:
     chunks, size, more = [first], len(first), True
     while more:
         _check(size, limit)
@@ -42,6 +47,7 @@ async def _read_rest(receive: Receive, first: bytes, limit: int) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientGone
         chunk = message.get("body", b"")
+        share.take(len(chunk))
         chunks.append(chunk)
         size += len(chunk)
         more = message.get("more_body", False)

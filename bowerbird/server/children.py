@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 
 import msgspec
 
-from bowerbird.errors import BowerbirdError, UnavailableError
-from bowerbird.monitoring.process import Failure, Outcome, Task
+from bowerbird.errors import UnavailableError, error_from
+from bowerbird.monitoring.process import Outcome, Task
 
 _MODULE = "bowerbird.monitoring.process"
 _WAITING = 4
@@ -37,7 +36,7 @@ class Children:
         finally:
             self._inside -= 1
         if outcome.failure is not None:
-            raise _error_of(outcome.failure)
+            raise error_from(outcome.failure.code, outcome.failure.what, outcome.failure.remedy)
         return outcome
 
     async def _run(self, task: Task) -> Outcome:
@@ -57,17 +56,3 @@ class Children:
         if child.returncode != 0:
             raise UnavailableError(f"Reading the log ended with code {child.returncode}.", "See the server's log.")
         return msgspec.json.decode(answer, type=Outcome)
-
-
-def _error_of(failure: Failure) -> BowerbirdError:
-    """Return the error that a child met, of its own class."""
-    found = next((each for each in _classes(BowerbirdError) if each.code == failure.code), BowerbirdError)
-    if found.__init__ is not BowerbirdError.__init__:
-        found = BowerbirdError
-    return found(failure.what, failure.remedy)
-
-
-def _classes(parent: type[BowerbirdError]) -> Iterator[type[BowerbirdError]]:
-    yield parent
-    for child in parent.__subclasses__():
-        yield from _classes(child)

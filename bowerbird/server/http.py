@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
@@ -10,15 +11,22 @@ from urllib.parse import parse_qs
 import msgspec
 
 from bowerbird.errors import InputError
+from bowerbird.server.admission import Work
 
 Decoded = TypeVar("Decoded")
 JSON = "application/json"
+DISCONNECT = "bowerbird.disconnect"
+"""Where an ASGI scope holds what to call when its client goes before it was answered."""
 _ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, its body read whole; ``parameters`` are the path's, decoded."""
+    """One HTTP request, its body read whole; ``parameters`` are the path's, decoded.
+
+    It came at ``arrived`` (monotonic seconds) and waited ``waited`` seconds to be scored; ``work`` is what it was
+    admitted for before its body was read.
+    """
 
     method: str
     path: str
@@ -28,6 +36,20 @@ class Request:
     id: str
     body: bytes = b""
     parameters: dict[str, str] = field(default_factory=dict)
+    scope: MutableMapping[str, Any] = field(default_factory=dict)
+    arrived: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+    work: Work | None = None
+
+    @property
+    def body_length(self) -> int:
+        """The length that the head declares, 0 where it declares none."""
+        declared = self.headers.get(b"content-length", b"")
+        return int(declared) if declared.isdigit() and len(declared) < 19 else 0
+
+    def on_disconnect(self, call: Callable[[], None]) -> None:
+        """Call this when the client goes before it was answered, where the server can tell."""
+        self.scope[DISCONNECT] = call
 
     def query(self, name: str, default: str = "") -> str:
         """Return the last value of a query parameter."""
@@ -57,12 +79,13 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """Status, body and headers of an answer."""
+    """Status, body and headers of an answer; ``stages`` are the seconds that it took, where they were measured."""
 
     body: bytes
     status: int = 200
     content_type: str = JSON
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
     def json(value: Any, status: int = 200) -> Response:

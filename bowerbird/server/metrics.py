@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from bowerbird.server.load_metrics import LoadMetrics
 from bowerbird.server.state_report import StateMetrics
 from bowerbird.server.way_metrics import WayMetrics
 
@@ -31,9 +34,15 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._stages: dict[str, Histogram] = {}
+        self._routes: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.candidates = Histogram(
             "bowerbird_candidates", "Candidates per request.", buckets=_SIZES, registry=self.registry
         )
+        self.degraded = Counter(
+            "bowerbird_degraded", "Answers by a step of a scene's ladder.", ["scene", "step"], registry=self.registry
+        )
+        self.load = LoadMetrics(self.registry)
         self.events = Counter("bowerbird_events", "Events received.", ["outcome"], registry=self.registry)
         self._event_counts = [self.events.labels(status) for status in ("accepted", "duplicate", "rejected")]
         self.events_late = Gauge(
@@ -53,6 +62,30 @@ class Metrics:
         for counter, count in zip(self._event_counts, (accepted, duplicate, rejected), strict=True):
             if count:
                 counter.inc(count)
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        counted = self._routes.get((route, status))
+        if counted is None:
+            counted = self.requests.labels(route, status), self.seconds.labels(route)
+            self._routes[(route, status)] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
+
+    def observe_wait(self, seconds: float) -> None:
+        """Count how long a request waited to be scored."""
+        self._stage("queue").observe(seconds)
+
+    def observe_stages(self, seconds: Mapping[str, float]) -> None:
+        """Count what the stages of an answer took; waiting is counted by itself."""
+        for stage, taken in seconds.items():
+            if stage != "queue":
+                self._stage(stage).observe(taken)
+
+    def _stage(self, stage: str) -> Histogram:
+        if stage not in self._stages:
+            self._stages[stage] = self.stages.labels(stage)
+        return self._stages[stage]
 
     def text(self) -> bytes:
         """Return every metric in Prometheus' text format."""

@@ -1,52 +1,110 @@
-"""A few threads that score side by side, behind a bounded queue."""
+"""A few threads that score side by side, behind the admission queue."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
-from bowerbird.errors import UnavailableError
+from bowerbird.server.admission import AdmissionQueue, QueueReport, Work, untimed_work
+from bowerbird.server.body import ClientGone
+from bowerbird.server.http import Request
 
 Result = TypeVar("Result")
-Parameters = ParamSpec("Parameters")
-_WAITING_PER_THREAD = 64
 
 
 class ScoringPool:
-    """Runs calls on ``threads`` threads; refuses when too many wait, instead of answering everyone late."""
+    """Runs calls on ``threads`` threads, at most ``limit`` of them waiting; see ``AdmissionQueue``.
 
-    def __init__(self, threads: int) -> None:
-        self._count = threads
-        self._threads = ThreadPoolExecutor(threads, "score")
-        self._limit = threads * (1 + _WAITING_PER_THREAD)
-        self._inside = 0
+    ``on_wait`` is told the seconds that each call waited.
+    """
 
-    async def run(
-        self, call: Callable[Parameters, Result], *arguments: Parameters.args, **_: Parameters.kwargs
-    ) -> Result:
-        """Return ``call(*arguments)``; raises UnavailableError when the queue is full."""
-        if self._inside >= self._limit:
-            raise UnavailableError(f"{self._inside} requests are waiting.", "Ask again in a second, or add servers.")
-        self._inside += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
-        finally:
-            self._inside -= 1
+    def __init__(self, threads: int, limit: int, on_wait: Callable[[float], None] = lambda seconds: None) -> None:
+        self._queue = AdmissionQueue(threads, limit)
+        self._on_wait = on_wait
+        self._threads = [
+            threading.Thread(target=self._work, name=f"score-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def check(self, work: Work) -> None:
+        """Raise OverloadedError or DeadlineError where ``work`` cannot be done in time."""
+        self._queue.check(work)
+
+    def wait_seconds(self) -> float:
+        """Return for how long a request that came now would wait."""
+        return self._queue.wait_seconds()
+
+    def report(self) -> QueueReport:
+        """Return the queue's state and counts."""
+        return self._queue.report()
+
+    async def run(self, request: Request, work: Work, call: Callable[[], Result]) -> Result:
+        """Return what ``call`` returns; raises OverloadedError or DeadlineError where it cannot be in time.
+
+        A client that disconnects takes its call out of the queue: ClientGone.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+
+        def finish(result: Any, error: BaseException | None) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+        job = self._queue.put(work, call, finish)
+        request.on_disconnect(partial(self._queue.cancel, job, ClientGone()))
+        result = await future
+        request.waited = job.started - job.queued
+        self._on_wait(request.waited)
+        return result
 
     def on_every_thread(self, call: Callable[[], object]) -> None:
         """Run a call on each thread at the same time: what a thread does first, it does slowly."""
-        together = threading.Barrier(self._count)
+        together = threading.Barrier(len(self._threads))
+        errors: list[BaseException] = []
+        ended = threading.Semaphore(0)
 
         def run_once() -> None:
             together.wait()
             call()
 
-        for running in [self._threads.submit(run_once) for _ in range(self._count)]:
-            running.result()
+        def finish(result: object, error: BaseException | None) -> None:
+            if error is not None:
+                errors.append(error)
+            ended.release()
+
+        for _ in self._threads:
+            self._queue.put(untimed_work(), run_once, finish)
+        for _ in self._threads:
+            ended.acquire()
+        if errors:
+            raise errors[0]
 
     def close(self) -> None:
-        """Let running calls end and stop the threads."""
-        self._threads.shutdown(wait=True)
+        """Let queued calls end and stop the threads."""
+        self._queue.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (job := self._queue.take()) is not None:
+            result, error = None, None
+            try:
+                result = job.call()
+            except BaseException as raised:
+                error = raised
+            self._queue.done(job)
+            job.finish(result, error)
+
+
+def _settle(future: asyncio.Future[Result], result: Result, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from bowerbird.errors import BowerbirdError, DeclarationError, UnauthorizedError, UnavailableError
+from bowerbird.errors import BowerbirdError, DeclarationError, OverloadedError, UnauthorizedError, UnavailableError
 from bowerbird.server.http import JSON, Response
 from bowerbird.server.inference.wire import ErrorAnswer
+from bowerbird.server.logs import fields_of_request
 from bowerbird.server.wire import ProblemDocument
 
 PROBLEM_JSON = "application/problem+json"
@@ -66,7 +68,7 @@ def known_error(error: Exception, request_id: str) -> BowerbirdError:
     """Return the error to be shown: a BowerbirdError itself; another exception is logged and not shown."""
     if isinstance(error, BowerbirdError):
         return error
-    _LOG.error("request %s failed", request_id, exc_info=error)
+    _LOG.error("request %s failed", request_id, exc_info=error, extra=fields_of_request(request_id))
     return BowerbirdError("The server met an unexpected error.", f"Look for request {request_id} in the server's log.")
 
 
@@ -74,6 +76,11 @@ def _failed(error: BowerbirdError, document: dict[str, Any]) -> Response:
     response = Response.json(document, HTTPStatus(error.status))
     if isinstance(error, UnavailableError):
         response.headers.append((b"retry-after", b"1"))
+    if isinstance(error, OverloadedError):
+        response.headers += [
+            (b"retry-after", b"%d" % math.ceil(error.retry_after)),
+            (b"retry-after-ms", b"%d" % math.ceil(error.retry_after * 1e3)),
+        ]
     if isinstance(error, UnauthorizedError):
         response.headers.append((b"www-authenticate", b"Bearer"))
     return response

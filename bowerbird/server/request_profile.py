@@ -128,7 +128,7 @@ class _Path:
         watch.lap("calibration")
         ranking = ranking_score(scores, scene_weights(scene), len(keys))
         watch.lap("ranking")
-        slate = slate_of(Scored(question, self.model, self.time, block, scores, ranking), scene.name, "score")
+        slate = slate_of(Scored(question, self.model, self.time, block, scores, ranking, {}), scene.name, "score")
         self.slates.append(slate)
         watch.lap("slate")
         answer = Response.json(

@@ -21,7 +21,7 @@ class Route:
 
     ``template`` holds ``{name}`` segments; ``scope`` is what an API key must allow (None: open to all);
     ``body`` and ``answer`` are msgspec types for the OpenAPI page; ``query`` maps parameters to their meaning;
-    ``errors`` says what errors look like.
+    ``errors`` says what errors look like; ``admit`` may refuse a request by its head, before its body is read.
     """
 
     method: str
@@ -33,6 +33,7 @@ class Route:
     body: Any = None
     answer: Any = None
     query: tuple[tuple[str, str], ...] = ()
+    admit: Callable[[Request], None] | None = None
     errors: ErrorForm = PROBLEMS
 
     @property

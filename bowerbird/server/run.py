@@ -1,93 +1,105 @@
-"""Running the server: a socket, uvicorn on uvloop and httptools, a start in the background, a drain at the end."""
+"""Running the server, in one process or in several, until it is told to stop."""
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import logging
-import signal
+import hashlib
+import os
+import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
+import msgspec
 
 from bowerbird.declare.workspace import Workspace
-from bowerbird.errors import BowerbirdError, InputError, MissingExtraError, UnavailableError
-from bowerbird.server.application import Application
-from bowerbird.server.routers.entities import EntitiesRouter
-from bowerbird.server.routers.events import EventsRouter
-from bowerbird.server.routers.features import FeaturesRouter
-from bowerbird.server.routers.inference import InferenceRouter
-from bowerbird.server.routers.models import ModelsRouter
-from bowerbird.server.routers.scenes import ScenesRouter
-from bowerbird.server.routers.system import SystemRouter
-from bowerbird.server.routing import Router
-from bowerbird.server.services import Services
-from bowerbird.server.startup import Startup
+from bowerbird.errors import InputError, MissingExtraError
+from bowerbird.server.access import KeyStore
+from bowerbird.server.http_server import HttpServer, address_of, bound_socket, check_exposed, uvicorn_config
+from bowerbird.server.logs import log_as_json, log_requests
+from bowerbird.server.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from bowerbird.server.inference.grpc_server import GrpcServer
+    from bowerbird.server.services import Services
 
-_LOG = logging.getLogger("bowerbird.server")
-_DRAIN_SECONDS = 30
-_KEEP_ALIVE_SECONDS = 75
-_BACKLOG = 2048
-
-
-def build_application(services: Services) -> Application:
-    """Return the ASGI application of some services."""
-    system = SystemRouter(services)
-    nouns = (
-        ScenesRouter(services),
-        EventsRouter(services),
-        EntitiesRouter(services),
-        FeaturesRouter(services),
-        ModelsRouter(services),
-        InferenceRouter(services),
-    )
-    routes = [route for noun in nouns for route in noun.routes()] + system.routes()
-    system.describe(routes)
-    limit = services.workspace.settings.server.body_limit
-    return Application(Router(routes), services.keys, limit, services.metrics)
+_MEMORY_FOLDER = Path("/dev/shm")
+OnReady = Callable[[str, list[str]], None]
 
 
 def run_server(
     workspace: Workspace,
     host: str,
     port: int,
-    on_ready: Callable[[str, list[str]], None] = lambda address, summary: None,
+    on_ready: OnReady = lambda address, summary: None,
+    workers: int = 1,
     grpc_port: int = -1,
 ) -> None:
     """Serve a workspace until SIGTERM or SIGINT, then answer what is in flight and stop.
 
     ``port`` 0 takes a free one; ``on_ready`` is told the address and what is served. ``grpc_port`` is the Open
-    Inference Protocol's over gRPC; -1 leaves it out. Raises InputError for an open address without API keys,
-    UnavailableError for an address in use, MissingExtraError where gRPC is not installed, and what kept the parts from
-    starting.
+    Inference Protocol's over gRPC; -1 leaves it out. Raises InputError for an open address without API keys and for
+    gRPC with several workers, UnavailableError for an address in use, MissingExtraError where gRPC is not installed,
+    and what kept the parts from starting.
     """
+    telemetry = workspace.settings.telemetry
+    if telemetry.log == "json":
+        log_as_json()
+    if telemetry.access_log:
+        log_requests()
+    check_exposed(host, KeyStore(workspace.keys_file))
+    with bound_socket(host, port) as listening:
+        address = address_of(host, listening)
+
+        def announce(summary: list[str]) -> None:
+            on_ready(address, summary)
+
+        if workers == 1:
+            _run_alone(workspace, listening, announce, host, grpc_port)
+            return
+        if grpc_port >= 0:
+            raise InputError(
+                f"gRPC is served by one process, and there would be {workers}.",
+                "Leave `workers` at 1, or serve gRPC from a server of its own.",
+            )
+        with _shared_memory(workspace, workers) as sharing, _run_folder() as folder:
+            Supervisor(sharing, listening, workers, folder, announce).run()
+
+
+def _run_alone(
+    workspace: Workspace, listening: socket.socket, announce: Callable[[list[str]], None], host: str, grpc_port: int
+) -> None:
+    from bowerbird.server.build import build_application
+    from bowerbird.server.services import Services
+    from bowerbird.server.startup import WriterStartup
+
     services = Services(workspace)
-    _check_exposed(host, services)
-    with _bound_socket(host, port) as listening:
-        address = f"http://{host}:{listening.getsockname()[1]}"
-        grpc_server = _grpc_server(services, host, grpc_port) if grpc_port >= 0 else None
-        server = _Server(_config(services), grpc_server)
-        startup = Startup(services)
+    grpc_server = _grpc_server(services, host, grpc_port) if grpc_port >= 0 else None
+    server = HttpServer(
+        uvicorn_config(build_application(services), services.limits, workspace.settings.server.idle_seconds),
+        other=grpc_server,
+    )
+    startup = WriterStartup(services)
 
-        def ready() -> None:
+    def start() -> None:
+        if startup.start():
             served = [f"Open Inference Protocol over gRPC at {grpc_server.address()}."] if grpc_server else []
-            on_ready(address, [*services.summary(), *served])
+            announce([*services.summary(), *served])
+        else:
+            server.should_exit = True
 
-        starter = _start_in_background(startup, server, ready)
-        try:
-            server.run([listening])
-        finally:
-            services.status.set("stopping")
-            startup.cancel()
-            starter.join()
-            startup.stop()
+    starter = threading.Thread(target=start, name="start")
+    starter.start()
+    try:
+        server.run([listening])
+    finally:
+        services.status.set("stopping")
+        startup.cancel()
+        starter.join()
+        startup.stop()
     if server.error is not None:
         raise server.error
     if startup.error is not None:
@@ -104,107 +116,32 @@ def _grpc_server(services: Services, host: str, port: int) -> GrpcServer:
     return GrpcServer(services, host, port)
 
 
-def _start_in_background(startup: Startup, server: uvicorn.Server, on_ready: Callable[[], None]) -> threading.Thread:
-    def start() -> None:
-        if startup.start():
-            on_ready()
-        else:
-            server.should_exit = True
-
-    thread = threading.Thread(target=start, name="start")
-    thread.start()
-    return thread
-
-
-def _check_exposed(host: str, services: Services) -> None:
-    if services.keys.records():
+@contextmanager
+def _shared_memory(workspace: Workspace, workers: int) -> Iterator[Workspace]:
+    """Give a workspace whose state its workers may read: in the setting's folder, else in one of this server's."""
+    server = msgspec.structs.replace(workspace.settings.server, workers=workers)
+    settings = msgspec.structs.replace(workspace.settings, server=server)
+    if settings.state.shared:
+        yield Workspace(workspace.folder, workspace.project, settings)
         return
-    if not _is_loopback(host):
-        raise InputError(
-            f"The server would listen at {host} without any API key.",
-            "Make one with `bowerbird keys create NAME --scope read`, or listen at 127.0.0.1.",
-        )
-    _LOG.warning("no API key exists: everyone on this machine may read and write")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+    if not _MEMORY_FOLDER.is_dir():
+        raise InputError("Several workers share state in a memory file system.", "Name one: `shared` under [state].")
+    place = hashlib.sha256(str(workspace.data_folder.resolve()).encode()).hexdigest()[:8]
+    folder = _MEMORY_FOLDER / f"bowerbird-{os.getuid()}-{place}"
+    state = msgspec.structs.replace(settings.state, shared=str(folder))
+    settings = msgspec.structs.replace(settings, state=state)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        yield Workspace(workspace.folder, workspace.project, settings)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 @contextmanager
-def _bound_socket(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise UnavailableError(
-                f"The server cannot listen at {host}:{port}: {error}.", "Stop what uses it, or choose --port."
-            ) from error
-        listening.listen(_BACKLOG)
-        yield listening
-
-
-def _config(services: Services) -> uvicorn.Config:
-    return uvicorn.Config(
-        build_application(services),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn, with gRPC beside it, that a signal ends as it should: by draining, then returning to the caller.
-
-    ``error`` is why gRPC did not start.
-    """
-
-    def __init__(self, config: uvicorn.Config, grpc_server: GrpcServer | None) -> None:
-        super().__init__(config)
-        self._grpc_server = grpc_server
-        self.error: BowerbirdError | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
-        await super().startup(sockets)
-        if self._grpc_server is None:
-            return
-        try:
-            await self._grpc_server.start()
-        except BowerbirdError as error:
-            self.error, self.should_exit = error, True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, both at once."""
-        draining = [super().shutdown(sockets)]
-        if self._grpc_server is not None:
-            draining.append(self._grpc_server.stop(_DRAIN_SECONDS))
-        await asyncio.gather(*draining)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Drain on SIGTERM and SIGINT (twice: at once) while serving."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        former: dict[int, Any] = {
-            number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+def _run_folder() -> Iterator[Path]:
+    """Give a folder for what workers tell each other, gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="bowerbird-", dir=_MEMORY_FOLDER if _MEMORY_FOLDER.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

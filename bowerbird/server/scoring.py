@@ -7,6 +7,7 @@ import time
 from bowerbird.errors import InputError, NotFoundError
 from bowerbird.plan.mistake import nearest
 from bowerbird.server.services import SceneServices, Services
+from bowerbird.server.stage_times import StageTimes
 from bowerbird.serving.answers import slate_of
 from bowerbird.serving.ranker import Question, Scored
 from bowerbird.serving.slate import Slate
@@ -35,15 +36,16 @@ class Scoring:
             )
         self._services.metrics.candidates.observe(candidates)
 
-    def answer(self, scene: SceneServices, question: Question, model: str) -> tuple[Scored, Slate]:
-        """Return the scores and the slate that was logged."""
+    def answer(self, scene: SceneServices, question: Question, model: str, times: StageTimes) -> tuple[Scored, Slate]:
+        """Return the scores and the slate that was logged; ``times`` learn what took how long."""
         scored = scene.ranker.rank(question, model)
+        times.add(scored.seconds)
         slate = slate_of(scored, scene.name, "score")
-        self.log(slate)
+        self.log(slate, times)
         return scored, slate
 
-    def log(self, slate: Slate) -> None:
+    def log(self, slate: Slate, times: StageTimes) -> None:
         """Log a slate; its time is a stage's."""
         started = time.perf_counter()
         self._services.slates.append(slate)
-        self._services.metrics.stages.labels("slate").observe(time.perf_counter() - started)
+        times.add({"slate": time.perf_counter() - started})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace
@@ -12,17 +12,27 @@ from bowerbird.pipeline.channels import Channel
 from bowerbird.pipeline.recommend import ScenePipeline
 from bowerbird.recall.items import ItemCatalog
 from bowerbird.server.access import KeyStore
+from bowerbird.server.admission import Work
+from bowerbird.server.deadlines import deadline_of
+from bowerbird.server.http import Request
 from bowerbird.server.metrics import Metrics
+from bowerbird.server.metrics_exchange import MetricsExchange
+from bowerbird.server.observer import Observer
 from bowerbird.server.pool import ScoringPool
+from bowerbird.server.protocol import ConnectionLimits
+from bowerbird.server.relay import RelayClient
+from bowerbird.server.service_time import ServiceTime
 from bowerbird.server.state_report import StateReport
 from bowerbird.server.status import Status
 from bowerbird.serving.clock import Clock, time_source
+from bowerbird.serving.degradation import Degradation, Level
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.request_form import RequestForm
 from bowerbird.serving.slates import SlateLog
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_keeper import StateKeeper
+from bowerbird.serving.state_view import StateSource
 from bowerbird.serving.writer import EventWriter
 
 
@@ -34,19 +44,39 @@ class SceneServices:
     ranker: SceneRanker
     pipeline: ScenePipeline
     channels: dict[str, Channel]
+    deadline_seconds: float
+    levels: list[Level]
+    _services: dict[tuple[bool, int], ServiceTime] = field(default_factory=dict)
+
+    def service(self, recommends: bool, level: int) -> ServiceTime:
+        """Return the times of its recommendations or scores at a level."""
+        return self._services.setdefault((recommends, level), ServiceTime())
+
+    def usual_seconds(self, level: int) -> float:
+        """Return what an answer of usual size takes at a level, whichever kind takes longer."""
+        return max(self.service(recommends, level).usual() for recommends in (False, True))
 
 
-class Services:
-    """What exists from the first moment, and what ``start`` adds before the status is *ready*.
-
-    ``state``, ``snapshots``, ``keeper``, ``writer``, ``releases``, ``registry``, ``items`` and ``scenes`` may only
-    be used after ``status.check_ready()``.
-    """
+@dataclass(frozen=True)
+class Writing:
+    """What only the process that writes has."""
 
     state: LiveState
     snapshots: SnapshotStore
     keeper: StateKeeper
     writer: EventWriter
+
+
+class Services:
+    """What exists from the first moment, and what ``start`` adds before the status is *ready*.
+
+    ``state``, ``releases``, ``registry``, ``items`` and ``scenes`` may only be used after ``status.check_ready()``.
+    The process that writes has ``writing``; another one of several has ``link`` to it. ``exchange`` joins the metrics
+    of several.
+    """
+
+    state: StateSource
+    writing: Writing
     releases: Releases
     registry: Registry
     items: ItemCatalog
@@ -54,39 +84,63 @@ class Services:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        self.link: RelayClient | None = None
+        self.exchange: MetricsExchange | None = None
         self.form = RequestForm(workspace.project)
+        self._service_times: dict[str, ServiceTime] = {}
         self.status = Status()
         self.metrics = Metrics()
+        self.observer = Observer(self.metrics, workspace.settings.telemetry, workspace.project.name)
         self.clock = Clock(time_source(workspace.clock_file))
         self.keys = KeyStore(workspace.keys_file)
         self.slates = SlateLog(workspace.slates_folder)
-        self.pool = ScoringPool(workspace.settings.server.threads)
+        settings = workspace.settings.server
+        self.pool = ScoringPool(settings.threads, settings.queue, self.metrics.observe_wait)
+        self.degradation = Degradation(settings.threads)
+        self.limits = ConnectionLimits(
+            settings.connections, settings.header_seconds, settings.body_seconds, settings.write_seconds
+        )
+
+    def work(self, request: Request, kind: str, deadline_seconds: float | None = None) -> Work:
+        """Return a request's work of a kind; without ``deadline_seconds`` and one of its own it has the server's."""
+        service = self._service_times.setdefault(kind, ServiceTime())
+        default = self.workspace.settings.server.deadline_seconds if deadline_seconds is None else deadline_seconds
+        return Work(service, request.body_length, request.arrived, deadline_of(request, default))
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
+        self.metrics.load.observe(self.pool.report(), self.limits, self.degradation.levels())
         self.metrics.log_position.set(self.state.lsn)
         self.metrics.items.set(len(self.items))
         self.metrics.slates_lost.set(self.slates.lost)
-        self.metrics.events_late.set(self.writer.late)
-        self.metrics.state.observe(self.state_report())
+        if self.link is None:
+            self.metrics.events_late.set(self.writing.writer.late)
+            self.metrics.state.observe(self.state_report())
         self.metrics.ways.observe(self.releases.live.values())
         for model in self.releases.live.values():
             self.metrics.live_version.labels(model.name).set(model.version)
 
+    def metrics_text(self) -> bytes:
+        """Return this process's metrics as of now."""
+        if self.status.phase == "ready":
+            self.observe()
+        return self.metrics.text()
+
     def state_report(self) -> StateReport:
         """Return the size of the state, how it was recovered and what the memory budget cost."""
-        usage, recovery = self.state.usage(), self.state.recovery
+        state, keeper, snapshots = self.writing.state, self.writing.keeper, self.writing.snapshots
+        usage, recovery = state.usage(), state.recovery
         return StateReport(
-            lsn=self.state.lsn,
-            groups=len(self.state.groups),
+            lsn=state.lsn,
+            groups=len(state.groups),
             keys=sum(usage.family_keys.values()),
             bytes=usage.memory,
             budget=self.workspace.settings.state.memory_bytes,
             refused=usage.refused,
             expired=usage.expired,
-            snapshot_age_seconds=self.keeper.snapshot_age,
-            snapshots_failed=self.snapshots.failed,
-            snapshots_skipped=self.snapshots.skipped,
+            snapshot_age_seconds=keeper.snapshot_age,
+            snapshots_failed=snapshots.failed,
+            snapshots_skipped=snapshots.skipped,
             recovery_seconds=recovery.seconds,
             recovered_groups=recovery.restored_groups,
             recovered_records=recovery.replayed_records,

@@ -10,6 +10,7 @@ from typing import Any
 
 from bowerbird.bundles.choose_way import way_setting
 from bowerbird.bundles.registry import Registry
+from bowerbird.declare.durations import microseconds
 from bowerbird.errors import BowerbirdError
 from bowerbird.log.snapshots import open_snapshots
 from bowerbird.log.wal import WriteAheadLog, open_wal
@@ -19,16 +20,20 @@ from bowerbird.plan.block import FeatureBlock, Keys
 from bowerbird.recall.items import Id
 from bowerbird.recall.live import ItemFeed, load_indexes
 from bowerbird.recall.plan import RecallPlan, recall_plan
-from bowerbird.server.services import SceneServices, Services
+from bowerbird.server.relay import RelayServer
+from bowerbird.server.services import SceneServices, Services, Writing
+from bowerbird.server.writer_calls import ITEMS
+from bowerbird.serving.degradation import levels_of
 from bowerbird.serving.intake import LiveIntake
 from bowerbird.serving.live_model import warm
 from bowerbird.serving.log_access import LogHistory, read_items, read_known_ids
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.shared_folder import open_shared_folder
-from bowerbird.serving.state import LiveState, PlanState
+from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_groups import StateMaker
 from bowerbird.serving.state_keeper import StateKeeper
+from bowerbird.serving.state_view import StateView
 from bowerbird.serving.threads import bound_model_threads
 from bowerbird.serving.writer import EventWriter
 
@@ -39,7 +44,7 @@ _POLL_SECONDS = 2.0
 class _Reader:
     """Reads the recall plan's features from its live state."""
 
-    def __init__(self, state: PlanState) -> None:
+    def __init__(self, state: StateView) -> None:
         self._state = state
 
     def read(self, time_us: int, user: Id | None, items: Keys) -> FeatureBlock:
@@ -52,13 +57,14 @@ class Startup:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._log: WriteAheadLog | None = None
         self._stopping = threading.Event()
         self._poller: threading.Thread | None = None
         self.error: Exception | None = None
 
     def start(self) -> bool:
-        """Read the log, load the live versions, open the writer; False where ``error`` happened."""
+        """Read the log, load the live versions, take requests; False where ``error`` happened."""
+        settings = self._services.workspace.settings.server
+        bound_model_threads(settings.threads * settings.workers)
         try:
             self._start()
         except Exception as error:
@@ -75,70 +81,54 @@ class Startup:
         self._stopping.set()
         if self._poller is not None:
             self._poller.join()
-        if hasattr(self._services, "writer"):
-            self._services.writer.close()
-        if hasattr(self._services, "keeper"):
-            self._services.keeper.close()
-        if hasattr(self._services, "state"):
-            self._services.state.close()
+        self._stop_writing()
         self._services.pool.close()
         self._services.slates.close()
-        if self._log is not None:
-            self._log.close()
+        self._services.observer.close()
 
     def _start(self) -> None:
-        bound_model_threads(self._services.workspace.settings.server.threads)
-        services, workspace = self._services, self._services.workspace
-        self._log = log = open_wal(workspace)
-        services.clock.raise_floor(log.last_available)
-        known = read_known_ids(workspace, log)
-        services.items = read_items(workspace, log)
-        services.snapshots = open_snapshots(workspace)
-        services.state = self._live_state(log.next_lsn)
-        recall = recall_plan(workspace.project)
-        registry = Registry(workspace.registry_url, workspace.bundles_folder)
+        raise NotImplementedError
+
+    def _stop_writing(self) -> None:
+        """Close what only the writer has."""
+
+    def _open_registry(self, recall: RecallPlan) -> None:
+        services = self._services
+        registry = Registry(services.workspace.registry_url, services.workspace.bundles_folder)
         services.registry = registry
-        services.releases = Releases(registry, services.state, way_setting(workspace), [recall.plan.fingerprint])
-        with services.state.prepared([recall.plan, *services.releases.plans()]):
-            reader = _Reader(services.state.require(recall.plan))
-            errors = services.releases.refresh()
+        services.releases = Releases(
+            registry, services.state, way_setting(services.workspace), [recall.plan.fingerprint]
+        )
+
+    def _load_models(self) -> None:
+        errors = self._services.releases.refresh()
         if errors:
             raise errors[0]
-        services.scenes = self._scenes(recall, reader)
-        feed = ItemFeed(workspace.project, services.items)
 
-        def apply(events: Sequence[Mapping[str, Any]]) -> None:
-            services.state.apply(events)  # type: ignore[arg-type]
-            feed.apply(events)
-
-        intake = LiveIntake(workspace)
-        services.writer = EventWriter(log, intake, known, services.clock, apply)
-        services.keeper = StateKeeper(services.state, services.snapshots, workspace.settings.state, services.clock)
+    def _begin(self) -> None:
+        """Take requests."""
+        services = self._services
         for model in services.releases.live.values():
             services.pool.on_every_thread(partial(warm, model))
         services.status.set("ready")
         self._poller = threading.Thread(target=self._poll, name="releases")
         self._poller.start()
 
-    def _live_state(self, lsn: int) -> LiveState:
-        workspace = self._services.workspace
-        maker = StateMaker(workspace.settings.state, open_shared_folder(workspace))
-        return LiveState(LogHistory(workspace, self._stopping), lsn, self._services.snapshots, maker)
-
-    def _scenes(self, recall: RecallPlan, reader: _Reader) -> dict[str, SceneServices]:
+    def _make_scenes(self, recall: RecallPlan) -> None:
         services = self._services
+        reader = _Reader(services.state.require(recall.plan))
         indexes = load_indexes(services.workspace.recall_folder)
-        scenes = {}
+        services.scenes = {}
         for scene in services.workspace.project.scenes:
             features = recall.scenes[scene.name]
-            ranker = SceneRanker(scene, services.form, services.releases, services.clock, self._time_stage)
+            ranker = SceneRanker(scene, services.form, services.releases, services.clock)
             channels = scene_channels(scene, features, reader, services.items, indexes)
             pipeline = ScenePipeline(scene, features, channels, reader, services.items, ranker, services.clock)
-            scenes[scene.name] = SceneServices(scene.name, ranker, pipeline, channels)
-        return scenes
-
-    def _time_stage(self, stage: str, seconds: float) -> None:
-        self._services.metrics.stages.labels(stage).observe(seconds)
+            default = services.workspace.settings.server.deadline_seconds
+            deadline = microseconds(scene.deadline) / 1e6 if scene.deadline else default
+            parts = SceneServices(scene.name, ranker, pipeline, channels, deadline, levels_of(scene.degrade))
+            services.degradation.add_scene(scene.name, len(parts.levels), parts.usual_seconds)
+            services.scenes[scene.name] = parts
 
     def _poll(self) -> None:
         """Follow the registry: a version promoted by another process answers within seconds."""
@@ -147,3 +137,49 @@ class Startup:
                 self._services.releases.refresh()
             except BowerbirdError as error:
                 _LOG.warning("the registry was not read: %s", error)
+
+
+class WriterStartup(Startup):
+    """Starts the process that writes events and feature state; ``relay`` tells others of new items."""
+
+    def __init__(self, services: Services, relay: RelayServer | None = None) -> None:
+        super().__init__(services)
+        self._relay = relay
+        self._log: WriteAheadLog | None = None
+        self._state: LiveState | None = None
+        self._keeper: StateKeeper | None = None
+        self._writer: EventWriter | None = None
+
+    def _start(self) -> None:
+        services, workspace = self._services, self._services.workspace
+        self._log = log = open_wal(workspace)
+        services.clock.raise_floor(log.last_available)
+        known = read_known_ids(workspace, log)
+        services.items = read_items(workspace, log)
+        snapshots = open_snapshots(workspace)
+        maker = StateMaker(workspace.settings.state, open_shared_folder(workspace))
+        state = LiveState(LogHistory(workspace, self._stopping), log.next_lsn, snapshots, maker)
+        self._state = services.state = state
+        recall = recall_plan(workspace.project)
+        self._open_registry(recall)
+        with state.prepared([recall.plan, *services.releases.plans()]):
+            state.require(recall.plan)
+            self._load_models()
+        self._make_scenes(recall)
+        feed = ItemFeed(workspace.project, services.items)
+
+        def apply(events: Sequence[Mapping[str, Any]]) -> None:
+            state.apply(events)  # type: ignore[arg-type]
+            fresh = feed.apply(events)
+            if fresh and self._relay is not None:
+                self._relay.tell(ITEMS, fresh)
+
+        self._writer = EventWriter(log, LiveIntake(workspace), known, services.clock, apply)
+        self._keeper = StateKeeper(state, snapshots, workspace.settings.state, services.clock)
+        services.writing = Writing(state, snapshots, self._keeper, self._writer)
+        self._begin()
+
+    def _stop_writing(self) -> None:
+        for part in (self._writer, self._keeper, self._state, self._log):
+            if part is not None:
+                part.close()

@@ -42,19 +42,23 @@ class ModelVersion(msgspec.Struct):
     version: int
 
 
-class ScoreAnswer(msgspec.Struct):
+class ScoreAnswer(msgspec.Struct, omit_defaults=True):
     """Scores by label (probabilities) and the scene's ``ranking`` score, in the candidates' order.
 
     ``slate_id`` is to be echoed in the exposure events of what was shown; ``lsn`` counts the log records
-    that the features reflect.
+    that the features reflect. ``degraded`` names the step of the scene's ladder that answered under load:
+    ``fewer_candidates`` (those left out are null), ``cheaper_model``, or ``popularity`` (no model, no scores; counts
+    rank). ``trace`` only when asked for.
     """
 
     slate_id: str
-    model: ModelVersion
+    model: ModelVersion | None
     lsn: int
     time: str
-    scores: dict[str, list[float]]
-    ranking: list[float]
+    scores: dict[str, list[float | None]]
+    ranking: list[float | None]
+    degraded: str = ""
+    trace: dict[str, Any] | None = None
 
 
 class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,13 +82,14 @@ class RecommendedItem(msgspec.Struct):
 
 
 class RecommendAnswer(msgspec.Struct, omit_defaults=True):
-    """A slate, best item first; ``trace`` only when asked for."""
+    """A slate, best item first; ``degraded`` and ``trace`` as in a score answer."""
 
     slate_id: str
-    model: ModelVersion
+    model: ModelVersion | None
     lsn: int
     time: str
     items: list[RecommendedItem]
+    degraded: str = ""
     trace: dict[str, Any] | None = None
 
 

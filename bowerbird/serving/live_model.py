@@ -16,13 +16,13 @@ from bowerbird.errors import CorruptionError
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.spec import Plan
 from bowerbird.serving.given import GivenFeatures
-from bowerbird.serving.state import LiveState, PlanState
+from bowerbird.serving.state_view import StateSource, StateView
 
 
 class LiveModel:
     """A version that can answer: scores candidates from features of its own plan's state."""
 
-    def __init__(self, bundle: Bundle, served: Served, state: PlanState) -> None:
+    def __init__(self, bundle: Bundle, served: Served, state: StateView) -> None:
         self.manifest: Manifest = bundle.manifest
         self.digest = bundle.digest
         self.plan: Plan = bundle.plan
@@ -61,7 +61,7 @@ class LiveModel:
         return {task: np.broadcast_to(values.astype(np.float32), candidates) for task, values in scores.items()}
 
 
-def load_model(folder: Path, version: VersionRecord, live: LiveState, ways: WaySetting) -> LiveModel:
+def load_model(folder: Path, version: VersionRecord, live: StateSource, ways: WaySetting) -> LiveModel:
     """Return a version that passed its hashes and golden requests, its plan's state at the log's end.
 
     Raises CorruptionError where a byte or a golden answer differs, NotFoundError without the bundle, InputError where

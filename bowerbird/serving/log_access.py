@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from bowerbird.log.manifest import read_manifest
 from bowerbird.log.parts import read_part
 from bowerbird.log.reader import LogReader
 from bowerbird.log.schema import ID, record_schema
-from bowerbird.log.wal import WriteAheadLog
+from bowerbird.log.wal_reader import read_wal
 from bowerbird.plan.batch import RecordBatch
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan
@@ -43,7 +45,26 @@ class LogHistory:
             yield batch.records
 
 
-def read_known_ids(workspace: Workspace, log: WriteAheadLog) -> KnownIds:
+class LiveRecords(Protocol):
+    """The live part of the log."""
+
+    def iterate(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (LSN, record) in order."""
+        ...
+
+
+class WrittenRecords:
+    """The live part of the log as another process has written it until now."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def iterate(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (LSN, record) in order."""
+        return read_wal(self._folder, 0)
+
+
+def read_known_ids(workspace: Workspace, log: LiveRecords) -> KnownIds:
     """Return the ids of every record of the log."""
     known = KnownIds()
     for record in workspace.project.record_types:
@@ -53,11 +74,11 @@ def read_known_ids(workspace: Workspace, log: WriteAheadLog) -> KnownIds:
     return known
 
 
-def read_items(workspace: Workspace, log: WriteAheadLog) -> ItemCatalog:
-    """Return every item that the log names, in order of type and time."""
+def read_items(workspace: Workspace, log: LiveRecords, items: ItemCatalog | None = None) -> ItemCatalog:
+    """Return every item that the log names, in order of type and time; added to ``items`` where they are given."""
     item = workspace.project.item.name
     types = item_record_types(workspace.project)
-    items = ItemCatalog()
+    items = ItemCatalog() if items is None else items
     for name in types:
         for column in _imported_columns(workspace, name, item):
             items.add(_distinct(column))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird.declare.degradation import CheaperModel
 from bowerbird.declare.scenes import Scene
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.serving.clock import Clock
@@ -20,8 +21,6 @@ from bowerbird.serving.request_form import RequestForm
 from bowerbird.serving.weights import needed_labels, ranking_score, scene_weights
 
 Id = str | int
-StageTimer = Callable[[str, float], None]
-"""Called with a stage's name and its seconds."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Scored:
-    """The answer, and all that it was made of; ``features`` are as read, before given values."""
+    """The answer, and all that it was made of; ``features`` are as read, before given values.
+
+    ``seconds`` tells what its stages took.
+    """
 
     question: Question
     model: LiveModel
@@ -48,23 +50,24 @@ class Scored:
     features: FeatureBlock
     scores: dict[str, npt.NDArray[np.float32]]
     ranking: npt.NDArray[np.float32]
+    seconds: Mapping[str, float]
 
 
 class SceneRanker:
     """Scores candidates of one scene with the live version of a model."""
 
-    def __init__(self, scene: Scene, form: RequestForm, releases: Releases, clock: Clock, timer: StageTimer) -> None:
+    def __init__(self, scene: Scene, form: RequestForm, releases: Releases, clock: Clock) -> None:
         self.scene = scene
         self._form = form
         self._releases = releases
         self._clock = clock
-        self._timer = timer
         self._weights = scene_weights(scene)
         self._needed = needed_labels(scene)
+        self._reserved = [step.name for step in scene.degrade if isinstance(step, CheaperModel)]
 
     def model(self, name: str = "") -> LiveModel:
         """Return the model that answers now; UnavailableError where none can serve the scene."""
-        return self._releases.for_labels(self._needed, name)
+        return self._releases.for_labels(self._needed, name, self._reserved)
 
     def rank(self, question: Question, model_name: str = "") -> Scored:
         """Return scores in the candidates' order; InputError for values that the plan does not take."""
@@ -77,7 +80,6 @@ class SceneRanker:
         read = time.perf_counter()
         features = model.given.apply(block, question.given, question.by_candidate, len(keys))
         scores = model.score(features, len(keys))
-        self._timer("features", read - started)
-        self._timer("model", time.perf_counter() - read)
         ranking = ranking_score(scores, self._weights, len(keys))
-        return Scored(question, model, now, block, scores, ranking)
+        seconds = {"features": read - started, "model": time.perf_counter() - read}
+        return Scored(question, model, now, block, scores, ranking, seconds)

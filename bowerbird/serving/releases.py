@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -16,7 +16,7 @@ from bowerbird.errors import BowerbirdError, NotFoundError, UnavailableError
 from bowerbird.plan.mistake import nearest
 from bowerbird.plan.spec import Plan
 from bowerbird.serving.live_model import LiveModel, load_model, warm
-from bowerbird.serving.state import LiveState
+from bowerbird.serving.state_view import StateSource
 from bowerbird.serving.weights import missing_labels
 
 _LOG = logging.getLogger("bowerbird.serving")
@@ -29,7 +29,7 @@ class Releases:
     """
 
     def __init__(
-        self, registry: Registry, state: LiveState, ways: WaySetting, kept_plans: Iterable[str] = ()
+        self, registry: Registry, state: StateSource, ways: WaySetting, kept_plans: Iterable[str] = ()
     ) -> None:
         self._registry = registry
         self._state = state
@@ -44,8 +44,8 @@ class Releases:
         """The versions that answer, by model name."""
         return self._live
 
-    def for_labels(self, labels: Iterable[str], name: str = "") -> LiveModel:
-        """Return the live model that predicts ``labels``: the named one, or the latest released.
+    def for_labels(self, labels: Iterable[str], name: str = "", reserved: Collection[str] = ()) -> LiveModel:
+        """Return the live model that predicts ``labels``: the named one, or the latest released that is not reserved.
 
         Raises NotFoundError for a name that is not live, UnavailableError where no model fits.
         """
@@ -56,7 +56,7 @@ class Releases:
                 raise NotFoundError(f"No version of model {name!r} is live.", nearest(name, list(live)))
             candidates = [live[name]]
         else:
-            candidates = list(reversed(live.values()))
+            candidates = [model for model in reversed(live.values()) if model.name not in reserved]
         for model in candidates:
             if not missing_labels(needed, model.tasks):
                 return model
@@ -79,7 +79,7 @@ class Releases:
 
         A version that is refused once is not tried again until the registry names another one.
         """
-        errors = []
+        errors: list[BowerbirdError] = []
         wanted = self._registry.live_versions()
         self._withdraw(set(wanted))
         for name, number in wanted.items():
@@ -89,6 +89,9 @@ class Releases:
                 continue
             try:
                 self._release(self._registry.version(name, number))
+            except UnavailableError as error:
+                _LOG.warning("%s %d cannot be loaded yet: %s", name, number, error)
+                errors.append(error)
             except BowerbirdError as error:
                 self._refused[(name, number)] = str(error)
                 _LOG.error("%s %d is refused, the former version goes on: %s", name, number, error)

@@ -15,9 +15,9 @@ from bowerbird.plan.block import FeatureBlock, Keys
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.read import PlanReader
 from bowerbird.plan.spec import Plan
-from bowerbird.plan.state import FeatureState
+from bowerbird.plan.state import FeatureState, Usage
 from bowerbird.serving.shared_folder import SharedIndex, index_file, read_index, shared_place
-from bowerbird.serving.state_groups import StateGroup, choose_groups
+from bowerbird.serving.state_groups import StateGroup, choose_groups, summed
 
 Id = str | int
 _ATTEMPTS = 20
@@ -76,6 +76,10 @@ class SharedReader:
             except RuntimeError:
                 self._follow()
         raise UnavailableError("The server's state changes faster than it can be read.", "Try again.")
+
+    def usage(self) -> Usage:
+        """Return the size of the groups that the plan reads, with what others read there."""
+        return summed([group.state.usage() for group in self._current().groups])
 
     def _current(self) -> _Attached:
         attached = self._attached

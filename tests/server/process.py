@@ -26,14 +26,7 @@ class ServerProcess:
         self._log = (workspace.folder / "serve.log").open("ab")
         self.process = subprocess.Popen(
             [
-                sys.executable,
-                "-m",
-                "bowerbird.cli.main",
-                "serve",
-                "--project",
-                str(workspace.folder),
-                "--port",
-                "0",
+                sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0",
                 *options,
             ],
             stdout=subprocess.PIPE,

@@ -26,8 +26,9 @@ def get(server: ServerProcess, path: str) -> httpx.Response:
     return httpx.get(server.address + path, trust_env=False)
 
 
-def test_health_readiness_metrics_and_documentation(shared: ServerProcess, client: Client) -> None:
-    client.score("home", 3, ["i1"])
+def test_health_readiness_metrics_and_documentation(shared: ServerProcess) -> None:
+    with shared.client() as client:
+        client.score("home", 1, ["i1"])
     assert get(shared, "/healthz").json() == {"status": "ok"}
     assert get(shared, "/readyz").json()["status"] == "ready"
     metrics = get(shared, "/metrics").text

@@ -11,6 +11,9 @@ from typing import Any
 import grpc
 
 from bowerbird.errors import BowerbirdError, UnavailableError
+from bowerbird.server.deadlines import HEADER as DEADLINE
+from bowerbird.server.deadlines import LONGEST_MS
+from bowerbird.server.http import Request
 from bowerbird.server.inference.describe import model_metadata, server_metadata
 from bowerbird.server.inference.grpc_call import inference_of, response_of
 from bowerbird.server.inference.grpc_messages import MESSAGES, SERVICE
@@ -19,7 +22,8 @@ from bowerbird.server.problems import known_error
 from bowerbird.server.request_id import new_request_id
 from bowerbird.server.services import Services
 
-Answer = Callable[[Any], Awaitable[Any]]
+Answer = Callable[[Any, Any], Awaitable[Any]]
+"""From a message and the call's context to a message."""
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -114,28 +118,28 @@ class GrpcServer:
             if name not in _OPEN:
                 headers = {key.encode(): _bytes(value) for key, value in context.invocation_metadata()}
                 self._services.keys.authorise(headers, "read")
-            return await answer(request), None
+            return await answer(request, context), None
         except Exception as error:
             return None, known_error(error, new_request_id())
 
-    async def _live(self, request: Any) -> Any:
+    async def _live(self, request: Any, context: Any) -> Any:
         return MESSAGES["ServerLiveResponse"](live=True)
 
-    async def _ready(self, request: Any) -> Any:
+    async def _ready(self, request: Any, context: Any) -> Any:
         return MESSAGES["ServerReadyResponse"](ready=self._inference.ready)
 
-    async def _metadata(self, request: Any) -> Any:
+    async def _metadata(self, request: Any, context: Any) -> Any:
         found = server_metadata()
         return MESSAGES["ServerMetadataResponse"](name=found.name, version=found.version, extensions=found.extensions)
 
-    async def _model_ready(self, request: Any) -> Any:
+    async def _model_ready(self, request: Any, context: Any) -> Any:
         try:
             self._inference.signature(self._inference.scene(request.name), request.version)
         except BowerbirdError:
             return MESSAGES["ModelReadyResponse"](ready=False)
         return MESSAGES["ModelReadyResponse"](ready=True)
 
-    async def _model_metadata(self, request: Any) -> Any:
+    async def _model_metadata(self, request: Any, context: Any) -> Any:
         scene = self._inference.scene(request.name)
         found = model_metadata(scene.name, self._inference.signature(scene, request.version))
         response = MESSAGES["ModelMetadataResponse"](name=found.name, versions=found.versions, platform=found.platform)
@@ -144,12 +148,23 @@ class GrpcServer:
                 tensors.add(name=each.name, datatype=each.datatype, shape=each.shape)
         return response
 
-    async def _infer(self, request: Any) -> Any:
-        self._inference.scene(request.model_name)
-        return await self._services.pool.run(self._score, request)
+    async def _infer(self, request: Any, context: Any) -> Any:
+        scene = self._inference.scene(request.model_name)
+        asked = _as_http(request, context)
+        work = self._inference.work(scene, asked)
+        return await self._services.pool.run(asked, work, lambda: self._score(request, asked))
 
-    def _score(self, request: Any) -> Any:
-        return response_of(self._inference.infer(inference_of(request)), request)
+    def _score(self, request: Any, asked: Request) -> Any:
+        return response_of(self._inference.infer(inference_of(request), asked.waited), request)
+
+
+def _as_http(request: Any, context: Any) -> Request:
+    """Return what admission sees of a call: its size, and the time that gRPC gives it."""
+    headers = {b"content-length": b"%d" % request.ByteSize()}
+    remaining = context.time_remaining()
+    if remaining is not None:
+        headers[DEADLINE] = b"%d" % min(max(1, int(1e3 * remaining)), LONGEST_MS)
+    return Request("POST", "ModelInfer", headers, b"", context.peer(), new_request_id())
 
 
 def _bytes(value: str | bytes) -> bytes:

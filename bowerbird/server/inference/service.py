@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.errors import InputError, NotFoundError
+from bowerbird.server.admission import Work
+from bowerbird.server.http import Request
 from bowerbird.server.inference.signature import RANKING, SCORES, Signature
 from bowerbird.server.inference.tensors import Tensor
 from bowerbird.server.scoring import Scoring
 from bowerbird.server.services import SceneServices, Services
+from bowerbird.server.stage_times import StageTimes
 from bowerbird.server.times import iso_time
 
 _MODEL = "model"
@@ -75,8 +78,16 @@ class InferenceService:
             self._signatures[scene.name, live.name] = known
         return known
 
-    def infer(self, asked: Inference) -> Inferred:
-        """Score what was asked and log the slate."""
+    def work(self, scene: SceneServices, request: Request) -> Work:
+        """Return what an inference asks of the pool: it has its scene's deadline unless it says another.
+
+        Its time is expected apart from REST's, whose bodies have other lengths.
+        """
+        return self._services.work(request, f"inference {scene.name}", scene.deadline_seconds)
+
+    def infer(self, asked: Inference, waited: float) -> Inferred:
+        """Score what was asked, which waited so many seconds, and log the slate."""
+        times = StageTimes(waited)
         scene = self.scene(asked.scene)
         model = asked.parameters.get(_MODEL, "")
         if not isinstance(model, str):
@@ -85,7 +96,9 @@ class InferenceService:
         names = signature.output_names(asked.outputs)
         question = signature.question(asked.inputs)
         self._scoring.check_count(len(question.candidates))
-        scored, slate = self._scoring.answer(scene, question, signature.model.name)
+        times.end("decode")
+        scored, slate = self._scoring.answer(scene, question, signature.model.name, times)
+        self._services.metrics.observe_stages(times.seconds)
         outputs = {SCORES + task: values for task, values in scored.scores.items()} | {RANKING: scored.ranking}
         return Inferred(
             scene.name,

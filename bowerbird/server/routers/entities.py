@@ -36,7 +36,8 @@ class EntitiesRouter:
     async def show(self, request: Request) -> Response:
         """Answer ``GET /v1/entities/{entity}/{id}``."""
         self._services.status.check_ready()
-        return await self._services.pool.run(self._show, request)
+        work = self._services.work(request, "entities")
+        return await self._services.pool.run(request, work, lambda: self._show(request))
 
     def _show(self, request: Request) -> Response:
         form = self._services.form

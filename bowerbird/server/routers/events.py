@@ -11,6 +11,7 @@ from bowerbird.server import wire
 from bowerbird.server.http import Request, Response
 from bowerbird.server.routing import Route
 from bowerbird.server.services import Services
+from bowerbird.server.writer_calls import EVENTS, outcomes_of, packed_events
 from bowerbird.serving.writer import Outcome
 
 _BODY = msgspec.json.Decoder(dict[str, Any])
@@ -36,12 +37,18 @@ class EventsRouter:
         self._services.status.check_ready()
         body = request.decode(_BODY)
         events, single = self._events(body)
-        outcomes = await self._services.writer.submit_here(events)
+        outcomes = await self._submit(events)
         answer = _answer(outcomes)
         self._services.metrics.count_events(answer.accepted, answer.duplicate, answer.rejected)
         if single and answer.rejected:
             raise InputError(f"The event was rejected: {outcomes[0].reason}", "Correct it and send it again.")
         return Response.json(answer)
+
+    async def _submit(self, events: list[dict[str, Any]]) -> list[Outcome]:
+        link = self._services.link
+        if link is None:
+            return await self._services.writing.writer.submit_here(events)
+        return outcomes_of(await link.call(EVENTS, packed_events(events)))
 
     def _events(self, body: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         if "events" not in body:

@@ -35,10 +35,15 @@ class InferenceRouter:
                 _get(f"{model}/ready", self.model_ready, "Whether a scene can be scored.", wire.ReadyAnswer),
                 Route(
                     "POST", f"{model}/infer", self.infer, "Score a scene's candidates, given as tensors.",
-                    "read", "inference", wire.InferRequest, wire.InferAnswer, errors=REFUSALS,
+                    "read", "inference", wire.InferRequest, wire.InferAnswer, admit=self.admit, errors=REFUSALS,
                 ),
             ]  # fmt: skip
         return routes
+
+    def admit(self, request: Request) -> None:
+        """Admit an inference by its head, or raise OverloadedError, DeadlineError."""
+        request.work = self._inference.work(self._inference.scene(request.parameters["model"]), request)
+        self._services.pool.check(request.work)
 
     async def server(self, request: Request) -> Response:
         """Answer ``GET /v2``."""
@@ -65,8 +70,8 @@ class InferenceRouter:
 
     async def infer(self, request: Request) -> Response:
         """Answer ``POST /v2/models/{model}/infer``."""
-        self._inference.scene(request.parameters["model"])
-        return await self._services.pool.run(self._infer, request)
+        assert request.work is not None
+        return await self._services.pool.run(request, request.work, lambda: self._infer(request))
 
     def _infer(self, request: Request) -> Response:
         asked, tensors = read_request(request)
@@ -77,7 +82,8 @@ class InferenceRouter:
                 tensors,
                 [each.name for each in asked.outputs],
                 asked.parameters,
-            )
+            ),
+            request.waited,
         )
         default = asked.parameters.get("binary_data_output") is True
         as_bytes = {each.name: each.parameters.get("binary_data", default) is True for each in asked.outputs}

@@ -10,6 +10,7 @@ from bowerbird.server import wire
 from bowerbird.server.http import Request, Response
 from bowerbird.server.routing import Route
 from bowerbird.server.services import Services
+from bowerbird.server.writer_calls import PROMOTE
 
 
 class ModelsRouter:
@@ -48,7 +49,12 @@ class ModelsRouter:
         """Answer ``POST …/promote``: the version is loaded and checked before it answers; else the former goes on."""
         self._services.status.check_ready()
         name, version = self._named(request)
-        await asyncio.to_thread(self._services.releases.promote, name, version)
+        link = self._services.link
+        if link is None:
+            await asyncio.to_thread(self._services.releases.promote, name, version)
+        else:
+            await link.call(PROMOTE, (name, version))
+            await asyncio.to_thread(self._services.releases.refresh)
         return Response.json(await asyncio.to_thread(self._version, name, version))
 
     def _named(self, request: Request) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from bowerbird.server.openapi import openapi_document
 from bowerbird.server.routing import Route
 from bowerbird.server.services import Services
 from bowerbird.server.state_report import StateReport
+from bowerbird.server.writer_calls import STATE
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -87,9 +88,9 @@ class SystemRouter:
 
     async def metrics(self, request: Request) -> Response:
         """Answer ``GET /metrics``."""
-        if self._services.status.phase == "ready":
-            self._services.observe()
-        return Response(self._services.metrics.text(), content_type=_METRICS_TYPE)
+        exchange = self._services.exchange
+        text = self._services.metrics_text() if exchange is None else exchange.text()
+        return Response(text, content_type=_METRICS_TYPE)
 
     async def plan(self, request: Request) -> Response:
         """Answer ``GET /v1/plan``."""
@@ -103,7 +104,8 @@ class SystemRouter:
     async def state(self, request: Request) -> Response:
         """Answer ``GET /v1/state``."""
         self._services.status.check_ready()
-        return Response.json(self._services.state_report())
+        link = self._services.link
+        return Response.json(self._services.state_report() if link is None else await link.call(STATE, None))
 
     async def openapi(self, request: Request) -> Response:
         """Answer ``GET /openapi.json``."""

@@ -1,0 +1,161 @@
+"""Several processes behind one port: what one writes all see, and a killed one costs its own connections alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bowerbird.client import Client
+from bowerbird.declare.workspace import Workspace
+from bowerbird.errors import UnavailableError
+from bowerbird.server.run import run_server
+from tests.server.load import logged_ids
+from tests.server.process import ServerProcess
+
+SCORE = "/v1/scenes/home/score"
+BODY = {"user": 1, "candidates": ["i1", "i2"]}
+
+
+def workers_of(server: ServerProcess) -> list[int]:
+    """Return the process ids of a server's workers, oldest first."""
+    pid = server.process.pid
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until_again(server: ServerProcess, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while f"worker {number} answers again" not in server.log:
+        assert time.monotonic() < deadline, server.log
+        time.sleep(0.05)
+
+
+class Asking:
+    """Threads that ask for scores, each time on a connection of its own kind, and count what fails."""
+
+    def __init__(self, server: ServerProcess, threads: int) -> None:
+        self.answered = 0
+        self.failed = 0
+        self._server = server
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        client = httpx.Client(base_url=self._server.address, trust_env=False, timeout=30)
+        while not self._stopping.is_set():
+            try:
+                assert client.post(SCORE, json=BODY).status_code == 200
+                self.answered += 1
+            except httpx.HTTPError:
+                self.failed += 1
+                client = httpx.Client(base_url=self._server.address, trust_env=False, timeout=30)
+
+
+def test_workers_answer_as_one_and_survive_the_loss_of_any(workspace: Workspace) -> None:
+    with ServerProcess(workspace, "--workers", "2") as server:
+        clients = [httpx.Client(base_url=server.address, trust_env=False, timeout=30) for _ in range(4)]
+        _what_one_takes_all_see(clients)
+        _metrics_are_joined(clients[0])
+        with pytest.raises(UnavailableError, match="written by process"):
+            run_server(workspace, "127.0.0.1", 0)
+        assert [client.post("/v1/models/din/versions/2/promote").status_code for client in clients[:2]] == [200, 200]
+        versions = [client.post(SCORE, json=BODY).json()["model"]["version"] for client in clients]
+        assert versions == [2, 2, 2, 2]
+        _killing_a_reader_costs_its_requests_alone(server)
+        _killing_the_writer_stops_no_answer(server, workspace)
+        assert server.stop() == 0
+    assert not [path for path in Path("/dev/shm").glob("bowerbird-*") if path.is_dir() and not any(path.iterdir())]
+
+
+def _what_one_takes_all_see(clients: list[httpx.Client]) -> None:
+    for number, client in enumerate(clients):
+        event = {"type": "click", "id": f"w{number}", "user": 1, "item": f"fresh{number}"}
+        assert client.post("/v1/events", json=event).json()["accepted"] == 1
+        assert client.post("/v1/events", json=event).json()["duplicate"] == 1
+        positions = {each.post(SCORE, json=BODY).json()["lsn"] for each in clients}
+        assert len(positions) == 1
+    for wrong in ({"type": "click", "user": "?", "item": "i1"}, {"type": "click", "user": 10**40, "item": "i1"}):
+        assert {client.post("/v1/events", json=wrong).status_code for client in clients} == {422}
+    assert len({client.get("/v1/state").json()["lsn"] for client in clients}) == 1
+    time.sleep(0.2)  # news of items travels beside answers
+    for client in clients:
+        last = client.get("/v1/entities/user/1").json()["features"]["history"][-1]
+        assert last["item"] == "fresh3"
+
+
+def _metrics_are_joined(client: httpx.Client) -> None:
+    time.sleep(1.1)
+    text = client.get("/metrics").text
+    answered = re.findall(r'bowerbird_requests_total\{worker="(\d)",route="/v1/events",status="200"\} (\d+)', text)
+    assert sum(int(count) for _, count in answered) == 8
+    assert {worker for worker, _ in answered} == {"0", "1"}
+    assert text.count("# TYPE bowerbird_requests_total") == 1
+
+
+def _killing_a_reader_costs_its_requests_alone(server: ServerProcess) -> None:
+    asking = Asking(server, 4)
+    time.sleep(0.5)
+    os.kill(max(workers_of(server)), signal.SIGKILL)
+    wait_until_again(server, 1)
+    asking.stop()
+    assert asking.answered > 5
+    assert asking.failed <= 8
+
+
+def _killing_the_writer_stops_no_answer(server: ServerProcess, workspace: Workspace) -> None:
+    acknowledged = []
+    writer = min(workers_of(server))
+    asking = Asking(server, 2)
+    os.kill(writer, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    number = 0
+    while len(acknowledged) < 5:
+        assert time.monotonic() < deadline, server.log
+        number += 1
+        event = {"type": "click", "id": f"k{number}", "user": 2, "item": "i1"}
+        try:
+            answer = httpx.post(server.address + "/v1/events", json=event, trust_env=False, timeout=30)
+        except httpx.HTTPError:
+            continue
+        assert answer.status_code in (200, 503)
+        if answer.status_code == 200:
+            acknowledged.append(("click", f"k{number}"))
+        else:
+            assert answer.headers["retry-after"]
+            time.sleep(0.05)
+    wait_until_again(server, 0)
+    asking.stop()
+    assert asking.failed <= 4
+    with server.client() as client:
+        assert client.score("home", 2, ["i1"]).lsn >= 5
+    counts = logged_ids(workspace)
+    assert all(counts[name] == 1 for name in acknowledged)
+
+
+def test_a_start_that_fails_says_why(workspace: Workspace, template: Workspace) -> None:
+    file = workspace.bundles_folder / "din" / "1" / "graph.json"
+    file.write_bytes(file.read_bytes()[:-1] + b" ")
+    with pytest.raises(AssertionError, match=r"graph\.json is not what was published"):
+        ServerProcess(workspace, "--workers", "2")
+
+
+def test_the_client_needs_to_know_nothing(workspace: Workspace) -> None:
+    (workspace.folder / "bowerbird.toml").write_text("[server]\nworkers = 3\nthreads = 1\n")
+    with ServerProcess(workspace) as server, Client(server.address) as client:
+        assert len(workers_of(server)) == 3
+        assert client.ready()
+        slate = client.recommend("home", 3)
+        assert slate.items

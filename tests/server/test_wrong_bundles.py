@@ -1,0 +1,72 @@
+"""Bundles whose hashes are right and whose content is not: each is refused by name before it could answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bowerbird.bundles.arrays import pack_arrays, read_arrays
+from bowerbird.bundles.bundle import CONSTANTS, TABLES, Bundle, read_bundle, verify_golden
+from bowerbird.bundles.write import BundleParts, write_bundle
+from bowerbird.declare.workspace import Workspace
+from bowerbird.errors import BowerbirdError, CorruptionError, InputError
+from bowerbird.plan.compiler import compile_plan
+from bowerbird.plan.spec import Plan
+
+Numbers = npt.NDArray[np.generic]
+
+
+def nan(values: Numbers) -> Numbers:
+    return np.full_like(values, np.nan) if values.dtype == np.float32 else values
+
+
+def narrow(values: Numbers) -> Numbers:
+    return values[..., :-1] if values.dtype == np.float32 and values.ndim == 2 and values.shape[-1] > 1 else values
+
+
+def changed(bundle: Bundle, target: Path, name: str, change: Callable[[Numbers], Numbers], plan: Plan) -> Bundle:
+    """Write a bundle's copy with one file of arrays changed, and another plan."""
+    files = {each: (bundle.folder / each).read_bytes() for each in bundle.manifest.files if not each.endswith(".json")}
+    files["graph.json"] = (bundle.folder / "graph.json").read_bytes()
+    arrays = {key: change(np.array(values)) for key, values in read_arrays(bundle.folder / name).items()}
+    files[name] = pack_arrays(arrays)
+    return write_bundle(
+        target, bundle.manifest, BundleParts(plan, bundle.calibrations, bundle.metrics, bundle.golden), files
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (CONSTANTS, nan, "a score is inf off"),
+        (TABLES, nan, "a score is inf off"),
+        (CONSTANTS, narrow, "row graph cannot be read"),
+        (TABLES, lambda values: values[:-1], "has .* keys but rows of shape"),
+    ],
+)
+def test_numbers_and_shapes_that_are_wrong_are_refused(
+    template: Workspace, tmp_path: Path, name: str, change: Callable[[Numbers], Numbers], words: str
+) -> None:
+    bundle = read_bundle(template.bundles_folder / "din" / "2")
+    with pytest.raises(CorruptionError, match=words):
+        verify_golden(changed(bundle, tmp_path / "bundle", name, change, bundle.plan))
+
+
+@pytest.mark.parametrize("absent", ["genre", "history"])
+def test_a_bundle_for_another_plan_is_refused(template: Workspace, tmp_path: Path, absent: str) -> None:
+    bundle = read_bundle(template.bundles_folder / "din" / "2")
+    features = {
+        name: feature
+        for name, feature in template.project.features.items()
+        if name not in (absent, f"{absent}_matches")
+    }
+    plan = compile_plan(dataclasses.replace(template.project, features=features))
+    with pytest.raises(BowerbirdError) as refused:
+        verify_golden(changed(bundle, tmp_path / "bundle", TABLES, lambda values: values, plan))
+    assert isinstance(refused.value, InputError | CorruptionError)
+    assert absent in str(refused.value)
