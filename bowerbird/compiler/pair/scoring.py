@@ -186,7 +186,7 @@ class _Terms:
             return self._linear(node, sign, weight)
         if node.operation == Concat(-1) and weight is not None:
             sizes = [each.shape[-1] for each in node.inputs]
-            parts = zip(node.inputs, sizes, weight.split(sizes, dim=1), strict=True)
+            parts = zip(node.inputs, sizes, torch.split(weight, sizes, dim=1), strict=True)
             return all(self.take(part, size, sign, columns) for part, size, columns in parts)
         return False
 
