@@ -193,9 +193,8 @@ def concat(lifter: Lifter, call: Call) -> Lifted:
         raise Coupled("the rows of its parts stand in different dimensions")
     folds = [each.rows for each in parts if each.rows is not None]
     if folds and folds[0].dim == dim:
-        stacked = Rows(dim, sum(each.outer for each in folds), folds[0].inner)
-        nodes = [lifter.keep(each) for each in parts]
-        return lifter.make(call, Concat(dim - len(call.shape)), nodes, stacked)
+        behind = Rows(dim, sum(each.outer for each in folds), folds[0].inner)
+        return lifter.make(call, Concat(dim - len(call.shape)), [lifter.keep(each) for each in parts], behind)
     if len({each.rows for each in parts}) > 1:
         raise Coupled("the rows of its parts stand in different dimensions")
     rows = parts[0].rows

@@ -105,6 +105,17 @@ def binary(node: Node, *targets: str) -> tuple[Node, Node] | None:
     return None
 
 
+def operands(node: Node, *targets: str) -> tuple[Node | Literal, Node | Literal] | None:
+    """Return the nodes or numbers that a pointwise operator combines, one of ``targets`` where any are named."""
+    operation = node.operation
+    if not isinstance(operation, Pointwise) or (targets and operation.target not in targets):
+        return None
+    if len(operation.arguments) != 2:
+        return None
+    first, second = (node.inputs[each.position] if isinstance(each, Ref) else each for each in operation.arguments)
+    return first, second
+
+
 def along_last(value: Node, width: int) -> bool:
     """Return whether a constant varies along a last dimension of ``width`` at most."""
     return value.stage == "constant" and all(each == 1 for each in value.shape[:-1]) and value.shape[-1:] in (

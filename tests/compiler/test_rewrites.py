@@ -20,7 +20,7 @@ from bowerbird.compiler.operations import (
     Reshape,
     Slice,
 )
-from bowerbird.compiler.rewrite import minus, plus, rewrite, times
+from bowerbird.compiler.rewrite import minus, plus, reshaped, rewrite, times
 from bowerbird.compiler.rewrites import LAWS
 from bowerbird.compiler.rewrites.folding import LinearOfScale, LinearOfShift, ScaleOfLinear, ShiftOfLinear
 from bowerbird.compiler.rewrites.layer_norm import LinearOfLayerNorm
@@ -36,7 +36,14 @@ from bowerbird.compiler.rewrites.linear import (
 )
 from bowerbird.compiler.rewrites.merging import merged
 from bowerbird.compiler.rewrites.pointwise import PointwiseOfConcat, PointwiseOfExpand
-from bowerbird.compiler.rewrites.shapes import ConcatOfConcat, OneStep, PermuteOfConcat, ReshapeOfConcat, SliceOfConcat
+from bowerbird.compiler.rewrites.shapes import (
+    ConcatOfConcat,
+    OneStep,
+    PermuteOfConcat,
+    ReshapeOfConcat,
+    ReshapeOfExpand,
+    SliceOfConcat,
+)
 from bowerbird.compiler.rewrites.sums import ReduceOfConcat, SumByStage, SumOfLinears
 
 PARTS = st.lists(st.tuples(st.sampled_from(["request", "item", "pair"]), st.integers(1, 4)), min_size=2, max_size=5)
@@ -108,6 +115,16 @@ def test_linear_of_concat(parts, outputs, bias, leading):
     own = sum(length for stage, length in parts if stage == "pair")
     linear = [node for node in RowGraph(case.build, {"y": result}).nodes() if isinstance(node.operation, Linear)]
     assert sum(node.inputs[1].shape[1] for node in linear if node.stage == "pair") == own
+
+
+@EXAMPLES
+@given(WIDTHS, st.integers(2, 4), st.integers(0, 2), st.integers(0, 2))
+def test_reshape_of_expand(width, length, before, between):
+    case = Case()
+    wide = case.build.add(Expand((length, width)), [case.given("item", 1, width)])
+    shape = (*(1,) * before, length, *(1,) * between, width)
+    result = check(case, reshaped(case.build, wide, shape), ReshapeOfExpand(), applies=shape != wide.shape)
+    assert shape == wide.shape or result.operation == Expand(shape)
 
 
 @EXAMPLES

@@ -11,7 +11,6 @@ from bowerbird.compiler.graph import Builder, Node
 from bowerbird.compiler.operations import (
     Cast,
     Expand,
-    Literal,
     Permute,
     Pointwise,
     Product,
@@ -20,7 +19,7 @@ from bowerbird.compiler.operations import (
     Reshape,
     Softmax,
 )
-from bowerbird.compiler.rewrite import pointwise, reshaped, times
+from bowerbird.compiler.rewrite import operands, pointwise, reshaped, times
 
 LEAST_FILL = -1e4
 """Scores that are filled with this or less weigh nothing in a softmax."""
@@ -90,15 +89,6 @@ def unrepeated(node: Node) -> Node:
 def of_request(node: Node) -> bool:
     """Return whether all candidates share a value."""
     return node.stage in ("request", "constant")
-
-
-def operands(node: Node, *targets: str) -> tuple[Node | Literal, Node | Literal] | None:
-    """Return what a node combines by one of the operators ``targets``; None where it does not."""
-    operation = node.operation
-    if not isinstance(operation, Pointwise) or operation.target not in targets or len(operation.arguments) != 2:
-        return None
-    first, second = (node.inputs[each.position] if isinstance(each, Ref) else each for each in operation.arguments)
-    return first, second
 
 
 def _of_product(node: Node, build: Builder) -> Pooling | None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bowerbird.compiler.graph import Builder, Node
 from bowerbird.compiler.operations import Concat, Dice, Expand, Linear, Permute, Pointwise, Prelu, Product, Reduce, Ref
-from bowerbird.compiler.pair.pooling import bare, of_request, operands, unrepeated
-from bowerbird.compiler.rewrite import binary, plus, reshaped, times
+from bowerbird.compiler.pair.pooling import bare, of_request, unrepeated
+from bowerbird.compiler.rewrite import binary, operands, plus, reshaped, times
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bowerbird.compiler.graph import Builder, Node, RowGraph
 from bowerbird.compiler.operations import Dice, Literal, Operation, Pointwise, Prelu, Ref
-from bowerbird.compiler.rewrite import along_last, binary
+from bowerbird.compiler.rewrite import along_last, binary, operands
 
 _DEPTH = 8
 """How many operators an activation may be made of, one below the other."""
@@ -95,12 +95,12 @@ def _sigmoids(node: Node, build: Builder, depth: int) -> Iterator[_Sigmoid]:
 def _affine(node: Node, build: Builder) -> tuple[Node, Tensor, Tensor] | None:
     """Return (y, a, b) of a · y + b."""
     one, zero = torch.ones(()), torch.zeros(())
-    operands = _operands(node)
-    if operands is None or not isinstance(node.operation, Pointwise):
+    pair = operands(node)
+    if pair is None or not isinstance(node.operation, Pointwise):
         return None
-    values = [_number(each, node, build) for each in operands]
+    values = [_number(each, node, build) for each in pair]
     for place in (0, 1):
-        other, value = operands[1 - place], values[place]
+        other, value = pair[1 - place], values[place]
         if value is None or not isinstance(other, Node) or other.shape != node.shape or other.stage == "constant":
             continue
         match node.operation.target:
@@ -120,11 +120,11 @@ def _polynomial(node: Node, sigmoid: _Sigmoid, build: Builder, depth: int) -> _P
         return {(1, 0): torch.ones(())}
     if node is sigmoid.node:
         return {(0, 1): torch.ones(())}
-    operands = _operands(node)
-    if operands is None or not depth or not isinstance(node.operation, Pointwise):
+    pair = operands(node)
+    if pair is None or not depth or not isinstance(node.operation, Pointwise):
         return None
     parts = []
-    for each in operands:
+    for each in pair:
         value = _number(each, node, build)
         if value is None and isinstance(each, Node):
             parts.append(_polynomial(each, sigmoid, build, depth - 1))
@@ -157,13 +157,6 @@ def _product(first: _Polynomial, second: _Polynomial) -> _Polynomial:
             key = (i + k, j + m)
             result[key] = result.get(key, torch.zeros(())) + a * b
     return result
-
-
-def _operands(node: Node) -> tuple[Node | Literal, Node | Literal] | None:
-    if not isinstance(node.operation, Pointwise) or len(node.operation.arguments) != 2:
-        return None
-    first, second = (node.inputs[each.position] if isinstance(each, Ref) else each for each in node.operation.arguments)
-    return first, second
 
 
 def _number(operand: Node | Literal, node: Node, build: Builder) -> Tensor | None:
