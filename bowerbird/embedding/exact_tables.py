@@ -60,7 +60,7 @@ class ExactTables(nn.Module):
         places = np.concatenate([column.reshape(-1) for column in columns])
         out = torch.empty(len(places), self.rows.shape[1])
         _native.gather_rows(self.rows.detach(), places, out, _threads(len(places)))
-        parts = out.split([column.size for column in columns])
+        parts = torch.split(out, [column.size for column in columns])
         return tuple(part.view(*each.shape, -1) for part, each in zip(parts, columns, strict=True))
 
     def _set(self, parts: dict[str, Tensor]) -> None:
