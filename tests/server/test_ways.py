@@ -132,7 +132,7 @@ def test_a_version_that_has_not_got_the_set_way_is_refused_and_the_former_goes_o
         assert client.score("home", 1, ["i1"]).model.version == 1
 
 
-@pytest.mark.parametrize(("way", "message"), [("native.in8", "native.int8"), ("native.fp16", "native.fp32")])
+@pytest.mark.parametrize(("way", "message"), [("native.in8", "native.int8"), ("native.fp16", "native.bf16")])
 def test_a_way_that_does_not_exist_keeps_the_server_from_starting(
     workspace: Workspace, way: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
