@@ -130,7 +130,8 @@ def _settings() -> Iterator[str]:
         yield "| setting | type | default |"
         yield "|---|---|---|"
         for field in msgspec.structs.fields(kind):
-            yield f"| `{field.name}` | {field.type.__name__} | `{field.default!r}` |"
+            named = field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("|", "\\|")
+            yield f"| `{field.name}` | {named} | `{field.default!r}` |"
         yield ""
 
 

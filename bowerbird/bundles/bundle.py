@@ -154,7 +154,7 @@ def read_bundle(folder: str | Path, verify: bool = True) -> Bundle:
     )
 
 
-def verify_golden(bundle: Bundle, way: str = "", scorer: Scorer | None = None) -> Scorer:
+def verify_golden(bundle: Bundle, scorer: Scorer | None = None, way: str = "") -> Scorer:
     """Return a scorer that answered the bundle's golden requests right; raises CorruptionError otherwise."""
     checked = scorer or bundle.load_scorer(way)
     check_golden(bundle.golden, checked, score_tolerance(bundle, way or bundle.plain_way))

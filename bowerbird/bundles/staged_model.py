@@ -21,6 +21,10 @@ from bowerbird.embedding.rows import RowBlock, columns_of, take_block
 from bowerbird.kernels.pair_rows import RowFormat
 from bowerbird.plan.block import FeatureBlock
 
+_LEAST_ITEMS = 32
+"""Fewer items are computed as so many: products of very few rows have other last bits, and an item's values are to be
+the same in any company."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -100,9 +104,10 @@ class StagedModel:
         return self._prepared.of_kept(given, rows.count)
 
     def _made_items(self, rows: RowBlock, chosen: Positions) -> dict[str, Tensor]:
-        features = self.collection.lookup_once(take_block(rows, self._item, chosen), self._item)
-        made = self._prepared.item(features, len(chosen))
-        return {name: value.expand(len(chosen), *value.shape[1:]) for name, value in made.items()}
+        padded = np.resize(chosen, max(len(chosen), _LEAST_ITEMS))
+        features = self.collection.lookup_once(take_block(rows, self._item, padded), self._item)
+        made = self._prepared.item(features, len(padded))
+        return {name: value.expand(len(padded), *value.shape[1:])[: len(chosen)] for name, value in made.items()}
 
     def _of_rows(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the answers of rows of many requests."""

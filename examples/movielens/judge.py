@@ -14,8 +14,8 @@ from bowerbird.bundles.calibrate import calibrate, calibrations_from_json
 from bowerbird.declare.workspace import Workspace
 from bowerbird.kernels.keys import key_integer
 from bowerbird.plan.block import FeatureBlock
-from bowerbird.plan.spec import Plan
 from bowerbird.plan.block_rows import take_rows
+from bowerbird.plan.spec import Plan
 from bowerbird.training.bootstrap import auc_interval
 from bowerbird.training.dataset import SampleFolder, SampleRows
 from bowerbird.training.metrics import auc, log_loss, pcoc

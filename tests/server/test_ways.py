@@ -19,6 +19,20 @@ from tests.server.tiny import make_live, make_workspace, publish
 
 WAYS = ("torch.bf16", "native.fp32", "native.bf16", "native.int8")
 ITEMS = [f"i{number}" for number in range(60)]
+BROKEN = '''
+import bowerbird.bundles.bundle as bundle
+
+load = bundle.Bundle.load_scorer
+
+
+def fail(self, way=""):
+    if way == "{way}":
+        raise RuntimeError("no such instruction")
+    return load(self, way)
+
+
+bundle.Bundle.load_scorer = fail
+'''
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +98,7 @@ def test_the_fastest_way_answers_is_seen_everywhere_and_is_remembered(workspace:
     assert (found.way, found.again) == (served["way"], served["way"])
 
 
-@pytest.mark.parametrize("way", ["torch.fp32", *WAYS])
+@pytest.mark.parametrize("way", ["torch.fp32", "torch.bf16", "native.bf16", "native.int8"])
 def test_a_set_way_is_served_swapped_and_kept_in_parity(workspace: Workspace, way: str) -> None:
     set_way(workspace, f'"{way}"')
     with ServerProcess(workspace) as server, server.client() as client:
@@ -118,7 +132,7 @@ def test_a_version_that_has_not_got_the_set_way_is_refused_and_the_former_goes_o
         assert client.score("home", 1, ["i1"]).model.version == 1
 
 
-@pytest.mark.parametrize(("way", "message"), [("native.in8", "native.int8"), ("native.fp16", "native.fp32")])
+@pytest.mark.parametrize(("way", "message"), [("native.in8", "native.int8"), ("native.fp16", "native.bf16")])
 def test_a_way_that_does_not_exist_keeps_the_server_from_starting(
     workspace: Workspace, way: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,17 +159,16 @@ def test_a_way_that_fails_here_gives_way_to_the_next(workspace: Workspace, tmp_p
     assert {each.way for each in parity_of(workspace).ways} == {best, served["way"]}
 
 
-BROKEN = '''
-import bowerbird.bundles.bundle as bundle
-
-load = bundle.Bundle.load_scorer
-
-
-def fail(self, way=""):
-    if way == "{way}":
-        raise RuntimeError("no such instruction")
-    return load(self, way)
-
-
-bundle.Bundle.load_scorer = fail
-'''
+def test_profile_shows_a_requests_parts_and_what_each_way_takes(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bowerbird.cli.profile.console.width", 160)
+    assert run_command(["profile", "--candidates", "20", "--project", str(workspace.folder)]) == 0
+    shown = capsys.readouterr().out
+    parts = ("read the body", "features", "request stage", "candidates", "calibration", "slate", "write the answer")
+    assert all(part in shown for part in (*parts, "torch.fp32", *WAYS, "(fastest)")), shown
+    assert not workspace.slates_folder.exists()
+    assert run_command(["models", "show", "din", "1", "--project", str(workspace.folder)]) == 0
+    assert '"why": "fastest"' in capsys.readouterr().out
+    assert run_command(["profile", "nobody", "--project", str(workspace.folder)]) == 1
+    assert "No version of nobody is live" in capsys.readouterr().err
