@@ -77,8 +77,10 @@ def run_server(
         startup = Startup(services)
 
         def ready() -> None:
-            served = [f"Open Inference Protocol over gRPC at {grpc_server.address()}."] if grpc_server else []
-            on_ready(address, [*services.summary(), *served])
+            if grpc_server is None:
+                on_ready(address, services.summary())
+            elif grpc_address := grpc_server.address():
+                on_ready(address, [*services.summary(), f"Open Inference Protocol over gRPC at {grpc_address}."])
 
         starter = _start_in_background(startup, server, ready)
         try:
