@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export CXX PYTHON VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training bench-compiler docs clean
+.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training bench-compiler bench-serving docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,11 @@ bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables a
 
 bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and staged (hours on one core).
 	$(BIN)/python -m bench.compiler
+
+bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve, on one core (about 10 minutes).
+	@$(PIP) install --no-compile --editable '.[bench-serving]'
+	@bench/peers/serving.sh
+	$(BIN)/python -m bench.serving
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py
