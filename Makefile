@@ -72,6 +72,11 @@ bench-serving: $(READY) ## The server under load: goodput at overload, memory of
 	@set -e; for name in serving_overload serving_memory; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
+bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve, on one core (about 10 minutes).
+	@$(PIP) install --no-compile --editable '.[bench-serving]'
+	@bench/peers/serving.sh
+	$(BIN)/python -m bench.serving
+
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py
 

@@ -96,7 +96,8 @@ def make_cases(
     assert isinstance(trained, TrainedNetwork)
     collection = trained.network.collection
     for user, slate in slates.items():
-        features = collection.lookup_once(collection.encode(slate.features))
+        with torch.no_grad():
+            features = collection.lookup_once(collection.encode(slate.features))
         np.savez(folder / f"{user}.npz", **{name: value.numpy() for name, value in features.items()})
     _export(trained.network.model, features, len(slate.candidates), folder / "model.onnx")
     calibrations = calibrations_from_json((run / CALIBRATION_FILE).read_bytes())

@@ -1,6 +1,4 @@
-"""LitServe: ``python serving_litserve.py PORT``."""
-
-from __future__ import annotations
+"""LitServe: ``python serving_litserve.py PORT``. It reads annotations itself, so they are not postponed."""
 
 import sys
 from typing import Any

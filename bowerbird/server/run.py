@@ -85,11 +85,12 @@ def _run_alone(
     startup = WriterStartup(services)
 
     def start() -> None:
-        if startup.start():
-            served = [f"Open Inference Protocol over gRPC at {grpc_server.address()}."] if grpc_server else []
-            announce([*services.summary(), *served])
-        else:
+        if not startup.start():
             server.should_exit = True
+        elif grpc_server is None:
+            announce(services.summary())
+        elif grpc_address := grpc_server.address():
+            announce([*services.summary(), f"Open Inference Protocol over gRPC at {grpc_address}."])
 
     starter = threading.Thread(target=start, name="start")
     starter.start()

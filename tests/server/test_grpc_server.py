@@ -24,7 +24,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
         run_server(load_workspace(PROJECT), "127.0.0.1", 0, grpc_port=0)
 
 
-def test_a_taken_port_is_refused_and_the_error_shown_to_who_waits_for_it() -> None:
+def test_a_taken_port_is_refused() -> None:
     async def run() -> None:
         first, second = GrpcServer(services, "127.0.0.1", 0), None
         await first.start()
@@ -33,8 +33,7 @@ def test_a_taken_port_is_refused_and_the_error_shown_to_who_waits_for_it() -> No
             second = GrpcServer(services, "127.0.0.1", port)
             with pytest.raises(UnavailableError, match="choose --grpc-port"):
                 await second.start()
-            with pytest.raises(UnavailableError):
-                second.address()
+            assert second.address() == ""
         finally:
             await first.stop(0.0)
 

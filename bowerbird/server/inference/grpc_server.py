@@ -37,7 +37,6 @@ _CODES = {
 }
 _OPEN = ("ServerLive", "ServerReady", "ServerMetadata")
 """What needs no API key, as over HTTP."""
-_START_SECONDS = 30.0
 
 
 class GrpcServer:
@@ -48,12 +47,12 @@ class GrpcServer:
         self._inference = InferenceService(services)
         self._host = f"[{host}]" if ":" in host else host
         self._wanted = f"{self._host}:{port}"
-        self._bound: Future[int] = Future()
+        self._bound: Future[str] = Future()
         self._server: Any = None
 
     def address(self) -> str:
-        """Wait until the server listens and return its ``host:port``; raises UnavailableError where it cannot."""
-        return f"{self._host}:{self._bound.result(_START_SECONDS)}"
+        """Wait until the server listens and return its ``host:port``; empty where it does not."""
+        return self._bound.result()
 
     async def start(self) -> None:
         """Listen; raises UnavailableError for an address in use."""
@@ -64,13 +63,12 @@ class GrpcServer:
         try:
             port = self._server.add_insecure_port(self._wanted)
         except RuntimeError as error:
-            failure = UnavailableError(
+            self._bound.set_result("")
+            raise UnavailableError(
                 f"The server cannot listen at {self._wanted}: {error}.", "Stop what uses it, or choose --grpc-port."
-            )
-            self._bound.set_exception(failure)
-            raise failure from error
+            ) from error
         await self._server.start()
-        self._bound.set_result(port)
+        self._bound.set_result(f"{self._host}:{port}")
 
     async def stop(self, seconds: float) -> None:
         """Take no new calls, and let those in flight end for so long."""
