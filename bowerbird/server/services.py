@@ -103,9 +103,12 @@ class Services:
 
     def work(self, request: Request, kind: str) -> Work:
         """Return a request's work of a kind that has the server's deadline unless it says another."""
-        service = self._service_times.setdefault(kind, ServiceTime())
         deadline = deadline_of(request, self.workspace.settings.server.deadline_seconds)
-        return Work(service, 0.0, request.arrived, deadline)
+        return self.work_until(kind, request.arrived, deadline)
+
+    def work_until(self, kind: str, arrived: float, deadline: float) -> Work:
+        """Return work of a kind that came at ``arrived`` and is to be done by ``deadline`` (monotonic seconds)."""
+        return Work(self._service_times.setdefault(kind, ServiceTime()), 0.0, arrived, deadline)
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
