@@ -41,10 +41,13 @@ def untimed_work() -> Work:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call that waits or runs; ``finish`` is called once with what became of it, from any thread."""
+    """A call that waits or runs, and is told the seconds that it waited.
+
+    ``finish`` is called once with what became of it, from any thread.
+    """
 
     work: Work
-    call: Callable[[], object]
+    call: Callable[[float], object]
     finish: Callable[[object, BaseException | None], None]
     seconds: float
     queued: float
@@ -90,7 +93,7 @@ class AdmissionQueue:
             self._check(work, self._clock())
 
     def put(
-        self, work: Work, call: Callable[[], object], finish: Callable[[object, BaseException | None], None]
+        self, work: Work, call: Callable[[float], object], finish: Callable[[object, BaseException | None], None]
     ) -> Job:
         """Queue a call and return its job; raises as ``check`` does."""
         with self._changed:
@@ -181,13 +184,14 @@ class AdmissionQueue:
         if self._has_free_thread():
             return
         wait = self._wait(now)
-        allowed = work.deadline - now - _MARGIN * work.service.expect(work.size)
+        seconds = _MARGIN * work.service.expect(work.size)
+        allowed = work.deadline - now - seconds
         if now - self._empty_at > _STANDING_SECONDS:
             allowed = min(allowed, _STANDING_SHARE * (work.deadline - work.arrived))
         if wait <= allowed and len(self._waiting) < self._limit:
             return
         self._refused += 1
-        raise _overloaded(len(self._waiting), wait, max(0.001, wait - max(0.0, allowed)))
+        raise _overloaded(wait, seconds, max(0.001, wait - max(0.0, allowed)))
 
     def _has_free_thread(self) -> bool:
         return len(self._waiting) + len(self._running) < self._threads
@@ -200,9 +204,9 @@ class AdmissionQueue:
         return (self._waiting_seconds + rest) / self._threads
 
 
-def _overloaded(waiting: int, wait: float, retry_after: float) -> OverloadedError:
+def _overloaded(wait: float, seconds: float, retry_after: float) -> OverloadedError:
     error = OverloadedError(
-        f"{waiting:,} requests wait for about {wait * 1e3:,.0f} ms: this one would not be answered in time.",
+        f"The request would wait {wait * 1e3:,.0f} ms and need up to {seconds * 1e3:,.0f} ms: too late.",
         "Ask again after Retry-After, give it more time (X-Deadline-Ms), or add servers.",
     )
     error.retry_after = retry_after

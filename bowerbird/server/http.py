@@ -24,8 +24,7 @@ _ENCODER = msgspec.json.Encoder()
 class Request:
     """One HTTP request, its body read whole; ``parameters`` are the path's, decoded.
 
-    It came at ``arrived`` (monotonic seconds) and waited ``waited`` seconds to be scored; ``work`` is what it was
-    admitted for before its body was read.
+    It came at ``arrived`` (monotonic seconds); ``work`` is what it was admitted for before its body was read.
     """
 
     method: str
@@ -38,7 +37,6 @@ class Request:
     parameters: dict[str, str] = field(default_factory=dict)
     scope: MutableMapping[str, Any] = field(default_factory=dict)
     arrived: float = field(default_factory=time.monotonic)
-    waited: float = 0.0
     work: Work | None = None
 
     @property

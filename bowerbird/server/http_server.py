@@ -40,7 +40,8 @@ class OtherServer(Protocol):
 
 
 def uvicorn_config(application: Application, limits: ConnectionLimits, idle_seconds: int) -> uvicorn.Config:
-    """Return how uvicorn runs an application."""
+    """Return how uvicorn runs an application; what it says of every malformed request is left out of the log."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return uvicorn.Config(
         application,
         loop="uvloop",

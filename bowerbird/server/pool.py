@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from bowerbird.server.admission import AdmissionQueue, QueueReport, Work, untimed_work
 from bowerbird.server.body import ClientGone
-from bowerbird.server.http import Request
 
 Result = TypeVar("Result")
+Cancel = Callable[[], None]
 
 
 class ScoringPool:
@@ -43,10 +43,13 @@ class ScoringPool:
         """Return the queue's state and counts."""
         return self._queue.report()
 
-    async def run(self, request: Request, work: Work, call: Callable[[], Result]) -> Result:
-        """Return what ``call`` returns; raises OverloadedError or DeadlineError where it cannot be in time.
+    async def run(
+        self, work: Work, call: Callable[[float], Result], on_disconnect: Callable[[Cancel], None] | None = None
+    ) -> Result:
+        """Return what ``call`` returns, which is told the seconds that it waited.
 
-        A client that disconnects takes its call out of the queue: ClientGone.
+        Raises OverloadedError or DeadlineError where it cannot be in time. ``on_disconnect`` is given what takes the
+        call out of the queue when its client goes: ClientGone.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
@@ -56,11 +59,9 @@ class ScoringPool:
                 loop.call_soon_threadsafe(_settle, future, result, error)
 
         job = self._queue.put(work, call, finish)
-        request.on_disconnect(partial(self._queue.cancel, job, ClientGone()))
-        result = await future
-        request.waited = job.started - job.queued
-        self._on_wait(request.waited)
-        return result
+        if on_disconnect is not None:
+            on_disconnect(partial(self._queue.cancel, job, ClientGone()))
+        return await future
 
     def on_every_thread(self, call: Callable[[], object]) -> None:
         """Run a call on each thread at the same time: what a thread does first, it does slowly."""
@@ -68,7 +69,7 @@ class ScoringPool:
         errors: list[BaseException] = []
         ended = threading.Semaphore(0)
 
-        def run_once() -> None:
+        def run_once(_: float) -> None:
             together.wait()
             call()
 
@@ -93,8 +94,10 @@ class ScoringPool:
     def _work(self) -> None:
         while (job := self._queue.take()) is not None:
             result, error = None, None
+            waited = job.started - job.queued
+            self._on_wait(waited)
             try:
-                result = job.call()
+                result = job.call(waited)
             except BaseException as raised:
                 error = raised
             self._queue.done(job)

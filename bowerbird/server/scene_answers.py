@@ -29,15 +29,15 @@ _RECOMMEND = msgspec.json.Decoder(wire.RecommendRequest)
 
 
 class SceneAnswers:
-    """Answers scoring and recommendation requests of any scene."""
+    """Answers scoring and recommendation requests of any scene, which waited so many seconds."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._scoring = Scoring(services)
 
-    def score(self, scene: SceneServices, request: Request, level: Level) -> Response:
+    def score(self, scene: SceneServices, request: Request, level: Level, waited: float) -> Response:
         """Return the answer to ``POST /v1/scenes/{scene}/score``."""
-        times = StageTimes(request.waited)
+        times = StageTimes(waited)
         body = request.decode(_SCORE)
         level = self._level(body.model, level)
         question = self._question(body)
@@ -50,10 +50,10 @@ class SceneAnswers:
             answer = self._scored(scene, question, level, times)
         return self._respond(scene, answer, level, times, {} if request.flag("trace") else None)
 
-    def recommend(self, scene: SceneServices, request: Request, level: Level) -> Response:
+    def recommend(self, scene: SceneServices, request: Request, level: Level, waited: float) -> Response:
         """Return the answer to ``POST /v1/scenes/{scene}/recommend``."""
         trace = Trace() if request.flag("trace") else None
-        times = StageTimes(request.waited)
+        times = StageTimes(waited)
         body = request.decode(_RECOMMEND)
         level = self._level(body.model, level)
         wish = replace(self._wish(scene, body), model=level.model)

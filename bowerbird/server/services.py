@@ -103,9 +103,12 @@ class Services:
 
     def work(self, request: Request, kind: str, deadline_seconds: float | None = None) -> Work:
         """Return a request's work of a kind; without ``deadline_seconds`` and one of its own it has the server's."""
-        service = self._service_times.setdefault(kind, ServiceTime())
         default = self.workspace.settings.server.deadline_seconds if deadline_seconds is None else deadline_seconds
-        return Work(service, request.body_length, request.arrived, deadline_of(request, default))
+        return self.work_until(kind, request.arrived, deadline_of(request, default), request.body_length)
+
+    def work_until(self, kind: str, arrived: float, deadline: float, size: float = 0.0) -> Work:
+        """Return work of a kind and size that came at ``arrived`` and is due by ``deadline`` (monotonic seconds)."""
+        return Work(self._service_times.setdefault(kind, ServiceTime()), size, arrived, deadline)
 
     def observe(self) -> None:
         """Bring the gauges up to date."""

@@ -129,6 +129,10 @@ class Degradation:
         self._relax(now)
         return scene.level
 
+    def level(self, name: str) -> int:
+        """Return a scene's level as it was chosen last."""
+        return self._scenes[name].level
+
     def levels(self) -> dict[str, int]:
         """Return every scene's level as of now."""
         self._relax(self._clock())

@@ -54,7 +54,7 @@ class Simulated:
     def _arrive(self, queue: AdmissionQueue, service: ServiceTime) -> None:
         work = Work(service, 1.0, self.time, self.time + self.deadline)
         try:
-            queue.put(work, lambda: None, self._finish)
+            queue.put(work, lambda waited: None, self._finish)
         except OverloadedError as error:
             self.refused.append(error)
 
@@ -99,7 +99,7 @@ def test_a_free_thread_corrects_a_wrong_expectation() -> None:
         service.observe(1.0, 30.0)
     now = 0.0
     queue = AdmissionQueue(1, 10, lambda: now)
-    job = queue.put(Work(service, 1.0, 0.0, 0.1), lambda: None, lambda result, error: None)
+    job = queue.put(Work(service, 1.0, 0.0, 0.1), lambda waited: None, lambda result, error: None)
     assert queue.take_now() is job
     with pytest.raises(OverloadedError):
         queue.check(Work(service, 1.0, 0.0, 0.1))
@@ -110,7 +110,7 @@ def test_a_passed_deadline_and_a_full_queue_are_refused() -> None:
     with pytest.raises(DeadlineError):
         queue.check(Work(ServiceTime(), 1.0, 0.0, 0.5))
     for _ in range(2):
-        queue.put(Work(ServiceTime(), 1.0, 1.0, 9.0), lambda: None, lambda result, error: None)
+        queue.put(Work(ServiceTime(), 1.0, 1.0, 9.0), lambda waited: None, lambda result, error: None)
     with pytest.raises(OverloadedError):
         queue.check(Work(ServiceTime(), 1.0, 1.0, 9.0))
 
@@ -119,7 +119,7 @@ def test_a_cancelled_job_is_not_taken() -> None:
     heard: list[BaseException | None] = []
     queue = AdmissionQueue(1, 9, lambda: 0.0)
     jobs = [
-        queue.put(Work(ServiceTime(), 1.0, 0.0, 9.0), lambda: None, lambda result, error: heard.append(error))
+        queue.put(Work(ServiceTime(), 1.0, 0.0, 9.0), lambda waited: None, lambda result, error: heard.append(error))
         for _ in range(2)
     ]
     gone = ConnectionError()

@@ -65,7 +65,7 @@ def check_api(server: ServerProcess, examples: int) -> None:
 
 
 def test_the_api_is_what_its_page_says(shared: ServerProcess) -> None:
-    check_api(shared, 20)
+    check_api(shared, 15)
 
 
 @pytest.mark.slow
@@ -73,14 +73,14 @@ def test_the_api_is_what_its_page_says_at_length(shared: ServerProcess) -> None:
     check_api(shared, 500)
 
 
-@settings(_shared, max_examples=150)
+@settings(_shared, max_examples=100)
 @given(path=st.sampled_from(PATHS), body=near_bodies | values)
 def test_any_json_is_answered_or_refused(shared: ServerProcess, path: str, body: object) -> None:
     answer = httpx.post(shared.address + path, content=json.dumps(body), trust_env=False, timeout=30)
     assert answer.status_code in (200, 422), answer.text
 
 
-@settings(_shared, max_examples=80)
+@settings(_shared, max_examples=50)
 @given(path=st.sampled_from(PATHS), body=st.binary(max_size=60))
 def test_any_bytes_are_refused(shared: ServerProcess, path: str, body: bytes) -> None:
     answer = httpx.post(shared.address + path, content=body, trust_env=False, timeout=30)
@@ -88,7 +88,7 @@ def test_any_bytes_are_refused(shared: ServerProcess, path: str, body: bytes) ->
     assert answer.json()["code"] == "input"
 
 
-@settings(_shared, max_examples=80)
+@settings(_shared, max_examples=50)
 @given(
     line=st.sampled_from([b"", b"GET / HTTP/1.1\r\n", b"POST /v1/events HTTP/1.1\r\nhost: x\r\n"]),
     rest=st.binary(max_size=80),

@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -54,26 +55,29 @@ class Asking:
             thread.join()
 
     def _ask(self) -> None:
-        client = httpx.Client(base_url=self._server.address, trust_env=False, timeout=30)
-        while not self._stopping.is_set():
-            try:
-                assert client.post(SCORE, json=BODY).status_code == 200
-                self.answered += 1
-            except httpx.HTTPError:
-                self.failed += 1
-                client = httpx.Client(base_url=self._server.address, trust_env=False, timeout=30)
+        with httpx.Client(base_url=self._server.address, trust_env=False, timeout=30) as client:
+            while not self._stopping.is_set():
+                try:
+                    assert client.post(SCORE, json=BODY).status_code == 200
+                    self.answered += 1
+                except httpx.HTTPError:
+                    self.failed += 1
 
 
 def test_workers_answer_as_one_and_survive_the_loss_of_any(workspace: Workspace) -> None:
     with ServerProcess(workspace, "--workers", "2") as server:
-        clients = [httpx.Client(base_url=server.address, trust_env=False, timeout=30) for _ in range(4)]
-        _what_one_takes_all_see(clients)
-        _metrics_are_joined(clients[0])
+        with ExitStack() as stack:
+            clients = [
+                stack.enter_context(httpx.Client(base_url=server.address, trust_env=False, timeout=30))
+                for _ in range(4)
+            ]
+            _what_one_takes_all_see(clients)
+            _metrics_are_joined(clients[0])
+            assert [client.post("/v1/models/din/versions/2/promote").status_code for client in clients[:2]] == [200] * 2
+            versions = [client.post(SCORE, json=BODY).json()["model"]["version"] for client in clients]
+            assert versions == [2, 2, 2, 2]
         with pytest.raises(UnavailableError, match="written by process"):
             run_server(workspace, "127.0.0.1", 0)
-        assert [client.post("/v1/models/din/versions/2/promote").status_code for client in clients[:2]] == [200, 200]
-        versions = [client.post(SCORE, json=BODY).json()["model"]["version"] for client in clients]
-        assert versions == [2, 2, 2, 2]
         _killing_a_reader_costs_its_requests_alone(server)
         _killing_the_writer_stops_no_answer(server, workspace)
         assert server.stop() == 0

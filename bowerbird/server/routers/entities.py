@@ -37,7 +37,7 @@ class EntitiesRouter:
         """Answer ``GET /v1/entities/{entity}/{id}``."""
         self._services.status.check_ready()
         work = self._services.work(request, "entities")
-        return await self._services.pool.run(request, work, lambda: self._show(request))
+        return await self._services.pool.run(work, lambda waited: self._show(request), request.on_disconnect)
 
     def _show(self, request: Request) -> Response:
         form = self._services.form

@@ -17,7 +17,7 @@ from bowerbird.server.services import SceneServices, Services
 from bowerbird.serving.degradation import Level
 from bowerbird.serving.weights import scene_weights
 
-Answer = Callable[[SceneServices, Request, Level], Response]
+Answer = Callable[[SceneServices, Request, Level, float], Response]
 
 
 class ScenesRouter:
@@ -54,11 +54,18 @@ class ScenesRouter:
         self._services.status.check_ready()
         scene = self._scene(request)
         deadline = deadline_of(request, scene.deadline_seconds)
-        share = self._services.pool.wait_seconds() / max(1e-3, deadline - request.arrived)
-        level = self._services.degradation.choose(scene.name, share)
-        service = scene.service(request.path.endswith("/recommend"), level)
+        recommends = request.path.endswith("/recommend")
+        level = self._services.degradation.choose(scene.name, self._pressure(scene, recommends, request, deadline))
+        service = scene.service(recommends, level)
         request.work = Work(service, request.body_length, request.arrived, deadline, level)
         self._services.pool.check(request.work)
+
+    def _pressure(self, scene: SceneServices, recommends: bool, request: Request, deadline: float) -> float:
+        """Return the share of its time that a request would wait; all of it when the scene's own would not suffice."""
+        level = self._services.degradation.level(scene.name)
+        if scene.service(recommends, level).expect(request.body_length) > scene.deadline_seconds:
+            return 1.0
+        return self._services.pool.wait_seconds() / max(1e-3, deadline - request.arrived)
 
     async def score(self, request: Request) -> Response:
         """Answer ``POST /v1/scenes/{scene}/score``."""
@@ -77,7 +84,9 @@ class ScenesRouter:
         scene, work = self._scene(request), request.work
         assert work is not None
         level = scene.levels[work.level]
-        return await self._services.pool.run(request, work, lambda: answer(scene, request, level))
+        return await self._services.pool.run(
+            work, lambda waited: answer(scene, request, level, waited), request.on_disconnect
+        )
 
     def _scene(self, request: Request) -> SceneServices:
         return self._scoring.scene(request.parameters["scene"])
