@@ -28,7 +28,7 @@ BulkFamily::BulkFamily(State& state, const Program& program, std::size_t index, 
   for (const TileClock& clock : family_.clocks()) clocks_.emplace_back(clock.tile);
   for (const Shard& shard : family_.shards) begins_empty_ = begins_empty_ && shard.size() == 0;
   for (std::size_t i = 0; i < program.locates_.size(); ++i) {
-    if (program.locates_[i].family == index) cells_.emplace_back(program, i, kBuckets, lists_);
+    if (program.locates_[i].family == index) cells_.emplace_back(program, i, kBuckets + 1, lists_);
   }
   read_hashes_.resize(cells_.size());
   events_.resize(state_.types_.size());
@@ -55,6 +55,9 @@ BulkFamily::BulkFamily(State& state, const Program& program, std::size_t index, 
     add_kind(&events_[type], -1, kNoCells);
     for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(&events_[type], 1, i);
   }
+  kind_bits_ = static_cast<unsigned>(std::bit_width(kinds_.size() - (kinds_.empty() ? 0 : 1)));
+  far_ = (std::uint64_t{1} << (32 + kBucketBits - kind_bits_)) - 1;
+  slack_ = far_ / 4;
 }
 
 void BulkFamily::plan_event(const State::FamilyFeeds& feeds, EventPlan& plan) const {
@@ -78,7 +81,7 @@ void BulkFamily::plan_event(const State::FamilyFeeds& feeds, EventPlan& plan) co
 
 std::uint32_t BulkFamily::add_kind(const EventPlan* event, std::int64_t sign, std::size_t cells) {
   if (kinds_.size() == kBuckets) throw std::invalid_argument("a key family has too many record types and lookups for a bulk replay");
-  Kind kind{event, cells == kNoCells ? nullptr : &cells_[cells], cells, sign, kHead, 0};
+  Kind kind{event, cells == kNoCells ? nullptr : &cells_[cells], cells, sign, 0, 0};
   if (event != nullptr) kind.bytes += 8 * event->words;
   kind.wanted = kind.bytes;
   if (kind.read != nullptr) kind.bytes += 8 * kind.read->wanted_words();
@@ -135,57 +138,127 @@ void BulkFamily::write_event(const EventPlan& plan, const State::TypeRows& rows,
 }
 
 inline std::byte* BulkFamily::append(std::uint64_t hash, std::int64_t time, std::uint32_t kind) {
-  std::byte* at = log_.append(bucket_of(hash), kinds_[kind].bytes);
-  store(at, packed(hash, kind));
-  store(at + 8, time);
-  return at;
+  const std::size_t bucket = bucket_of(hash);
+  const auto since = [&] { return static_cast<std::uint64_t>(time) - static_cast<std::uint64_t>(log_.time(bucket)); };
+  const bool is_far = since() >= far_;
+  const auto begins = static_cast<std::int64_t>(static_cast<std::uint64_t>(time) - slack_);
+  std::byte* at = log_.append(bucket, kHead + (is_far ? 8 : 0) + kinds_[kind].bytes, begins);
+  const std::uint64_t passed = is_far ? far_ : since();
+  store(at, (hash << kBucketBits) | (passed >> 32 << kind_bits_) | kind);
+  store(at + 8, static_cast<std::uint32_t>(passed));
+  if (is_far) store(at + kHead, time);
+  return at + kHead + (is_far ? 8 : 0);
 }
 
 void BulkFamily::flush(const Program::Values& values) {
   if (!pending_.waits) return;
   pending_.waits = false;
-  std::byte* at = append(pending_.hash, pending_.time, static_cast<std::uint32_t>(pending_.cells));
-  cells_[pending_.cells].write_wanted(values, pending_.row, at + kHead);
+  std::byte* to = append(pending_.hash, pending_.time, static_cast<std::uint32_t>(pending_.cells));
+  cells_[pending_.cells].write_wanted(values, pending_.row, to);
 }
 
 void BulkFamily::add(const Records& records, const State::Segment& segment, const Reads& reads, const Program::Values& values) {
   hash_rows(values, segment.last_read - segment.first_read);
+  choose_direct(segment.last_read - segment.first_read);
   const std::int64_t base = state_.lsn_ - static_cast<std::int64_t>(segment.begin);
   std::size_t read = segment.first_read;
   std::int64_t next = read < segment.last_read ? reads.positions[read] - base : kIdle;
   for (std::size_t at = segment.begin; at <= segment.end; ++at) {
     while (next <= static_cast<std::int64_t>(at) || (at == segment.end && next != kIdle)) {
       const std::size_t row = read - segment.first_read;
-      for (std::size_t i = 0; i < cells_.size(); ++i) {
-        const std::uint64_t hash = read_hashes_[i][row];
-        cells_[i].note(hash == kMissingHash ? BulkCells::kNowhere : bucket_of(hash));
-        if (hash == kMissingHash) continue;
-        flush(values);
-        pending_ = {hash, reads.times[read], i, row, true};
-      }
+      for (std::size_t i = 0; i < cells_.size(); ++i) add_read(i, row, reads.times[read], values);
       ++read;
       next = read < segment.last_read ? reads.positions[read] - base : kIdle;
     }
     if (at == segment.end || records.types[at] < 0) continue;
     const auto type = static_cast<std::size_t>(records.types[at] & ~kRetraction);
-    const EventPlan& plan = events_[type];
-    if (plan.source == nullptr) continue;
-    const State::TypeRows& rows = state_.rows_[type];
-    const std::size_t row = state_.row_of_[at - segment.begin];
-    if (row + kFar < plan.hashes.size()) log_.prefetch_tail(bucket_of(plan.hashes[row + kFar]));
-    if (row + kNear < plan.hashes.size()) log_.prefetch_end(bucket_of(plan.hashes[row + kNear]));
-    const std::uint64_t hash = plan.hashes[row];
-    if (hash == kMissingHash || !is_wanted(plan, rows, row)) continue;
-    const bool retracts = (records.types[at] & kRetraction) != 0;
-    const bool joins = pending_.waits && !retracts && pending_.hash == hash && pending_.time == records.times[at];
-    if (!joins) flush(values);
-    const std::uint32_t kind = plan.kind + (joins ? 2 + static_cast<std::uint32_t>(pending_.cells) : retracts ? 1 : 0);
-    std::byte* to = append(hash, records.times[at], kind);
-    if (plan.words > 0) write_event(plan, rows, row, to + kHead);
-    if (joins) cells_[pending_.cells].write_wanted(values, pending_.row, to + kinds_[kind].wanted);
-    pending_.waits = false;
+    if (events_[type].source != nullptr) add_event(type, at - segment.begin, records.times[at], (records.types[at] & kRetraction) != 0, values);
   }
   flush(values);
+}
+
+inline void BulkFamily::add_read(std::size_t lookup, std::size_t row, std::int64_t time, const Program::Values& values) {
+  const std::uint64_t hash = read_hashes_[lookup][row];
+  BulkCells& cells = cells_[lookup];
+  if (hash == kMissingHash) return cells.note(BulkCells::kNowhere);
+  BulkDirect::Key* key = direct(hash);
+  if (key == nullptr) {
+    cells.note(bucket_of(hash));
+    flush(values);
+    pending_ = {hash, time, lookup, row, true};
+    return;
+  }
+  cells.note(kBuckets);
+  direct_words_.resize(8 * cells.wanted_words());
+  cells.write_wanted(values, row, direct_words_.data());
+  run_direct(*key, static_cast<std::uint32_t>(lookup), time);
+}
+
+inline void BulkFamily::add_event(std::size_t type, std::size_t at, std::int64_t time, bool retracts, const Program::Values& values) {
+  const EventPlan& plan = events_[type];
+  const State::TypeRows& rows = state_.rows_[type];
+  const std::size_t row = state_.row_of_[at];
+  if (row + kFar < plan.hashes.size()) log_.prefetch_tail(bucket_of(plan.hashes[row + kFar]));
+  if (row + kNear < plan.hashes.size()) log_.prefetch_end(bucket_of(plan.hashes[row + kNear]));
+  const std::uint64_t hash = plan.hashes[row];
+  if (hash == kMissingHash || !is_wanted(plan, rows, row)) return;
+  retracts_ = retracts_ || retracts;
+  BulkDirect::Key* key = direct(hash);
+  if (key != nullptr) {
+    direct_words_.resize(8 * plan.words);
+    write_event(plan, rows, row, direct_words_.data());
+    return run_direct(*key, plan.kind + (retracts ? 1 : 0), time);
+  }
+  const bool joins = pending_.waits && !retracts && pending_.hash == hash && pending_.time == time;
+  if (!joins) flush(values);
+  const std::uint32_t kind = plan.kind + (joins ? 2 + static_cast<std::uint32_t>(pending_.cells) : retracts ? 1 : 0);
+  std::byte* to = append(hash, time, kind);
+  if (plan.words > 0) write_event(plan, rows, row, to);
+  if (joins) cells_[pending_.cells].write_wanted(values, pending_.row, to + kinds_[kind].wanted);
+  pending_.waits = false;
+}
+
+// ---- few keys ------------------------------------------------------------------------------------
+
+// The first segment that has operations tells whether keys are few.
+void BulkFamily::choose_direct(std::size_t reads) {
+  if (has_chosen_) return;
+  std::vector<std::uint64_t> hashes;
+  for (std::size_t type = 0; type < events_.size(); ++type) {
+    const EventPlan& plan = events_[type];
+    if (plan.source != nullptr && !state_.rows_[type].rows.empty()) hashes.insert(hashes.end(), plan.hashes.begin(), plan.hashes.end());
+  }
+  for (const std::vector<std::uint64_t>& each : read_hashes_) hashes.insert(hashes.end(), each.begin(), each.begin() + static_cast<std::ptrdiff_t>(reads));
+  has_chosen_ = !hashes.empty();
+  if (!BulkDirect::are_few(hashes)) return;
+  direct_ = std::make_unique<BulkDirect>(family_);
+  prepare(direct_lane_);
+  for (BulkCells& cells : cells_) direct_lane_.chains.push_back(cells.open(kBuckets, BulkCells::kWidest));
+}
+
+inline BulkDirect::Key* BulkFamily::direct(std::uint64_t hash) {
+  if (direct_ == nullptr) return nullptr;
+  BulkDirect::Key* key = direct_->find(hash);
+  if (key != nullptr || direct_->is_full()) return key;
+  key = &direct_->add(hash);
+  load_key(hash, key->scratch, key->empty);
+  key->tracks.assign(lists_.size(), {0, 0, !key->empty});
+  return key;
+}
+
+void BulkFamily::run_direct(BulkDirect::Key& key, std::uint32_t number, std::int64_t time) {
+  const Kind& kind = kinds_[number];
+  std::byte* cell = kind.read == nullptr ? nullptr : kind.read->append(kBuckets, direct_lane_.chains[kind.cells], direct_lane_.pool);
+  Running running{key.scratch, key.tracks, kBuckets, key.empty, false};
+  run_operation({direct_words_.data(), cell, time, number}, false, running, direct_lane_);
+  key.empty = running.empty;
+}
+
+void BulkFamily::store_direct(std::size_t shard) {
+  if (!keep_ || direct_ == nullptr) return;
+  for (const auto& key : direct_->keys()) {
+    if (shard_of(key->hash) == shard && !key->empty) keep_key(key->hash, key->scratch);
+  }
 }
 
 // ---- running them --------------------------------------------------------------------------------
@@ -209,16 +282,20 @@ void BulkFamily::group(std::size_t bucket, BulkLane& lane) {
   lane.starts.clear();
   lane.hashes.clear();
   lane.slots.assign(std::bit_ceil(std::max<std::size_t>(64, 2 * count)), 0);
-  lane.chains.assign(cells_.size(), {});
-  log_.each_run(bucket, [&](std::byte* at, const std::byte* end) {
+  const auto words_of = [&](const std::byte* at) { return at + kHead + (since(at) == far_ ? 8 : 0); };
+  log_.each_run(bucket, [&](const std::byte* at, const std::byte* end, std::int64_t) {
     while (at < end) {
       const auto head = load<std::uint64_t>(at);
       const std::uint32_t group = group_of(head >> kBucketBits, lane);
       ++lane.starts[group];
       lane.groups.push_back(group);
-      at += kind_of(head).bytes;
+      at = words_of(at) + kinds_[kind_of(head)].bytes;
     }
   });
+  const std::uint32_t largest = lane.starts.empty() ? 0 : *std::max_element(lane.starts.begin(), lane.starts.end());
+  lane.width = begins_empty_ && !retracts_ ? BulkCells::width_for(largest) : BulkCells::kWidest;
+  lane.chains.clear();
+  for (BulkCells& cells : cells_) lane.chains.push_back(cells.open(bucket, lane.width));
   std::uint32_t start = 0;
   for (std::uint32_t& each : lane.starts) {
     const std::uint32_t size = each;
@@ -227,25 +304,33 @@ void BulkFamily::group(std::size_t bucket, BulkLane& lane) {
   }
   lane.items.resize(count);
   const std::uint32_t* group = lane.groups.data();
-  log_.each_run(bucket, [&](std::byte* at, const std::byte* end) {
+  log_.each_run(bucket, [&](const std::byte* at, const std::byte* end, std::int64_t begins) {
     while (at < end) {
-      const Kind& kind = kind_of(load<std::uint64_t>(at));
+      const std::uint32_t number = kind_of(load<std::uint64_t>(at));
+      const Kind& kind = kinds_[number];
+      const std::uint64_t passed = since(at);
+      const std::int64_t time = passed == far_ ? load<std::int64_t>(at + kHead) : static_cast<std::int64_t>(static_cast<std::uint64_t>(begins) + passed);
       std::byte* cell = kind.read == nullptr ? nullptr : kind.read->append(bucket, lane.chains[kind.cells], lane.pool);
-      lane.items[lane.starts[*group++]++] = {at, cell};
-      at += kind.bytes;
+      const std::byte* words = words_of(at);
+      lane.items[lane.starts[*group++]++] = {words, cell, time, number};
+      at = words + kind.bytes;
     }
   });
+}
+
+void BulkFamily::prepare(BulkLane& lane) const {
+  lane.tiles.resize(clocks_.size());
+  lane.fields.resize(kMostFields);
 }
 
 void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
   if (log_.count(bucket) == 0) return;
   group(bucket, lane);
-  lane.tiles.resize(clocks_.size());
-  lane.fields.resize(kMostFields);
+  prepare(lane);
   const BulkLane::Item* first = lane.items.data();
-  for (const std::uint32_t end : lane.starts) {
-    const BulkLane::Item* last = lane.items.data() + end;
-    run_key(first, last, bucket, scratch, lane);
+  for (std::size_t group = 0; group < lane.starts.size(); ++group) {
+    const BulkLane::Item* last = lane.items.data() + lane.starts[group];
+    run_key(hash_of(lane.hashes[group], bucket), first, last, bucket, scratch, lane);
     first = last;
   }
   log_.release(bucket, lane.pool);
@@ -255,14 +340,14 @@ bool BulkFamily::can_count(const BulkLane::Item* first, const BulkLane::Item* la
   std::int64_t latest = std::numeric_limits<std::int64_t>::min();
   if (!may_count_) return false;
   for (const BulkLane::Item* item = first; item < last; ++item) {
-    const auto time = load<std::int64_t>(item->operation + 8);
-    if (time < latest || kind_of(load<std::uint64_t>(item->operation)).sign < 0) return false;
-    latest = time;
+    if (item->time < latest || kinds_[item->kind].sign < 0) return false;
+    latest = item->time;
   }
   return true;
 }
 
 // With times that ascend, a window's events are those since the first operation whose tile it still holds.
+template <typename Counted>
 void BulkFamily::count_windows(const BulkLane::Item* first, const BulkLane::Item* last, BulkLane& lane) const {
   const auto count = static_cast<std::size_t>(last - first);
   const std::size_t streams = windows_.streams();
@@ -272,93 +357,109 @@ void BulkFamily::count_windows(const BulkLane::Item* first, const BulkLane::Item
   std::int32_t* running = lane.running.data();
   std::fill_n(running, streams, 0);
   for (std::size_t i = 0; i < count; ++i, running += streams) {
-    const std::byte* operation = first[i].operation;
-    const Kind& kind = kind_of(load<std::uint64_t>(operation));
-    const auto time = load<std::int64_t>(operation + 8);
-    for (std::size_t clock = 0; clock < clocks_.size(); ++clock) lane.all_tiles[clock * count + i] = clocks_[clock].index_of(time);
+    const BulkLane::Item& item = first[i];
+    const Kind& kind = kinds_[item.kind];
+    for (std::size_t clock = 0; clock < clocks_.size(); ++clock) lane.all_tiles[clock * count + i] = clocks_[clock].index_of(item.time);
     if (kind.read != nullptr) {
       for (std::size_t span = 0; span < lane.begins.size(); ++span) {
         const auto& [clock, reach] = windows_.spans()[span];
         const std::int32_t* tiles = lane.all_tiles.data() + clock * count;
         while (tiles[lane.begins[span]] <= std::int64_t{tiles[i]} - reach) ++lane.begins[span];
       }
+      std::byte* to = kind.read->counts_in(item.cell);
       for (const BulkWindows::Cell& cell : windows_.cells(kind.cells)) {
         const std::int32_t before = lane.running[lane.begins[cell.span] * streams + cell.stream];
-        store(first[i].cell + cell.count.offset, running[cell.stream] - before);
+        store(to, static_cast<Counted>(running[cell.stream] - before));
+        to += sizeof(Counted);
       }
     }
     std::copy_n(running, streams, running + streams);
     if (kind.event == nullptr) continue;
     for (const auto& [stream, condition] : kind.event->streams) {
-      if (passes(operation + kHead, condition)) ++running[streams + stream];
+      if (passes(item.words, condition)) ++running[streams + stream];
     }
   }
 }
 
-void BulkFamily::run_key(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, Scratch& scratch, BulkLane& lane) {
-  const std::uint64_t hash = hash_of(load<std::uint64_t>(first->operation), bucket);
-  Shard& shard = family_.shards[shard_of(hash)];
+void BulkFamily::load_key(std::uint64_t hash, Scratch& scratch, bool& empty) const {
+  const Shard& shard = family_.shards[shard_of(hash)];
   const Entry* entry = begins_empty_ ? nullptr : shard.view().find(unmix(hash), hash);
   const std::uint32_t held = entry == nullptr ? 0 : entry->block.load(std::memory_order_relaxed);
-  bool empty = held == 0;
-  if (empty && !keep_ && last - first == 1) {  // a key that comes once: nothing before it, nothing after
-    if (first->cell != nullptr) kind_of(load<std::uint64_t>(first->operation)).read->fill_empty(first->cell);
+  empty = held == 0;
+  if (!empty) scratch.load(reinterpret_cast<const std::byte*>(shard.blocks().header(held)));
+}
+
+void BulkFamily::keep_key(std::uint64_t hash, Scratch& scratch) {
+  if (scratch.store(family_, family_.shards[shard_of(hash)], unmix(hash), hash)) return;
+  throw std::runtime_error("feature state needs more than its " + std::to_string(state_.arena_->capacity()) + " bytes");
+}
+
+void BulkFamily::run_key(std::uint64_t hash, const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, Scratch& scratch,
+                         BulkLane& lane) {
+  Running key{scratch, lane.tracks, bucket, true, false};
+  load_key(hash, scratch, key.empty);
+  if (key.empty && !keep_ && last - first == 1) {  // a key that comes once: nothing before it, nothing after
+    if (first->cell != nullptr) kinds_[first->kind].read->fill_empty(lane.width, first->cell);
     return;
   }
-  if (!empty) scratch.load(reinterpret_cast<const std::byte*>(shard.blocks().header(held)));
-  const bool counted = empty && can_count(first, last);
-  if (!counted || keep_ || has_rest_) run_state(first, last, bucket, counted, empty, scratch, lane);
-  if (counted) count_windows(first, last, lane);
-  if (keep_ && !empty && !scratch.store(family_, shard, unmix(hash), hash)) {
-    throw std::runtime_error("feature state needs more than its " + std::to_string(state_.arena_->capacity()) + " bytes");
+  key.counted = key.empty && can_count(first, last);
+  if (!key.counted || keep_ || has_rest_) {
+    lane.tracks.assign(lists_.size(), {0, 0, !key.empty});
+    for (const BulkLane::Item* item = first; item < last; ++item) run_operation(*item, item + 1 == last, key, lane);
   }
+  if (key.counted) {
+    if (lane.width == 1) {
+      count_windows<std::uint8_t>(first, last, lane);
+    } else if (lane.width == 2) {
+      count_windows<std::uint16_t>(first, last, lane);
+    } else {
+      count_windows<std::int32_t>(first, last, lane);
+    }
+  }
+  if (keep_ && !key.empty) keep_key(hash, scratch);
 }
 
-void BulkFamily::run_state(const BulkLane::Item* first, const BulkLane::Item* last, std::size_t bucket, bool counted, bool& empty,
-                           Scratch& scratch, BulkLane& lane) {
-  lane.tracks.assign(lists_.size(), {0, 0, !empty});
-  for (const BulkLane::Item* item = first; item < last; ++item) {
-    const Kind& kind = kind_of(load<std::uint64_t>(item->operation));
-    const auto time = load<std::int64_t>(item->operation + 8);
-    const bool runs = kind.event != nullptr && (keep_ || (item + 1 < last && (!counted || kind.event->has_rest)));
-    const bool reads = kind.read != nullptr && !empty;
-    if (kind.read != nullptr && empty) kind.read->fill_empty(item->cell);
-    if (!runs && !reads) continue;
-    for (std::size_t i = 0; i < clocks_.size(); ++i) lane.tiles[i] = clocks_[i].index_of(time);
-    if (reads && !counted) kind.read->fill_counts(scratch, lane.tiles.data(), item->cell);
-    if (reads) kind.read->fill_rest(scratch, time, lane.tiles.data(), item->operation + kind.wanted, lists_, lane.tracks, bucket, item->cell);
-    if (!runs) continue;
-    if (empty) scratch.clear();
-    empty = false;
-    run_event(kind, time, item->operation + kHead, counted, scratch, lane);
-  }
+void BulkFamily::run_operation(const BulkLane::Item& item, bool is_last, Running& key, BulkLane& lane) {
+  const Kind& kind = kinds_[item.kind];
+  const bool runs = kind.event != nullptr && (keep_ || (!is_last && (!key.counted || kind.event->has_rest)));
+  const bool reads = kind.read != nullptr && !key.empty;
+  if (kind.read != nullptr && key.empty) kind.read->fill_empty(lane.width, item.cell);
+  if (!runs && !reads) return;
+  for (std::size_t i = 0; i < clocks_.size(); ++i) lane.tiles[i] = clocks_[i].index_of(item.time);
+  if (reads && !key.counted) kind.read->fill_counts(key.scratch, lane.tiles.data(), lane.width, item.cell);
+  if (reads) kind.read->fill_rest(key.scratch, item.time, lane.tiles.data(), item.words + kind.wanted, lists_, key.tracks, key.bucket, item.cell);
+  if (!runs) return;
+  if (key.empty) key.scratch.clear();
+  key.empty = false;
+  run_event(item, key, lane);
 }
 
-void BulkFamily::run_event(const Kind& kind, std::int64_t time, const std::byte* words, bool counted, Scratch& scratch, BulkLane& lane) const {
+void BulkFamily::run_event(const BulkLane::Item& item, Running& key, BulkLane& lane) const {
+  const Kind& kind = kinds_[item.kind];
   const EventPlan& plan = *kind.event;
-  const std::byte* amounts = words + 8 * plan.pass_words;
+  const std::byte* amounts = item.words + 8 * plan.pass_words;
   const std::byte* fields = amounts + 8 * plan.amounts.size();
-  Update update{time, 0, kind.sign, lane.fields.data()};
+  Update update{item.time, 0, kind.sign, lane.fields.data()};
   for (const FeedPlan& feed : plan.feeds) {
-    if (!passes(words, feed.condition) || (feed.counts_tiles && counted && !keep_)) continue;
+    if (!passes(item.words, feed.condition) || (feed.counts_tiles && key.counted && !keep_)) continue;
     if (feed.counts_tiles) {
-      scratch.count_event(feed.place, *feed.aggregate, lane.tiles[feed.clock], update);
+      key.scratch.count_event(feed.place, *feed.aggregate, lane.tiles[feed.clock], update);
       continue;
     }
     update.amount = feed.amount < 0 ? 0 : load<std::int64_t>(amounts + 8 * feed.amount);
     for (std::size_t i = 0; i < feed.fields.size(); ++i) lane.fields[i] = load<std::uint64_t>(fields + 8 * feed.fields[i]);
-    scratch.add(family_, feed.place, lane.tiles[feed.clock], update);
-    if (!feed.lists.empty()) note_change(feed, update, scratch, lane);
+    key.scratch.add(family_, feed.place, lane.tiles[feed.clock], update);
+    if (!feed.lists.empty()) note_change(feed, update, key);
   }
-  scratch.see(time);
+  key.scratch.see(item.time);
 }
 
 // An event that came behind all others of a sequence is added to what was written of it; after any other, all is
 // written again.
-void BulkFamily::note_change(const FeedPlan& feed, const Update& update, const Scratch& scratch, BulkLane& lane) const {
+void BulkFamily::note_change(const FeedPlan& feed, const Update& update, Running& key) const {
   bool appends = feed.aggregate->kind == AggregateKind::kSequence && !feed.aggregate->distinct && feed.aggregate->ttl == 0 && update.sign > 0;
   if (appends) {
-    const std::byte* state = scratch.state(feed.place);
+    const std::byte* state = key.scratch.state(feed.place);
     const Sequence::Head& head = Sequence::head(state);
     const std::size_t newest = Sequence::at(head, head.size - 1);
     appends = Sequence::times(state)[newest] == update.time;
@@ -366,9 +467,9 @@ void BulkFamily::note_change(const FeedPlan& feed, const Update& update, const S
   }
   for (const std::size_t list : feed.lists) {
     if (appends) {
-      ++lane.tracks[list].appended;
+      ++key.tracks[list].appended;
     } else {
-      lane.tracks[list].rewritten = true;
+      key.tracks[list].rewritten = true;
     }
   }
 }

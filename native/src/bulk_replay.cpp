@@ -29,7 +29,6 @@ BulkReplay::BulkReplay(std::shared_ptr<Program> program, bool keep) : program_(s
     }
   }
   lanes_.resize(state_.workers_->lanes());
-  taken_.resize(cells_.size());
   // What is kept of a read: values that are computed with, or shown and in no cell.
   const Program::Side& side = program_->whole_;
   std::vector<bool> is_used = program_->computed_with();
@@ -120,6 +119,7 @@ void BulkReplay::run() {
     auto& own = scratch[lane][family];
     if (own == nullptr) own = std::make_unique<Scratch>(families_[family]->family());
     for (std::size_t i = 0; i < kEach; ++i) families_[family]->run(number % kUnits * kEach + i, *own, lanes_[lane]);
+    families_[family]->store_direct(number % kUnits);
   });
   state_.close_bulk(keep_);
 }
@@ -132,8 +132,8 @@ Columns BulkReplay::next(std::size_t rows) {
   for (std::size_t first = 0; first < rows; first += step) {
     const std::size_t count = std::min(step, rows - first);
     state_.workers_->run(cells_.size(), [&](std::size_t, std::size_t i) {
-      cells_[i]->take(count, taken_[i]);
-      cells_[i]->emit_sequences(taken_[i], times_.data() + emitted_, families_of_[i]->lists(), out);
+      cells_[i]->take(count);
+      cells_[i]->emit_sequences(times_.data() + emitted_, families_of_[i]->lists(), out);
     });
     state_.workers_->run((count + kEmittedRows - 1) / kEmittedRows, [&](std::size_t lane, std::size_t number) {
       const std::size_t begin = number * kEmittedRows;
@@ -152,11 +152,7 @@ void BulkReplay::emit(const Rows& rows, Program::Values& values, Columns& out) c
   const std::size_t to = first + begin;
   program.allocate(values, count);
   values.times = needs_times_ ? times_.data() + at : nullptr;
-  for (std::size_t i = 0; i < cells_.size(); ++i) {
-    const std::byte* const* cells = taken_[i].data() + begin;
-    cells_[i]->emit_numbers(cells, count, to, out);
-    cells_[i]->emit_values(cells, count, values);
-  }
+  for (const BulkCells* cells : cells_) cells->emit(begin, count, to, out, values);
   for (std::size_t i = 0; i < kept_nodes_.size(); ++i) {
     std::copy_n(kept_[i].data() + at, count, values.columns[static_cast<std::size_t>(kept_nodes_[i])]);
   }

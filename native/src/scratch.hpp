@@ -39,6 +39,7 @@ class Scratch {
   // The state in a block.
   void load(const std::byte* block);
 
+  std::size_t bytes() const { return block_.size(); }
   const std::byte* block() const { return block_.data(); }
   std::byte* state(std::size_t place) { return block_.data() + offsets_[place]; }
   const std::byte* state(std::size_t place) const { return block_.data() + offsets_[place]; }
