@@ -12,9 +12,7 @@ namespace bowerbird {
 namespace {
 
 constexpr std::size_t kNoCells = ~std::size_t{0};
-constexpr std::size_t kFar = 24;   // rows ahead whose bucket's end is asked for,
-constexpr std::size_t kNear = 12;  // and what lies there
-
+constexpr std::size_t kNoType = ~std::size_t{0};
 int place_in(std::vector<int>& all, int one) {
   const auto found = std::find(all.begin(), all.end(), one);
   if (found == all.end()) all.push_back(one);
@@ -26,13 +24,14 @@ int place_in(std::vector<int>& all, int one) {
 BulkFamily::BulkFamily(State& state, const Program& program, std::size_t index, bool keep)
     : state_(state), program_(program), family_(*state.families_[index]), keep_(keep), log_(kBuckets) {
   for (const TileClock& clock : family_.clocks()) clocks_.emplace_back(clock.tile);
+  for (const TileDivider& clock : clocks_) latest_counted_ = std::min(latest_counted_, clock.near());
   for (const Shard& shard : family_.shards) begins_empty_ = begins_empty_ && shard.size() == 0;
   for (std::size_t i = 0; i < program.locates_.size(); ++i) {
     if (program.locates_[i].family == index) cells_.emplace_back(program, i, kBuckets + 1, lists_);
   }
   read_hashes_.resize(cells_.size());
   events_.resize(state_.types_.size());
-  for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(nullptr, 1, i);
+  for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(kNoType, 1, i);
   for (std::size_t type = 0; type < events_.size(); ++type) {
     for (const State::FamilyFeeds& feeds : state_.types_[type].families) {
       if (feeds.family == index) plan_event(feeds, events_[type]);
@@ -51,9 +50,9 @@ BulkFamily::BulkFamily(State& state, const Program& program, std::size_t index, 
   for (std::size_t type = 0; type < events_.size(); ++type) {
     if (events_[type].source == nullptr) continue;
     events_[type].streams = windows_.streams_of(type);
-    events_[type].kind = add_kind(&events_[type], 1, kNoCells);
-    add_kind(&events_[type], -1, kNoCells);
-    for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(&events_[type], 1, i);
+    events_[type].kind = add_kind(type, 1, kNoCells);
+    add_kind(type, -1, kNoCells);
+    for (std::size_t i = 0; i < cells_.size(); ++i) add_kind(type, 1, i);
   }
   kind_bits_ = static_cast<unsigned>(std::bit_width(kinds_.size() - (kinds_.empty() ? 0 : 1)));
   far_ = (std::uint64_t{1} << (32 + kBucketBits - kind_bits_)) - 1;
@@ -79,10 +78,10 @@ void BulkFamily::plan_event(const State::FamilyFeeds& feeds, EventPlan& plan) co
   plan.words = plan.pass_words + plan.amounts.size() + plan.fields.size();
 }
 
-std::uint32_t BulkFamily::add_kind(const EventPlan* event, std::int64_t sign, std::size_t cells) {
+std::uint32_t BulkFamily::add_kind(std::size_t type, std::int64_t sign, std::size_t cells) {
   if (kinds_.size() == kBuckets) throw std::invalid_argument("a key family has too many record types and lookups for a bulk replay");
-  Kind kind{event, cells == kNoCells ? nullptr : &cells_[cells], cells, sign, 0, 0};
-  if (event != nullptr) kind.bytes += 8 * event->words;
+  Kind kind{type == kNoType ? nullptr : &events_[type], type, cells == kNoCells ? nullptr : &cells_[cells], cells, sign, 0, 0};
+  if (kind.event != nullptr) kind.bytes += 8 * kind.event->words;
   kind.wanted = kind.bytes;
   if (kind.read != nullptr) kind.bytes += 8 * kind.read->wanted_words();
   kinds_.push_back(kind);
@@ -112,9 +111,9 @@ void BulkFamily::hash_rows(const Program::Values& values, std::size_t reads) {
 }
 
 bool BulkFamily::is_wanted(const EventPlan& plan, const State::TypeRows& rows, std::size_t row) const {
-  return plan.source->always || std::any_of(plan.conditions.begin(), plan.conditions.end(), [&](int condition) {
-           return rows.passes[static_cast<std::size_t>(condition) * rows.rows.size() + row] != 0;
-         });
+  return std::any_of(plan.conditions.begin(), plan.conditions.end(), [&](int condition) {
+    return rows.passes[static_cast<std::size_t>(condition) * rows.rows.size() + row] != 0;
+  });
 }
 
 void BulkFamily::write_event(const EventPlan& plan, const State::TypeRows& rows, std::size_t row, std::byte* to) const {
@@ -150,11 +149,23 @@ inline std::byte* BulkFamily::append(std::uint64_t hash, std::int64_t time, std:
   return at + kHead + (is_far ? 8 : 0);
 }
 
-void BulkFamily::flush(const Program::Values& values) {
-  if (!pending_.waits) return;
-  pending_.waits = false;
-  std::byte* to = append(pending_.hash, pending_.time, static_cast<std::uint32_t>(pending_.cells));
-  cells_[pending_.cells].write_wanted(values, pending_.row, to);
+inline void BulkFamily::plan(const Planned& operation, const Program::Values& values) {
+  if (planned_count_ == kPlanned) write_planned(values);
+  log_.prefetch_tail(bucket_of(operation.hash));
+  planned_[planned_count_++] = operation;
+}
+
+void BulkFamily::write_planned(const Program::Values& values) {
+  for (std::size_t i = 0; i < planned_count_; ++i) log_.prefetch_end(bucket_of(planned_[i].hash));
+  for (std::size_t i = 0; i < planned_count_; ++i) {
+    const Planned& operation = planned_[i];
+    const Kind& kind = kinds_[operation.kind];
+    std::byte* to = append(operation.hash, operation.time, operation.kind);
+    if (kind.bytes == 0) continue;
+    if (kind.event != nullptr) write_event(*kind.event, state_.rows_[kind.type], operation.event_row, to);
+    if (kind.read != nullptr) kind.read->write_wanted(values, operation.read_row, to + kind.wanted);
+  }
+  planned_count_ = 0;
 }
 
 void BulkFamily::add(const Records& records, const State::Segment& segment, const Reads& reads, const Program::Values& values) {
@@ -174,7 +185,7 @@ void BulkFamily::add(const Records& records, const State::Segment& segment, cons
     const auto type = static_cast<std::size_t>(records.types[at] & ~kRetraction);
     if (events_[type].source != nullptr) add_event(type, at - segment.begin, records.times[at], (records.types[at] & kRetraction) != 0, values);
   }
-  flush(values);
+  write_planned(values);
 }
 
 inline void BulkFamily::add_read(std::size_t lookup, std::size_t row, std::int64_t time, const Program::Values& values) {
@@ -184,9 +195,7 @@ inline void BulkFamily::add_read(std::size_t lookup, std::size_t row, std::int64
   BulkDirect::Key* key = direct(hash);
   if (key == nullptr) {
     cells.note(bucket_of(hash));
-    flush(values);
-    pending_ = {hash, time, lookup, row, true};
-    return;
+    return plan({hash, time, static_cast<std::uint32_t>(lookup), static_cast<std::uint32_t>(row), 0}, values);
   }
   cells.note(kBuckets);
   direct_words_.resize(8 * cells.wanted_words());
@@ -198,10 +207,8 @@ inline void BulkFamily::add_event(std::size_t type, std::size_t at, std::int64_t
   const EventPlan& plan = events_[type];
   const State::TypeRows& rows = state_.rows_[type];
   const std::size_t row = state_.row_of_[at];
-  if (row + kFar < plan.hashes.size()) log_.prefetch_tail(bucket_of(plan.hashes[row + kFar]));
-  if (row + kNear < plan.hashes.size()) log_.prefetch_end(bucket_of(plan.hashes[row + kNear]));
   const std::uint64_t hash = plan.hashes[row];
-  if (hash == kMissingHash || !is_wanted(plan, rows, row)) return;
+  if (hash == kMissingHash || (!plan.source->always && !is_wanted(plan, rows, row))) return;
   retracts_ = retracts_ || retracts;
   BulkDirect::Key* key = direct(hash);
   if (key != nullptr) {
@@ -209,13 +216,15 @@ inline void BulkFamily::add_event(std::size_t type, std::size_t at, std::int64_t
     write_event(plan, rows, row, direct_words_.data());
     return run_direct(*key, plan.kind + (retracts ? 1 : 0), time);
   }
-  const bool joins = pending_.waits && !retracts && pending_.hash == hash && pending_.time == time;
-  if (!joins) flush(values);
-  const std::uint32_t kind = plan.kind + (joins ? 2 + static_cast<std::uint32_t>(pending_.cells) : retracts ? 1 : 0);
-  std::byte* to = append(hash, time, kind);
-  if (plan.words > 0) write_event(plan, rows, row, to);
-  if (joins) cells_[pending_.cells].write_wanted(values, pending_.row, to + kinds_[kind].wanted);
-  pending_.waits = false;
+  if (!retracts && planned_count_ > 0) {
+    Planned& before = planned_[planned_count_ - 1];
+    if (before.hash == hash && before.time == time && kinds_[before.kind].event == nullptr) {  // the read right before it
+      before.kind = plan.kind + 2 + before.kind;
+      before.event_row = static_cast<std::uint32_t>(row);
+      return;
+    }
+  }
+  this->plan({hash, time, plan.kind + (retracts ? 1 : 0), 0, static_cast<std::uint32_t>(row)}, values);
 }
 
 // ---- few keys ------------------------------------------------------------------------------------
@@ -337,46 +346,45 @@ void BulkFamily::run(std::size_t bucket, Scratch& scratch, BulkLane& lane) {
 }
 
 bool BulkFamily::can_count(const BulkLane::Item* first, const BulkLane::Item* last) const {
-  std::int64_t latest = std::numeric_limits<std::int64_t>::min();
-  if (!may_count_) return false;
+  if (!may_count_ || (last - 1)->time >= latest_counted_) return false;
+  std::int64_t latest = 0;
+  bool ascends = true;
   for (const BulkLane::Item* item = first; item < last; ++item) {
-    if (item->time < latest || kinds_[item->kind].sign < 0) return false;
+    ascends = ascends && item->time >= latest;
     latest = item->time;
   }
-  return true;
+  return ascends && (!retracts_ || std::all_of(first, last, [this](const BulkLane::Item& item) { return kinds_[item.kind].sign > 0; }));
 }
 
 // With times that ascend, a window's events are those since the first operation whose tile it still holds.
 template <typename Counted>
 void BulkFamily::count_windows(const BulkLane::Item* first, const BulkLane::Item* last, BulkLane& lane) const {
-  const auto count = static_cast<std::size_t>(last - first);
   const std::size_t streams = windows_.streams();
-  lane.all_tiles.resize(clocks_.size() * count);
-  lane.running.resize(streams * (count + 1));
-  lane.begins.assign(windows_.spans().size(), 0);
+  lane.running.resize(streams * static_cast<std::size_t>(last - first + 1));
+  lane.begins.assign(windows_.spans().size(), first);
   std::int32_t* running = lane.running.data();
-  std::fill_n(running, streams, 0);
-  for (std::size_t i = 0; i < count; ++i, running += streams) {
-    const BulkLane::Item& item = first[i];
-    const Kind& kind = kinds_[item.kind];
-    for (std::size_t clock = 0; clock < clocks_.size(); ++clock) lane.all_tiles[clock * count + i] = clocks_[clock].index_of(item.time);
+  for (std::size_t stream = 0; stream < streams; ++stream) running[stream] = 0;
+  for (const BulkLane::Item* item = first; item < last; ++item, running += streams) {
+    const Kind& kind = kinds_[item->kind];
     if (kind.read != nullptr) {
-      for (std::size_t span = 0; span < lane.begins.size(); ++span) {
-        const auto& [clock, reach] = windows_.spans()[span];
-        const std::int32_t* tiles = lane.all_tiles.data() + clock * count;
-        while (tiles[lane.begins[span]] <= std::int64_t{tiles[i]} - reach) ++lane.begins[span];
+      for (std::size_t i = 0; i < lane.begins.size(); ++i) {
+        const BulkWindows::Span& span = windows_.spans()[i];
+        const TileDivider& clock = clocks_[span.clock];
+        const std::int64_t begins = (clock.near_index_of(item->time) - span.reach + 1) * clock.tile();
+        const BulkLane::Item*& begin = lane.begins[i];
+        while (begin->time < begins) ++begin;
       }
-      std::byte* to = kind.read->counts_in(item.cell);
+      std::byte* to = kind.read->counts_in(item->cell);
       for (const BulkWindows::Cell& cell : windows_.cells(kind.cells)) {
-        const std::int32_t before = lane.running[lane.begins[cell.span] * streams + cell.stream];
-        store(to, static_cast<Counted>(running[cell.stream] - before));
+        const std::size_t before = static_cast<std::size_t>(lane.begins[cell.span] - first) * streams;
+        store(to, static_cast<Counted>(running[cell.stream] - lane.running[before + cell.stream]));
         to += sizeof(Counted);
       }
     }
-    std::copy_n(running, streams, running + streams);
+    for (std::size_t stream = 0; stream < streams; ++stream) running[streams + stream] = running[stream];
     if (kind.event == nullptr) continue;
     for (const auto& [stream, condition] : kind.event->streams) {
-      if (passes(item.words, condition)) ++running[streams + stream];
+      if (passes(item->words, condition)) ++running[streams + stream];
     }
   }
 }

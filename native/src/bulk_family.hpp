@@ -1,6 +1,7 @@
 // One key family of a bulk replay: its operations are put into buckets of keys, then each key's are run one after another.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -33,9 +34,8 @@ struct BulkLane {
   std::vector<ListTrack> tracks;
   std::uint8_t width = BulkCells::kWidest;  // of counts in cells
   std::vector<std::int32_t> tiles;       // of one operation, by clock
-  std::vector<std::int32_t> all_tiles;   // of a key's operations, by clock
   std::vector<std::int32_t> running;     // by stream: a key's events before each of its operations
-  std::vector<std::size_t> begins;       // by span: the first operation within the window
+  std::vector<const Item*> begins;       // by span: the first operation within the window
   std::vector<std::uint64_t> fields;
   Pool pool;  // of cells
   Program::Values values;  // of rows being emitted
@@ -86,6 +86,7 @@ class BulkFamily {
   // An event, a read, or a read and the event that comes right after it, of one key at one time.
   struct Kind {
     const EventPlan* event = nullptr;
+    std::size_t type = 0;
     BulkCells* read = nullptr;
     std::size_t cells = 0;  // the lookup's number
     std::int64_t sign = 1;
@@ -106,17 +107,17 @@ class BulkFamily {
     const std::uint64_t upper = (load<std::uint64_t>(operation) & (kBuckets - 1)) >> kind_bits_;
     return upper << 32 | load<std::uint32_t>(operation + 8);
   }
-  // A read that may yet be joined with the event after it.
-  struct Pending {
-    std::uint64_t hash = 0;
-    std::int64_t time = 0;
-    std::size_t cells = 0;
-    std::size_t row = 0;
-    bool waits = false;
+  // An operation on its way to its bucket.
+  struct Planned {
+    std::uint64_t hash;
+    std::int64_t time;
+    std::uint32_t kind;
+    std::uint32_t read_row;   // of the segment's reads,
+    std::uint32_t event_row;  // and of its type's rows
   };
 
   void plan_event(const State::FamilyFeeds& feeds, EventPlan& plan) const;
-  std::uint32_t add_kind(const EventPlan* event, std::int64_t sign, std::size_t cells);
+  std::uint32_t add_kind(std::size_t type, std::int64_t sign, std::size_t cells);
   void hash_rows(const Program::Values& values, std::size_t reads);
   bool is_wanted(const EventPlan& plan, const State::TypeRows& rows, std::size_t row) const;
   // Writes an operation; returns where its words go.
@@ -131,7 +132,9 @@ class BulkFamily {
   void prepare(BulkLane& lane) const;
   void load_key(std::uint64_t hash, Scratch& scratch, bool& empty) const;
   void keep_key(std::uint64_t hash, Scratch& scratch);
-  void flush(const Program::Values& values);
+  // Plans an operation; they are written some at a time, so that their buckets' ends are on their way meanwhile.
+  void plan(const Planned& operation, const Program::Values& values);
+  void write_planned(const Program::Values& values);
   void write_event(const EventPlan& plan, const State::TypeRows& rows, std::size_t row, std::byte* to) const;
   void group(std::size_t bucket, BulkLane& lane);
   std::uint32_t group_of(std::uint64_t hash, BulkLane& lane) const;
@@ -165,6 +168,7 @@ class BulkFamily {
   bool retracts_ = false;      // whether an event was taken back
   bool has_rest_ = false;  // whether anything is read but windows' counts
   bool may_count_ = true;  // whether no window's events have a time to live
+  std::int64_t latest_counted_ = TileDivider::kExact;  // times from here on are not counted along the way, nor are those before 1970
   BulkWindows windows_;
   std::vector<TileDivider> clocks_;
   std::vector<EventPlan> events_;  // by type
@@ -176,7 +180,9 @@ class BulkFamily {
   std::vector<BulkCells> cells_;
   std::vector<std::vector<std::uint64_t>> read_hashes_;  // of the segment's reads, by lookup
   OperationLog log_;
-  Pending pending_;
+  static constexpr std::size_t kPlanned = 64;
+  std::array<Planned, kPlanned> planned_;
+  std::size_t planned_count_ = 0;
   bool has_chosen_ = false;
   std::unique_ptr<BulkDirect> direct_;
   BulkLane direct_lane_;

@@ -11,7 +11,6 @@
 namespace bowerbird {
 namespace {
 
-constexpr std::size_t kSegmentRows = 16384;
 constexpr std::size_t kEmittedRows = 4096;
 constexpr std::size_t kUnits = kShards;  // of a family's buckets: a shard's are run by one thread
 
@@ -63,15 +62,11 @@ void BulkReplay::add(const Records& records, const Reads& reads) {
   if (needs_times_) std::copy_n(reads.times, reads.count, times_.extend(reads.count));
   rows_ += reads.count;
   const std::size_t types = state_.types_.size();
+  static const std::size_t kSegmentRows = std::getenv("SEG") ? std::atoi(std::getenv("SEG")) : 16384;
   state_.each_segment(records, &reads, kSegmentRows, [&](const State::Segment& segment) {
     state_.list_rows(records, segment.begin, segment.end);
-    state_.workers_->run(types + 1, [&](std::size_t, std::size_t number) {
-      if (number == 0) {
-        evaluate(reads, segment.first_read, segment.last_read);
-      } else {
-        state_.prepare_type(number - 1, records);
-      }
-    });
+    state_.workers_->run(types, [&](std::size_t, std::size_t type) { state_.prepare_type(type, records); });
+    evaluate(reads, segment.first_read, segment.last_read);
     const std::size_t count = segment.last_read - segment.first_read;
     state_.workers_->run(families_.size() + 1, [&](std::size_t, std::size_t number) {
       if (number == 0) {
@@ -88,7 +83,12 @@ void BulkReplay::evaluate(const Reads& reads, std::size_t first, std::size_t las
   const Program& program = *program_;
   program.allocate(values_, count);
   values_.times = reads.times + first;
-  program.whole_.paths.evaluate({reads.slots, reads.count, nullptr, first, count}, kIdle, space_);
+  // An exposure and the read of it look up the same.
+  std::vector<PathSet::Known> known;
+  for (std::size_t type = 0; type < state_.types_.size(); ++type) {
+    known.push_back({&state_.types_[type].paths, &state_.rows_[type].space, state_.types_[type].families.empty() ? 0 : state_.rows_[type].rows.size()});
+  }
+  program.whole_.paths.evaluate({reads.slots, reads.count, nullptr, first, count}, kIdle, space_, known);
   for (const auto& [node, value] : program.whole_.values) {
     std::copy_n(space_.values.data() + static_cast<std::size_t>(value) * count, count, values_.columns[static_cast<std::size_t>(node)]);
   }
