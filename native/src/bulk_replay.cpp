@@ -11,6 +11,7 @@
 namespace bowerbird {
 namespace {
 
+constexpr std::size_t kSegmentRows = 16384;
 constexpr std::size_t kEmittedRows = 4096;
 constexpr std::size_t kUnits = kShards;  // of a family's buckets: a shard's are run by one thread
 
@@ -62,7 +63,6 @@ void BulkReplay::add(const Records& records, const Reads& reads) {
   if (needs_times_) std::copy_n(reads.times, reads.count, times_.extend(reads.count));
   rows_ += reads.count;
   const std::size_t types = state_.types_.size();
-  static const std::size_t kSegmentRows = std::getenv("SEG") ? std::atoi(std::getenv("SEG")) : 16384;
   state_.each_segment(records, &reads, kSegmentRows, [&](const State::Segment& segment) {
     state_.list_rows(records, segment.begin, segment.end);
     state_.workers_->run(types, [&](std::size_t, std::size_t type) { state_.prepare_type(type, records); });

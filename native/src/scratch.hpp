@@ -67,7 +67,8 @@ class Scratch {
     touch(place);
     Tiles::add(state(place), aggregate, tile, update);
     Counted& counted = counted_[place];
-    if (counted.tile == tile && counted.total < std::numeric_limits<std::int32_t>::max()) {
+    const bool is_newest = reinterpret_cast<const Tiles::Head*>(state(place))->newest == tile;  // an older one may be out of reach
+    if (is_newest && counted.tile == tile && counted.total < std::numeric_limits<std::int32_t>::max()) {
       counted.total += update.sign;
     } else {
       counted.tile = kNoTile;
