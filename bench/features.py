@@ -105,7 +105,8 @@ def _write(rows: list[Row]) -> None:
     """Write what was measured in place of the same cases: the whole takes long, and may be done in parts."""
     note = (
         f"Both peers express all {len(numbers()) + 1} features. With the sequence they are timed on fewer events, for "
-        "Polars holds every list in memory. Intervals are the lowest and the highest round."
+        "Polars holds every list in memory. Intervals are the lowest and the highest round. Cases "
+        "may have been measured at several times."
     )
     file = OUT / "features.json"
     held = [Row(**row) for row in json.loads(file.read_text())["rows"]] if file.is_file() else []
