@@ -66,51 +66,53 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", choices=["log", "sequence", "kuairand"], help="only a part")
     arguments = parser.parse_args()
-    if arguments.only == "sequence":
-        check_rows(written(LogShape(500_000)), arguments.threads[-1])
-        file = json.loads((OUT / "features.json").read_text())
-        _with_sequence(arguments, [Row(**row) for row in file["rows"]])
-    elif arguments.only != "kuairand":
-        _generated_log(arguments)
+    if arguments.only in (None, "log"):
+        _numbers(arguments)
+    if arguments.only in (None, "sequence"):
+        _with_sequence(arguments)
     if arguments.only in (None, "kuairand"):
         note = "The peer gets the features of the plan that running sums can express."
         write("features_kuairand", features_kuairand.rows(arguments.threads, arguments.rounds), note=note)
 
 
-def _generated_log(arguments: argparse.Namespace) -> None:
+def _numbers(arguments: argparse.Namespace) -> None:
+    """Compare and measure the 23 numbers."""
     whole = written(LogShape(arguments.events))
     small = written(LogShape(min(arguments.events, 2_000_000)))
     _CONSOLE.print(f"Comparing {small.events:,} events, every row")
     check_rows(small, arguments.threads[-1])
     _CONSOLE.print(f"Comparing {whole.events:,} events, digests")
     check_digests(whole, arguments.threads)
-    rows: list[Row] = []
     for threads in arguments.threads:
         _CONSOLE.print(f"Timing with {threads} threads")
-        rows += timed(whole, "numbers", threads, arguments.rounds)
-        _write(rows, arguments.rounds)
-    _with_sequence(arguments, rows)
+        _write(timed(whole, "numbers", threads, arguments.rounds))
 
 
-def _with_sequence(arguments: argparse.Namespace, rows: list[Row]) -> None:
-    """Add the measurements of all 24 features to ``rows``: peers on fewer events."""
+def _with_sequence(arguments: argparse.Namespace) -> None:
+    """Compare and measure all 24 features: peers on fewer events."""
+    check_rows(written(LogShape(500_000)), arguments.threads[-1])
     whole = written(LogShape(arguments.events))
     smaller = written(LogShape(min(arguments.events, 5_000_000)))
     for threads in arguments.threads:
-        rows += timed(smaller, "all", threads, arguments.rounds)
+        rows = timed(smaller, "all", threads, arguments.rounds)
         take = partial(measure, shape=whole, chosen="all", threads=threads)
         case = _case(whole, "all", threads)
         rows += alone(case, interleaved(("ours",), whole.events, arguments.rounds, take)["ours"])
-        _write(rows, arguments.rounds)
+        _write(rows)
 
 
-def _write(rows: list[Row], rounds: int) -> None:
-    """Write what has been measured so far: the whole takes long."""
+def _write(rows: list[Row]) -> None:
+    """Write what was measured in place of the same cases: the whole takes long, and may be done in parts."""
     note = (
         f"Both peers express all {len(numbers()) + 1} features. With the sequence they are timed on fewer events, for "
-        f"Polars holds every list in memory. Intervals are the lowest and the highest of {rounds} rounds."
+        "Polars holds every list in memory. Intervals are the lowest and the highest round. Cases "
+        "may have been measured at several times."
     )
-    write("features", rows, features=[*numbers(), SEQUENCE], note=note)
+    file = OUT / "features.json"
+    held = [Row(**row) for row in json.loads(file.read_text())["rows"]] if file.is_file() else []
+    new = {row.case: row for row in rows}
+    kept = {row.case: new.get(row.case, row) for row in held}
+    write("features", list((kept | new).values()), features=[*numbers(), SEQUENCE], note=note)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from bench.features_plan import features, numbers
 from bench.features_task import Outcome, Task
 
 ENGINES = ("ours", "duckdb", "duckdb_plain", "polars", "polars_plain")
+_UNDER = shlex.split(os.environ.get("BOWERBIRD_BENCH_UNDER", ""))
+"""A command that starts each process, such as ``taskset -c 1``."""
 SETS: dict[str, Callable[[], list[str]]] = {"numbers": numbers, "all": lambda: list(features())}
 
 
@@ -67,7 +70,8 @@ def _kept(engine: str, shape: LogShape, chosen: str, threads: int, what: str) ->
 
 def _start(engine: str, shape: LogShape, chosen: str, threads: int, *more: str) -> str:
     """Run this module in a fresh interpreter; its errors appear on this one's."""
-    command = [sys.executable, "-m", "bench.features_run", engine, "--events", str(shape.events), "--set", chosen]
+    command = [*_UNDER, sys.executable, "-m", "bench.features_run", engine]
+    command += ["--events", str(shape.events), "--set", chosen]
     environment = {**os.environ, "POLARS_MAX_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [*command, "--threads", str(threads), *more], env=environment, check=True, stdout=subprocess.PIPE, text=True

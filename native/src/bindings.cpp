@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -109,7 +110,7 @@ Records as_records(const Vector<std::int32_t>& types, const Vector<std::int64_t>
 template <typename T>
 nb::object to_numpy(Buffer<T>&& values, std::vector<std::size_t> shape) {
   T* data = values.release();
-  nb::capsule owner(data, [](void* pointer) noexcept { ::operator delete(pointer); });
+  nb::capsule owner(data, [](void* pointer) noexcept { std::free(pointer); });
   return nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
 }
 

@@ -29,7 +29,6 @@ BulkReplay::BulkReplay(std::shared_ptr<Program> program, bool keep) : program_(s
     }
   }
   lanes_.resize(state_.workers_->lanes());
-  taken_.resize(cells_.size());
   // What is kept of a read: values that are computed with, or shown and in no cell.
   const Program::Side& side = program_->whole_;
   std::vector<bool> is_used = program_->computed_with();
@@ -66,13 +65,8 @@ void BulkReplay::add(const Records& records, const Reads& reads) {
   const std::size_t types = state_.types_.size();
   state_.each_segment(records, &reads, kSegmentRows, [&](const State::Segment& segment) {
     state_.list_rows(records, segment.begin, segment.end);
-    state_.workers_->run(types + 1, [&](std::size_t, std::size_t number) {
-      if (number == 0) {
-        evaluate(reads, segment.first_read, segment.last_read);
-      } else {
-        state_.prepare_type(number - 1, records);
-      }
-    });
+    state_.workers_->run(types, [&](std::size_t, std::size_t type) { state_.prepare_type(type, records); });
+    evaluate(reads, segment.first_read, segment.last_read);
     const std::size_t count = segment.last_read - segment.first_read;
     state_.workers_->run(families_.size() + 1, [&](std::size_t, std::size_t number) {
       if (number == 0) {
@@ -89,7 +83,12 @@ void BulkReplay::evaluate(const Reads& reads, std::size_t first, std::size_t las
   const Program& program = *program_;
   program.allocate(values_, count);
   values_.times = reads.times + first;
-  program.whole_.paths.evaluate({reads.slots, reads.count, nullptr, first, count}, kIdle, space_);
+  // An exposure and the read of it look up the same.
+  std::vector<PathSet::Known> known;
+  for (std::size_t type = 0; type < state_.types_.size(); ++type) {
+    known.push_back({&state_.types_[type].paths, &state_.rows_[type].space, state_.types_[type].families.empty() ? 0 : state_.rows_[type].rows.size()});
+  }
+  program.whole_.paths.evaluate({reads.slots, reads.count, nullptr, first, count}, kIdle, space_, known);
   for (const auto& [node, value] : program.whole_.values) {
     std::copy_n(space_.values.data() + static_cast<std::size_t>(value) * count, count, values_.columns[static_cast<std::size_t>(node)]);
   }
@@ -120,6 +119,7 @@ void BulkReplay::run() {
     auto& own = scratch[lane][family];
     if (own == nullptr) own = std::make_unique<Scratch>(families_[family]->family());
     for (std::size_t i = 0; i < kEach; ++i) families_[family]->run(number % kUnits * kEach + i, *own, lanes_[lane]);
+    families_[family]->store_direct(number % kUnits);
   });
   state_.close_bulk(keep_);
 }
@@ -132,8 +132,8 @@ Columns BulkReplay::next(std::size_t rows) {
   for (std::size_t first = 0; first < rows; first += step) {
     const std::size_t count = std::min(step, rows - first);
     state_.workers_->run(cells_.size(), [&](std::size_t, std::size_t i) {
-      cells_[i]->take(count, taken_[i]);
-      cells_[i]->emit_sequences(taken_[i], times_.data() + emitted_, families_of_[i]->lists(), out);
+      cells_[i]->take(count);
+      cells_[i]->emit_sequences(times_.data() + emitted_, families_of_[i]->lists(), out);
     });
     state_.workers_->run((count + kEmittedRows - 1) / kEmittedRows, [&](std::size_t lane, std::size_t number) {
       const std::size_t begin = number * kEmittedRows;
@@ -152,11 +152,7 @@ void BulkReplay::emit(const Rows& rows, Program::Values& values, Columns& out) c
   const std::size_t to = first + begin;
   program.allocate(values, count);
   values.times = needs_times_ ? times_.data() + at : nullptr;
-  for (std::size_t i = 0; i < cells_.size(); ++i) {
-    const std::byte* const* cells = taken_[i].data() + begin;
-    cells_[i]->emit_numbers(cells, count, to, out);
-    cells_[i]->emit_values(cells, count, values);
-  }
+  for (const BulkCells* cells : cells_) cells->emit(begin, count, to, out, values);
   for (std::size_t i = 0; i < kept_nodes_.size(); ++i) {
     std::copy_n(kept_[i].data() + at, count, values.columns[static_cast<std::size_t>(kept_nodes_[i])]);
   }

@@ -53,7 +53,6 @@ class BulkReplay {
   // A segment's values, while it is taken.
   Program::Values values_;
   PathSet::Space space_;
-  std::vector<std::vector<const std::byte*>> taken_;  // cells of the rows being emitted, by lookup
 
   // What is known of every read before its keys' states are: times, values that features are made of, vectors.
   std::size_t rows_ = 0;

@@ -28,7 +28,7 @@ void BulkWindows::add_cells(const BulkCells& cells) {
     for (const auto& [place, feeds] : feeds_) {
       if (place == count.place) stream = feeds;
     }
-    own.push_back({count, place_in(streams_, stream), place_in(spans_, Span{count.clock, count.reach})});
+    own.push_back({static_cast<std::uint32_t>(place_in(streams_, stream)), static_cast<std::uint32_t>(place_in(spans_, Span{count.clock, count.reach}))});
   }
 }
 

@@ -23,14 +23,13 @@ class BulkWindows {
     bool operator==(const Span&) const = default;
   };
   struct Cell {
-    BulkCells::Count count;
-    std::size_t stream;
-    std::size_t span;
+    std::uint32_t stream;
+    std::uint32_t span;
   };
 
   // Events of a type feed a place.
   void add_feed(std::size_t place, std::size_t type, int condition);
-  // Finds what the counts of a lookup need.
+  // Finds what each count of a lookup needs.
   void add_cells(const BulkCells& cells);
 
   // The streams that an event of a type may belong to, with its conditions.

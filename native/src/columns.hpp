@@ -3,6 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <utility>
 #include <vector>
 
 namespace bowerbird {
@@ -42,7 +45,7 @@ class Buffer {
     swap(other);
     return *this;
   }
-  ~Buffer() { ::operator delete(data_); }
+  ~Buffer() { std::free(data_); }
 
   std::size_t size() const { return size_; }
   Value* data() { return data_; }
@@ -59,6 +62,7 @@ class Buffer {
   }
   void push(Value value) { *extend(1) = value; }
   void clear() { size_ = 0; }
+  // Gives the memory away, which std::free() takes back.
   Value* release() {
     Value* data = data_;
     data_ = nullptr;
@@ -75,9 +79,8 @@ class Buffer {
   void grow(std::size_t least) {
     std::size_t capacity = capacity_ < 64 ? 64 : 2 * capacity_;
     if (capacity < least) capacity = least;
-    auto* data = static_cast<Value*>(::operator new(capacity * sizeof(Value)));
-    if (size_ > 0) __builtin_memcpy(data, data_, size_ * sizeof(Value));
-    ::operator delete(data_);
+    auto* data = static_cast<Value*>(std::realloc(data_, capacity * sizeof(Value)));  // large memory is moved without being copied
+    if (data == nullptr) throw std::bad_alloc();
     data_ = data;
     capacity_ = capacity;
   }

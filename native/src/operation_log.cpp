@@ -54,11 +54,11 @@ std::byte* Pool::take_block() {
   return block;
 }
 
-void OperationLog::open_block(std::size_t bucket, std::size_t bytes) {
+void OperationLog::open_block(std::size_t bucket, std::size_t bytes, std::int64_t time) {
   Tail& tail = tails_[bucket];
   const std::size_t wanted = tail.block == nullptr ? kFirstBlock : std::min(2 * tail.block->size, Pool::kBlock);
   const std::size_t size = std::max(wanted, bytes + sizeof(Block));
-  auto* block = new (size == Pool::kBlock ? pool_.take_block() : pool_.take(size)) Block{nullptr, nullptr, size};
+  auto* block = new (size == Pool::kBlock ? pool_.take_block() : pool_.take(size)) Block{nullptr, nullptr, size, time};
   if (tail.block == nullptr) {
     firsts_[bucket] = block;
   } else {
@@ -67,7 +67,8 @@ void OperationLog::open_block(std::size_t bucket, std::size_t bytes) {
   }
   tail.block = block;
   tail.next = block->data();
-  tail.end = reinterpret_cast<std::byte*>(block) + size;
+  tail.time = time;
+  tail.left = static_cast<std::uint32_t>(size - sizeof(Block));
 }
 
 void OperationLog::release(std::size_t bucket, Pool& pool) {

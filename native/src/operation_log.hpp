@@ -38,20 +38,24 @@ class Pool {
   std::size_t bytes_ = 0;
 };
 
-// One family's operations. An operation is a run of bytes that the caller lays out; it never crosses a block's end.
+// One family's operations. An operation is a run of bytes that the caller lays out; it never crosses a block's end. A
+// block has a time, so that its operations need not say theirs in full.
 class OperationLog {
  public:
   explicit OperationLog(std::size_t buckets) : tails_(buckets), firsts_(buckets, nullptr) {}
 
-  // Where the next operation of a bucket goes.
-  std::byte* append(std::size_t bucket, std::size_t bytes) {
+  // Where the next operation of a bucket goes; a block that begins with it has this time.
+  std::byte* append(std::size_t bucket, std::size_t bytes, std::int64_t time) {
     Tail& tail = tails_[bucket];
-    if (static_cast<std::size_t>(tail.end - tail.next) < bytes) open_block(bucket, bytes);
+    if (tail.left < bytes) open_block(bucket, bytes, time);
     std::byte* at = tail.next;
     tail.next += bytes;
+    tail.left -= static_cast<std::uint32_t>(bytes);
     ++tail.count;
     return at;
   }
+  // The time of the block that the bucket's last operation is in.
+  std::int64_t time(std::size_t bucket) const { return tails_[bucket].time; }
 
   // Asks for the memory that append() will need: first the bucket's end, and nearer to it what lies there.
   void prefetch_tail(std::size_t bucket) const { __builtin_prefetch(&tails_[bucket], 1); }
@@ -60,11 +64,11 @@ class OperationLog {
   std::size_t count(std::size_t bucket) const { return tails_[bucket].count; }
   std::size_t bytes() const { return pool_.bytes(); }
 
-  // Calls visit(first byte, one past the last) for each run of operations of a bucket, in order.
+  // Calls visit(first byte, one past the last, the block's time) for each run of operations of a bucket, in order.
   template <typename Visit>
   void each_run(std::size_t bucket, const Visit& visit) const {
-    for (Block* block = firsts_[bucket]; block != nullptr; block = block->following) {
-      visit(block->data(), block->following == nullptr ? tails_[bucket].next : block->used);
+    for (const Block* block = firsts_[bucket]; block != nullptr; block = block->following) {
+      visit(block->data(), block->following == nullptr ? tails_[bucket].next : block->used, block->time);
     }
   }
   // A bucket's operations are done with: what can be used again goes to a pool.
@@ -75,16 +79,18 @@ class OperationLog {
     Block* following;
     std::byte* used;  // one past what is used, once the block is full
     std::size_t size;
+    std::int64_t time;
     std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
     const std::byte* data() const { return reinterpret_cast<const std::byte*>(this + 1); }
   };
   struct alignas(32) Tail {
     std::byte* next = nullptr;
-    std::byte* end = nullptr;
     Block* block = nullptr;
-    std::uint64_t count = 0;
+    std::int64_t time = 0;
+    std::uint32_t left = 0;
+    std::uint32_t count = 0;
   };
-  void open_block(std::size_t bucket, std::size_t bytes);
+  void open_block(std::size_t bucket, std::size_t bytes, std::int64_t time);
 
   std::vector<Tail> tails_;
   std::vector<Block*> firsts_;

@@ -61,7 +61,20 @@ std::pair<int, int> PathSet::add_vector(const Path& path, const std::vector<Slot
   return {add_lookup(entity, table), offset};
 }
 
-void PathSet::evaluate(const RowSource& rows, std::int64_t lsn, Space& space) const {
+const std::byte* const* PathSet::known_blocks(const std::vector<Known>& known, const AttributeTable* table, const std::uint64_t* keys,
+                                              std::size_t count) {
+  for (const Known& one : known) {
+    if (one.count != count) continue;
+    for (std::size_t i = 0; i < one.paths->lookups_.size(); ++i) {
+      const Lookup& lookup = one.paths->lookups_[i];
+      const std::uint64_t* looked_up = one.space->values.data() + static_cast<std::size_t>(lookup.input) * count;
+      if (lookup.table == table && std::equal(keys, keys + count, looked_up)) return one.space->blocks.data() + i * count;
+    }
+  }
+  return nullptr;
+}
+
+void PathSet::evaluate(const RowSource& rows, std::int64_t lsn, Space& space, const std::vector<Known>& known) const {
   const std::size_t count = rows.count;
   space.values.resize(values_.size() * count);
   space.blocks.resize(lookups_.size() * count);
@@ -69,7 +82,13 @@ void PathSet::evaluate(const RowSource& rows, std::int64_t lsn, Space& space) co
     if (is_lookup) {
       const Lookup& lookup = lookups_[static_cast<std::size_t>(index)];
       const std::uint64_t* keys = &space.values[static_cast<std::size_t>(lookup.input) * count];
-      lookup.table->keys.find_all(keys, count, lsn, &space.blocks[static_cast<std::size_t>(index) * count]);
+      const std::byte** blocks = &space.blocks[static_cast<std::size_t>(index) * count];
+      const std::byte* const* found = known_blocks(known, lookup.table, keys, count);
+      if (found == nullptr) {
+        lookup.table->keys.find_all(keys, count, lsn, blocks);
+      } else {
+        std::copy_n(found, count, blocks);
+      }
       continue;
     }
     const Value& value = values_[static_cast<std::size_t>(index)];

@@ -50,7 +50,13 @@ class PathSet {
     std::vector<std::uint64_t> values;
     std::vector<const std::byte*> blocks;
   };
-  void evaluate(const RowSource& rows, std::int64_t lsn, Space& space) const;
+  // Another evaluation at the same position, which may have looked up the same keys.
+  struct Known {
+    const PathSet* paths;
+    const Space* space;
+    std::size_t count;
+  };
+  void evaluate(const RowSource& rows, std::int64_t lsn, Space& space, const std::vector<Known>& known = {}) const;
 
  private:
   struct Lookup {
@@ -65,6 +71,9 @@ class PathSet {
   };
   int add_value(Value value);
   int add_lookup(int input, const AttributeTable* table);
+  // The blocks of these keys, where an evaluation looked up exactly them; or null.
+  static const std::byte* const* known_blocks(const std::vector<Known>& known, const AttributeTable* table, const std::uint64_t* keys,
+                                              std::size_t count);
 
   std::vector<Lookup> lookups_;
   std::vector<Value> values_;

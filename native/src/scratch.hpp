@@ -1,6 +1,7 @@
 // A key's block with room for all that it may come to hold: where a bulk replay advances one key after another.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -15,14 +16,23 @@ class TileDivider {
  public:
   explicit TileDivider(std::int64_t tile) : tile_(tile), inverse_(1.0 / static_cast<double>(tile)) {}
 
+  static constexpr std::int64_t kExact = std::int64_t{1} << 51;  // the quotient of a smaller time is off by one at most
+
+  std::int64_t tile() const { return tile_; }
+  // Times from here on, and those before 1970, need index_of().
+  std::int64_t near() const {
+    constexpr std::int64_t kLong = std::int64_t{1} << 21;  // tiles for which kExact is the nearer limit
+    return tile_ < 1'000'000 ? 0 : std::min(kExact, std::min(tile_, kLong) * std::numeric_limits<std::int32_t>::max());
+  }
+  std::int64_t near_index_of(std::int64_t time) const {
+    const auto quotient = static_cast<std::int64_t>(static_cast<double>(time) * inverse_);
+    const std::int64_t rest = time - quotient * tile_;
+    return quotient + (rest >= tile_ ? 1 : 0) - (rest < 0 ? 1 : 0);
+  }
   // The same as Tiles::index_of.
   std::int32_t index_of(std::int64_t time) const {
-    constexpr std::int64_t kExact = std::int64_t{1} << 51;  // the quotient of a smaller time is off by one at most
-    if (time < 0 || time >= kExact || tile_ < 1'000'000) return Tiles::index_of(time, tile_);
-    auto quotient = static_cast<std::int64_t>(static_cast<double>(time) * inverse_);
-    const std::int64_t rest = time - quotient * tile_;
-    quotient += (rest >= tile_ ? 1 : 0) - (rest < 0 ? 1 : 0);
-    return static_cast<std::int32_t>(quotient);
+    if (time < 0 || time >= near()) return Tiles::index_of(time, tile_);
+    return static_cast<std::int32_t>(near_index_of(time));
   }
 
  private:
@@ -39,6 +49,7 @@ class Scratch {
   // The state in a block.
   void load(const std::byte* block);
 
+  std::size_t bytes() const { return block_.size(); }
   const std::byte* block() const { return block_.data(); }
   std::byte* state(std::size_t place) { return block_.data() + offsets_[place]; }
   const std::byte* state(std::size_t place) const { return block_.data() + offsets_[place]; }
@@ -56,7 +67,8 @@ class Scratch {
     touch(place);
     Tiles::add(state(place), aggregate, tile, update);
     Counted& counted = counted_[place];
-    if (counted.tile == tile && counted.total < std::numeric_limits<std::int32_t>::max()) {
+    const bool is_newest = reinterpret_cast<const Tiles::Head*>(state(place))->newest == tile;  // an older one may be out of reach
+    if (is_newest && counted.tile == tile && counted.total < std::numeric_limits<std::int32_t>::max()) {
       counted.total += update.sign;
     } else {
       counted.tile = kNoTile;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bowerbird.plan.batch import ReadBatch, RecordBatch
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.engine import NativeEngine, StateOptions
-from tests.conformance.compare import assert_equal, reads_of
+from tests.conformance.compare import MINUTE, START, assert_equal, reads_of
 from tests.conformance.logs import Record, records
 from tests.conformance.states import (
     SHOPS,
@@ -78,6 +79,39 @@ def test_many_keys_in_bulk(shop: Shop, threads: int) -> None:
     whole = ordered.replay(batch, reads)
     assert_equal(replayed_in_bulk(engine, batch, reads, [2000, 2001, 7000], 1500, 999), whole)
     assert_all_equal(shop.look(engine, latest(batch)), shop.look(ordered, latest(batch)))
+
+
+def few_then_many(seed: int) -> list[Record]:
+    """A log of one user and item, then of thousands: some years apart, in no order; 57 comes often and in order."""
+    chance = random.Random(seed)
+    log = [record for record in wide_log(seed, 4000) if "_retracts" not in record]
+    for at, record in enumerate(log):
+        if record["_type"] not in ("click", "order", "exposure"):
+            continue
+        if at < 400:
+            record |= {"user": 1, "item": "a"}
+        elif chance.random() < 0.3:
+            record |= {"user": 57, "item": "z", "_time": START + at * MINUTE}
+        else:
+            years = chance.choice([-2, 0, 0, 1, 3])
+            record |= {"user": chance.randrange(100, 3000), "_time": record["_time"] + years * 500_000 * MINUTE}
+    return log
+
+
+@shops
+@pytest.mark.parametrize("keep", [True, False])
+def test_few_keys_that_become_many(shop: Shop, keep: bool) -> None:
+    batch = shop.encoder.encode_events(few_then_many(8))
+    reads = reads_of(batch, shop.plan)
+    ordered, engine = NativeEngine(shop.plan), NativeEngine(shop.plan)
+    expected = ordered.replay(batch, reads)
+    bulk = engine.bulk(keep=keep)
+    for first, last in pairwise([0, 300, 1000, len(batch)]):
+        bulk.add(part(batch, first, last), reads_between(reads, first, last, last == len(batch)))
+    bulk.run()
+    assert_equal(end_to_end([block for _, block in bulk.blocks(700)]), expected)
+    if keep:
+        assert_all_equal(shop.look(engine, latest(batch)), shop.look(ordered, latest(batch)))
 
 
 @shops
