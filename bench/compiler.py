@@ -32,7 +32,7 @@ from bench.compiler_roofs import roofs
 from bench.compiler_table import table
 from bowerbird.compiler.explain import explain
 from bowerbird.compiler.graph import RowGraph
-from bowerbird.compiler.operations import Constant, Expand, Input, Permute, Reshape, Slice
+from bowerbird.compiler.operations import Input
 from bowerbird.compiler.staging import compile_module, prove
 from bowerbird.errors import InputError
 from bowerbird.kernels.pair import PairProgram
@@ -112,8 +112,9 @@ class Bench:
             ),
             "written": asdict(found.written),
             "stages": {name: asdict(cost) for name, cost in found.stages.items()},
-            "moved": [moved(self.compilation.written), moved(self.compilation.program.pair)],
+            "read": [read(self.compilation.written, True), read(self.compilation.program.pair, False)],
         }
+        _keep(f"{self.case.name}.build", {**about, "peers": self._known()})
         for peer in self.peers:
             known = self._known()
             try:
@@ -161,11 +162,10 @@ class Bench:
         return self._ready[peer.name]
 
 
-def moved(graph: RowGraph) -> int:
-    """Return the bytes that a candidate's values take where each operation leaves its own in memory."""
-    views = (Constant, Expand, Input, Permute, Reshape, Slice)
-    made = [node for node in graph.nodes() if node.stage != "constant" and not isinstance(node.operation, views)]
-    return sum(node.bytes for node in made)
+def read(graph: RowGraph, shared: bool) -> int:
+    """Return the bytes of inputs that are a candidate's own, or with what all share where each has a copy."""
+    inputs = [node for node in graph.nodes() if isinstance(node.operation, Input)]
+    return sum(node.bytes for node in inputs if shared or not node.shared)
 
 
 def _calls(run: Run) -> int:

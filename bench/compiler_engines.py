@@ -107,12 +107,7 @@ class Aot(OfTorch):
     name: str = "AOTInductor"
 
     def step(self, part: Part, example: list[Tensor], folder: Path) -> Step:
-        file = folder / "model.pt2"
-        if not file.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_name("partial.pt2")
-            self._compile(part, example, partial)
-            partial.rename(file)
+        file = kept(folder / "model.pt2", lambda file: self._compile(part, example, file))
         package: Any = torch._inductor.aoti_load_package(str(file))
 
         def run(values: list[Tensor]) -> list[Tensor]:
@@ -128,6 +123,16 @@ class Aot(OfTorch):
             warnings.simplefilter("ignore")
             exported = export(InOrder(part.module), tuple(example), dynamic_shapes=(dynamic,))
             torch._inductor.aoti_compile_and_package(exported, package_path=str(file), inductor_configs=dict(AUTOTUNED))
+
+
+def kept(file: Path, make: Callable[[Path], None]) -> Path:
+    """Return a file that is made where it is not there; a run that is cut leaves none by its name."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"partial{file.suffix}")
+        make(partial)
+        partial.rename(file)
+    return file
 
 
 class InOrder(nn.Module):
@@ -169,10 +174,7 @@ class OnnxRuntime(OfArrays):
     def step(self, part: Part, example: list[Tensor], folder: Path) -> Step:
         import onnxruntime
 
-        file = folder / "model.onnx"
-        if not file.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._export(part, example, file)
+        file = kept(folder / "model.onnx", lambda file: self._export(part, example, file))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -185,7 +187,7 @@ class OnnxRuntime(OfArrays):
         names = [f"in{place}" for place in range(len(part.inputs))]
         outputs = [f"out{place}" for place in range(len(part.outputs))]
         axes = {name: {0: "rows"} for name, shared in zip(names, part.shared, strict=True) if not shared}
-        whole = file.with_name("partial.onnx")
+        whole = file.with_name("whole.onnx")
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             try:
@@ -241,7 +243,8 @@ ENGINES: list[Engine] = [
 
 
 def one_thread() -> None:
-    """Keep PyTorch and its compiled code on one thread, and encoders in exportable operators."""
+    """Keep PyTorch and its compiled code on one thread, encoders in exportable operators, all compiled modules."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(False)
+    torch._dynamo.config.recompile_limit = 64

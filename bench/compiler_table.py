@@ -139,7 +139,10 @@ def _roof(sitting: Sitting, name: str, precision: str, roofs: dict[str, dict[str
         for of, label in (("onednn", "oneDNN's product"), ("ours", "our product"), ("registers", "registers"))
     ]
     return Row(
-        f"{sitting.case}, N = {sitting.rows}: {name}: reached", rate, "Gop/s", note=f"of a second: {', '.join(parts)}"
+        f"{sitting.case}, N = {sitting.rows}: {name}: reached",
+        rate,
+        "Gop/s",
+        note=f"{', '.join(parts)}; masked events count",
     )
 
 
@@ -160,7 +163,7 @@ def engines(sitting: Sitting) -> Iterator[Row]:
 def algebra(case: str, build: dict[str, Any]) -> Iterator[Row]:
     """Yield the operations and the bytes that staging saves."""
     written, pair = (each["products"] + each["others"] for each in (build["written"], build["stages"]["pair"]))
-    saved = {"operations": (written, pair), "bytes of values, nothing fused": tuple(build["moved"])}
+    saved = {"operations": (written, pair), "bytes of inputs": tuple(build["read"])}
     for name, (before, after) in saved.items():
         yield Row(
             f"{case}: {name}, per candidate", after, "", before, before / after, True,
