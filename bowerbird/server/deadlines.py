@@ -6,8 +6,7 @@ from bowerbird.errors import InputError
 from bowerbird.server.http import Request
 
 HEADER = b"x-deadline-ms"
-LONGEST_MS = 600_000
-"""The most milliseconds that a request may give."""
+_LONGEST_MS = 600_000
 
 
 def deadline_of(request: Request, default_seconds: float) -> float:
@@ -19,8 +18,8 @@ def deadline_of(request: Request, default_seconds: float) -> float:
     text = request.headers.get(HEADER)
     if text is None:
         return request.arrived + default_seconds
-    if not text.isdigit() or not 1 <= int(text) <= LONGEST_MS:
+    if not text.isdigit() or not 1 <= int(text) <= _LONGEST_MS:
         raise InputError(
-            f"X-Deadline-Ms is {text.decode('latin-1')!r}.", f"Give whole milliseconds, 1 to {LONGEST_MS:,}."
+            f"X-Deadline-Ms is {text.decode('latin-1')!r}.", f"Give whole milliseconds, 1 to {_LONGEST_MS:,}."
         )
     return request.arrived + int(text) / 1e3

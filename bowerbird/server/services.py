@@ -101,10 +101,10 @@ class Services:
             settings.connections, settings.header_seconds, settings.body_seconds, settings.write_seconds
         )
 
-    def work(self, request: Request, kind: str, deadline_seconds: float | None = None) -> Work:
-        """Return a request's work of a kind; without ``deadline_seconds`` and one of its own it has the server's."""
-        default = self.workspace.settings.server.deadline_seconds if deadline_seconds is None else deadline_seconds
-        return self.work_until(kind, request.arrived, deadline_of(request, default), request.body_length)
+    def work(self, request: Request, kind: str) -> Work:
+        """Return a request's work of a kind that has the server's deadline unless it says another."""
+        deadline = deadline_of(request, self.workspace.settings.server.deadline_seconds)
+        return self.work_until(kind, request.arrived, deadline)
 
     def work_until(self, kind: str, arrived: float, deadline: float, size: float = 0.0) -> Work:
         """Return work of a kind and size that came at ``arrived`` and is due by ``deadline`` (monotonic seconds)."""

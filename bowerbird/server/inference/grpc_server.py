@@ -11,9 +11,6 @@ from typing import Any
 import grpc
 
 from bowerbird.errors import BowerbirdError, UnavailableError
-from bowerbird.server.deadlines import HEADER as DEADLINE
-from bowerbird.server.deadlines import LONGEST_MS
-from bowerbird.server.http import Request
 from bowerbird.server.inference.describe import model_metadata, server_metadata
 from bowerbird.server.inference.grpc_call import inference_of, response_of
 from bowerbird.server.inference.grpc_messages import MESSAGES, SERVICE
@@ -147,22 +144,14 @@ class GrpcServer:
         return response
 
     async def _infer(self, request: Any, context: Any) -> Any:
-        scene = self._inference.scene(request.model_name)
-        asked = _as_http(request, context)
-        work = self._inference.work(scene, asked)
-        return await self._services.pool.run(asked, work, lambda: self._score(request, asked))
+        scene, now = self._inference.scene(request.model_name), time.monotonic()
+        seconds = context.time_remaining()
+        deadline = now + (scene.deadline_seconds if seconds is None else seconds)
+        work = self._inference.work(scene, request.ByteSize(), now, deadline)
+        return await self._services.pool.run(work, lambda waited: self._score(request, waited))
 
-    def _score(self, request: Any, asked: Request) -> Any:
-        return response_of(self._inference.infer(inference_of(request), asked.waited), request)
-
-
-def _as_http(request: Any, context: Any) -> Request:
-    """Return what admission sees of a call: its size, and the time that gRPC gives it."""
-    headers = {b"content-length": b"%d" % request.ByteSize()}
-    remaining = context.time_remaining()
-    if remaining is not None:
-        headers[DEADLINE] = b"%d" % min(max(1, int(1e3 * remaining)), LONGEST_MS)
-    return Request("POST", "ModelInfer", headers, b"", context.peer(), new_request_id())
+    def _score(self, request: Any, waited: float) -> Any:
+        return response_of(self._inference.infer(inference_of(request), waited), request)
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from bowerbird.errors import InputError, NotFoundError
 from bowerbird.server.admission import Work
-from bowerbird.server.http import Request
 from bowerbird.server.inference.signature import RANKING, SCORES, Signature
 from bowerbird.server.inference.tensors import Tensor
 from bowerbird.server.scoring import Scoring
@@ -78,12 +77,12 @@ class InferenceService:
             self._signatures[scene.name, live.name] = known
         return known
 
-    def work(self, scene: SceneServices, request: Request) -> Work:
-        """Return what an inference asks of the pool: it has its scene's deadline unless it says another.
+    def work(self, scene: SceneServices, size: int, arrived: float, deadline: float) -> Work:
+        """Return what an inference of ``size`` bytes asks of the pool; times are monotonic seconds.
 
         Its time is expected apart from REST's, whose bodies have other lengths.
         """
-        return self._services.work(request, f"inference {scene.name}", scene.deadline_seconds)
+        return self._services.work_until(f"inference {scene.name}", arrived, deadline, size)
 
     def infer(self, asked: Inference, waited: float) -> Inferred:
         """Score what was asked, which waited so many seconds, and log the slate."""

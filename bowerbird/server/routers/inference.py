@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bowerbird.server.access import Scope
+from bowerbird.server.deadlines import deadline_of
 from bowerbird.server.http import Request, Response
 from bowerbird.server.inference import wire
 from bowerbird.server.inference.binary import LENGTH_HEADER, output_of, read_request
@@ -42,7 +43,9 @@ class InferenceRouter:
 
     def admit(self, request: Request) -> None:
         """Admit an inference by its head, or raise OverloadedError, DeadlineError."""
-        request.work = self._inference.work(self._inference.scene(request.parameters["model"]), request)
+        scene = self._inference.scene(request.parameters["model"])
+        deadline = deadline_of(request, scene.deadline_seconds)
+        request.work = self._inference.work(scene, request.body_length, request.arrived, deadline)
         self._services.pool.check(request.work)
 
     async def server(self, request: Request) -> Response:
@@ -71,9 +74,11 @@ class InferenceRouter:
     async def infer(self, request: Request) -> Response:
         """Answer ``POST /v2/models/{model}/infer``."""
         assert request.work is not None
-        return await self._services.pool.run(request, request.work, lambda: self._infer(request))
+        return await self._services.pool.run(
+            request.work, lambda waited: self._infer(request, waited), request.on_disconnect
+        )
 
-    def _infer(self, request: Request) -> Response:
+    def _infer(self, request: Request, waited: float) -> Response:
         asked, tensors = read_request(request)
         found = self._inference.infer(
             Inference(
@@ -83,7 +88,7 @@ class InferenceRouter:
                 [each.name for each in asked.outputs],
                 asked.parameters,
             ),
-            request.waited,
+            waited,
         )
         default = asked.parameters.get("binary_data_output") is True
         as_bytes = {each.name: each.parameters.get("binary_data", default) is True for each in asked.outputs}
