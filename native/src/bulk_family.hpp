@@ -58,7 +58,7 @@ class BulkFamily {
   const Family& family() const { return family_; }
   std::vector<BulkCells>& cells() { return cells_; }
   const std::vector<BulkList>& lists() const { return lists_; }
-  std::size_t bytes() const { return log_.bytes(); }
+  std::size_t bytes() const { return log_.bytes() + direct_lane_.pool.bytes(); }
 
  private:
   struct FeedPlan {
