@@ -186,8 +186,7 @@ class Supervisor:
         if self._workers.get(worker.number) is worker:
             self._selector.unregister(worker.end)
             worker.end.close()
-            if not self._stopping:
-                os.kill(worker.pid, signal.SIGKILL)
+            os.kill(worker.pid, signal.SIGKILL)
             del self._workers[worker.number]
             _wait(worker.pid)
             self._start_again(worker)

@@ -45,7 +45,7 @@ class Asking:
         self.failed = 0
         self._server = server
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
