@@ -26,6 +26,7 @@ from bowerbird.compiler.operations import (
     Reshape,
     Slice,
     Softmax,
+    Stack,
 )
 from bowerbird.compiler.pair.activation import activation_of
 from bowerbird.compiler.pair.attention import Attentions
@@ -179,8 +180,9 @@ class _Lowerer:
                 bias = self.graph.builder.value(node.inputs[2]) if len(node.inputs) > 2 else None
                 return self._stacked(node, weights, bias)
             case Concat(dim) if math.prod(node.shape[:dim]) == 1:
-                inputs = self.names(list(node.inputs))
-                return None if inputs is None else self.step(node, "concat", inputs)
+                return self._joined(node)
+            case Stack():
+                return self._joined(node)
             case Slice():
                 return self._slice(node, node.operation)
             case Softmax(-1):
@@ -201,6 +203,10 @@ class _Lowerer:
     def _same(self, node: Node) -> str | None:
         given = node.inputs[0]
         return self.name(given) if given.dtype == node.dtype == "float32" else None
+
+    def _joined(self, node: Node) -> str | None:
+        inputs = self.names(list(node.inputs))
+        return None if inputs is None else self.step(node, "concat", inputs)
 
     def _of_one(self, node: Node, op: str, **more: Any) -> str | None:
         given = self.name(node.inputs[0])
