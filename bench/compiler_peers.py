@@ -60,6 +60,8 @@ class _Steps:
     form: Form
     folder: Path
     made: dict[int, tuple[Step | None, Step]] = field(default_factory=dict)
+    folders: list[Path] = field(default_factory=list)
+    """Where its parts' files are."""
 
     def bind(self, features: Features, rows: int) -> Run:
         given = self.form.given(features, rows)
@@ -92,7 +94,8 @@ class _Steps:
     def _step(self, part: Part, known: Features, name: str) -> Step:
         if not part.outputs:
             return lambda values: []
-        return self.engine.step(part, [known[each] for each in part.inputs], self.folder / f"{name}.{part.digest}")
+        self.folders.append(self.folder / f"{name}.{part.digest}")
+        return self.engine.step(part, [known[each] for each in part.inputs], self.folders[-1])
 
 
 def _answers(part: Part, known: Features) -> Features:
@@ -105,7 +108,7 @@ def _of_engine(engine: Engine, name: FormName) -> Peer:
         started = time.perf_counter()
         steps = _Steps(engine, form(name, case, program, engine.dtype), folder)
         steps.bind(case.shape.features(TUNED_ROWS), TUNED_ROWS)
-        return Ready(steps.bind, time.perf_counter() - started, size_of(folder))
+        return Ready(steps.bind, time.perf_counter() - started, sum(size_of(each) for each in steps.folders))
 
     return Peer(engine.name, engine.precision, name, False, prepare)
 

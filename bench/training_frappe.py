@@ -54,9 +54,7 @@ def train_fuxictr(setting: Setting, seed: int, threads: int) -> Result:
         threads=threads,
     )
     answer = run_fuxictr(run, niceness=10)
-    measured = {
-        part: {"auc": answer[part]["AUC"], "log_loss": answer[part]["logloss"]} for part in ("valid", "test")
-    }
+    measured = {part: {"auc": answer[part]["AUC"], "log_loss": answer[part]["logloss"]} for part in ("valid", "test")}
     return {**measured, "epochs": answer["epochs"], "seconds": sum(answer["epoch_seconds"])}
 
 

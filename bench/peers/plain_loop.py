@@ -176,5 +176,3 @@ def _scores(model: PlainModel, data: PlainData, config: PlainConfig) -> npt.NDAr
             parts.append(torch.sigmoid(model(rows, history)))
     scores: npt.NDArray[np.float32] = torch.cat(parts).float().numpy()
     return scores
-
-
