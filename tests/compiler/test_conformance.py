@@ -20,7 +20,7 @@ ROWS = (1, 3, 5000)
 WITH_OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
 BACKENDS = [
     Interpreter(),
-    pytest.param(OpenVino(), marks=WITH_OPENVINO),
+    pytest.param(OpenVino(), marks=[WITH_OPENVINO, pytest.mark.slow]),
     pytest.param(Inductor(), marks=pytest.mark.slow),
 ]
 
