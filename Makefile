@@ -68,14 +68,11 @@ bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and sta
 	@$(PIP) install --no-compile --editable '.[bench-compiler]'
 	@set -e; for name in compiler pair_kernels; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
-bench-serving: $(READY) ## The server under load: goodput at overload, memory of several processes (about 10 minutes on 2 cores).
-	@set -e; for name in serving_overload serving_memory; do \
-	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
-
-bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve, on one core (about 10 minutes).
+bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve; overload; swaps; processes (about 20 minutes on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench-serving]'
 	@bench/peers/serving.sh
-	$(BIN)/python -m bench.serving
+	@set -e; for name in serving serving_overload serving_swaps serving_memory; do \
+	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.
 	$(BIN)/python docs/generate.py
