@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.compiler_models import Case, expanded
-from bowerbird.bundles.way_results import WayTask, compare_scores
+from bowerbird.bundles.way_results import AUC_CHANGE, CALIBRATION_CHANGE, kendall
 from bowerbird.training.metrics import auc
 
 Logits = npt.NDArray[np.float64]
@@ -35,6 +35,20 @@ class Answers:
     passed: bool
     calibration_shifted: float
     passed_shifted: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an engine does to one task's AUC and mean prediction (relative), and τ of the two rankings."""
+
+    auc: float
+    calibration: float
+    kendall: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both changes, as estimated, are within what publishing's gates allow."""
+        return abs(self.auc) <= AUC_CHANGE and abs(self.calibration) <= CALIBRATION_CHANGE
 
 
 def expected(case: Case, features: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
@@ -66,7 +80,7 @@ def judge(case: Case, bind: Callable[[dict[str, Tensor], int], Callable[[], dict
     tasks = [_compare([each[task] for each in exact], [each[task] for each in given]) for task in case.tasks]
     return Answers(
         worst=max(worst(answer, right) for answer, right in zip(given, exact, strict=True)),
-        auc=max((each.auc or 0.0 for each, _ in tasks), key=abs),
+        auc=max((each.auc for each, _ in tasks), key=abs),
         calibration=max((each.calibration for each, _ in tasks), key=abs),
         kendall=min(each.kendall for each, _ in tasks),
         passed=all(each.passed for each, _ in tasks),
@@ -75,7 +89,7 @@ def judge(case: Case, bind: Callable[[dict[str, Tensor], int], Callable[[], dict
     )
 
 
-def _compare(exact: list[Tensor], given: list[Tensor]) -> tuple[WayTask, WayTask]:
+def _compare(exact: list[Tensor], given: list[Tensor]) -> tuple[Change, Change]:
     """Compare the second half of the requests, as they are and with the shift that the first half asks for."""
     half = len(exact) // 2
     eager, served = (torch.cat(each[half:]).double().numpy() for each in (exact, given))
@@ -84,8 +98,12 @@ def _compare(exact: list[Tensor], given: list[Tensor]) -> tuple[WayTask, WayTask
     label = (np.random.default_rng(0).random(len(eager)) < right).astype(np.float64)
     weight = np.ones(len(label))
 
-    def compared(scores: Logits) -> WayTask:
-        return compare_scores("", right, scores, auc(label, right, weight), auc(label, scores, weight))
+    def compared(scores: Logits) -> Change:
+        return Change(
+            auc=auc(label, scores, weight) - auc(label, right, weight),
+            calibration=float(scores.mean() / right.mean() - 1.0),
+            kendall=kendall(right, scores),
+        )
 
     return compared(_probability(served)), compared(_probability(served + shift))
 

@@ -67,6 +67,8 @@ class ItemStore:
 
     def _insert(self, fresh: Keys, made: Mapping[str, Tensor]) -> None:
         unknown = self._index.find(fresh) < 0
+        if not unknown.any():  # another thread made them meanwhile
+            return
         count = self._count + int(unknown.sum())
         if self._count + len(fresh) > self._capacity(made):
             self._index, self._count, self._columns = _native.KeyIndex(), 0, {}

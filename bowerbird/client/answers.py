@@ -82,7 +82,10 @@ class EntityFeatures(msgspec.Struct, frozen=True):
 
 
 class PublishedVersion(msgspec.Struct, frozen=True):
-    """A published version: its stage, whether it answers now, where it comes from, its held-out metrics."""
+    """A published version: its stage, whether it answers now, where it comes from, its held-out metrics.
+
+    ``served`` says, while it answers, by which way, why, and what was measured of each.
+    """
 
     name: str
     version: int
@@ -94,6 +97,7 @@ class PublishedVersion(msgspec.Struct, frozen=True):
     promoted: str | None
     lineage: dict[str, Any]
     metrics: dict[str, Any]
+    served: dict[str, Any] | None = None
 
 
 class PublishedModel(msgspec.Struct, frozen=True):

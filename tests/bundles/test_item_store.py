@@ -70,3 +70,18 @@ def test_a_changed_feature_is_another_key():
     changed = [columns[0], columns[1].copy(), columns[2]]
     changed[1][7] += 1e-3
     assert np.flatnonzero(hash_rows(changed, 50) != first).tolist() == [7]
+
+
+def test_two_threads_that_make_the_same_items_at_once_keep_them_once():
+    store, keys = ItemStore(), np.array([3, 5], np.uint64)
+
+    def make_slowly(chosen):
+        store.get(keys, values)  # the other thread is done first
+        return values(chosen)
+
+    def values(chosen):
+        return {"x": torch.from_numpy(np.float32(keys[chosen])).reshape(-1, 1)}
+
+    (first,) = store.get(keys, make_slowly).values()
+    (again,) = store.get(keys, values).values()
+    assert first.tensor().tolist() == again.tensor().tolist() == [[3.0], [5.0]]

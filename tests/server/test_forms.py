@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from bowerbird.declare.workspace import load_workspace
-from bowerbird.server.run import build_application
+from bowerbird.server.build import build_application
 from bowerbird.server.services import Services
 from tests.server.process import ROOT
 

@@ -80,10 +80,10 @@ def parity_of(workspace: Workspace) -> ParityReport:
 
 def test_the_fastest_way_answers_is_seen_everywhere_and_is_remembered(workspace: Workspace) -> None:
     with ServerProcess(workspace) as server, server.client() as client:
-        served = client.version("din", 1)["served"]
+        served = client.version("din", 1).served
         assert served["why"] == "fastest"
         assert {each["way"] for each in served["timings"]} == {"torch.fp32", *WAYS}
-        assert client.version("din", 2)["served"] is None
+        assert client.version("din", 2).served is None
         ask(client)
         metrics = metrics_of(server)
         assert f'bowerbird_way{{model="din",way="{served["way"]}",why="fastest"}} 1.0' in metrics
@@ -92,7 +92,7 @@ def test_the_fastest_way_answers_is_seen_everywhere_and_is_remembered(workspace:
     (note,) = workspace.ways_folder.iterdir()
     written = note.stat().st_mtime_ns
     with ServerProcess(workspace) as server, server.client() as client:
-        assert client.version("din", 1)["served"] == served
+        assert client.version("din", 1).served == served
     assert note.stat().st_mtime_ns == written
     (found,) = parity_of(workspace).ways
     assert (found.way, found.again) == (served["way"], served["way"])
@@ -103,7 +103,7 @@ def test_a_set_way_is_served_swapped_and_kept_in_parity(workspace: Workspace, wa
     set_way(workspace, f'"{way}"')
     with ServerProcess(workspace) as server, server.client() as client:
         ask(client)
-        assert client.promote("din", 2)["served"]["why"] == "pinned"
+        assert client.promote("din", 2).served["why"] == "pinned"
         ask(client)
     assert {(slate.version, slate.way) for slate in slates_of(workspace)} == {(1, way), (2, way)}
     report = parity_of(workspace)
@@ -144,12 +144,12 @@ def test_a_way_that_does_not_exist_keeps_the_server_from_starting(
 def test_a_way_that_fails_here_gives_way_to_the_next(workspace: Workspace, tmp_path: Path) -> None:
     """The start after a change of the machine: what was chosen does not load any more."""
     with ServerProcess(workspace) as server, server.client() as client:
-        best = client.version("din", 1)["served"]["way"]
+        best = client.version("din", 1).served["way"]
         ask(client)
     (tmp_path / "broken" / "sitecustomize.py").parent.mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN.format(way=best))
     with ServerProcess(workspace, first=tmp_path / "broken") as server, server.client() as client:
-        served = client.version("din", 1)["served"]
+        served = client.version("din", 1).served
         assert served["why"] == "fallback" and served["way"] != best
         assert served["refused"][-1]["way"] == best
         assert f"din 1 is not served by {best}: no such instruction" in server.log
