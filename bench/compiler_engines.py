@@ -196,7 +196,8 @@ class OnnxRuntime(OfArrays):
                     dynamic_axes=axes, dynamo=False,
                 )  # fmt: skip
             except torch.onnx.errors.OnnxExporterError as error:
-                raise InputError(f"ONNX's exporter refuses it: {str(error).splitlines()[0].partition(", scope:")[0]}") from error
+                why = str(error).splitlines()[0].partition(", scope:")[0]
+                raise InputError(f"ONNX's exporter refuses it: {why}") from error
         if self.precision == "int8":
             from onnxruntime.quantization import quantize_dynamic
 
