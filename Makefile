@@ -13,6 +13,8 @@ NATIVE := $(shell find native -type f)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export CXX PYTHON VENV
+# Hundreds of Python processes start in a test run: bytecode is kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training bench-compiler bench-serving docs clean
