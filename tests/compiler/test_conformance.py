@@ -1,6 +1,5 @@
 """Any model: the staged program of every model of the zoo, and of ten odd ones, answers as the module does."""
 
-from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -10,10 +9,9 @@ import torch
 from bowerbird.compiler.backends.inductor import Inductor
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.backends.openvino import OpenVino
-from bowerbird.compiler.staging import TOLERANCE, compile_module, prove
+from bowerbird.compiler.staging import TOLERANCE, prove
 from bowerbird.models import MODELS
-from tests.compiler import modules, zoo
-from tests.models.built import built
+from tests.compiler import cases, modules
 from tests.training.vectors import draw
 
 ROWS = (1, 3, 5000)
@@ -35,18 +33,11 @@ def _differs(module, answers, features, rows):
     return max(float(((answer - value).abs() / value.abs().clamp(min=1)).max()) for answer, value in pairs)
 
 
-@pytest.fixture(scope="module", params=[*MODELS, *modules.ODD, *modules.COUPLED])
+@pytest.fixture(scope="module", params=cases.NAMES)
 def case(request):
     """Return a module, its features for some candidates, and its compilation."""
-    if request.param in MODELS:
-        module = zoo.model(request.param)
-        stages, features = module.inputs.stages, partial(zoo.request_features, module)
-    else:
-        torch.manual_seed(0)
-        module = (modules.ODD | modules.COUPLED)[request.param]().eval()
-        stages, features = modules.STAGES, modules.example
-    example = modules.expanded(features(4, 0), 4)
-    return module, features, compile_module(module, example, stages)
+    case = cases.case(request.param)
+    return case.module, case.features, case.compilation
 
 
 def test_it_is_proved(case):
@@ -90,7 +81,7 @@ def test_nothing_of_the_request_is_computed_per_candidate(case):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_empty_histories_unseen_ids_and_unknown_numbers(name):
-    collection, module = built(name)
+    case = cases.case(name)
     block = draw(1)
     for key, values in block.numbers.items():
         block.numbers[key] = np.full_like(values, np.nan)
@@ -99,10 +90,7 @@ def test_empty_histories_unseen_ids_and_unknown_numbers(name):
         fields = {field: values[:0] for field, values in ragged.fields.items()}
         block.sequences[key] = type(ragged)(np.zeros(2, np.int64), fields, ragged.age[:0])
     with torch.inference_mode():
-        features = collection(block)
-    compilation = compile_module(
-        module, module.inputs.example(4, torch.Generator().manual_seed(0)), module.inputs.stages
-    )
-    answers = Interpreter().prepare(compilation.program, "fp32")(features, 1)
+        features = case.tables(block)
+    answers = Interpreter().prepare(case.compilation.program, "fp32")(features, 1)
     assert all(torch.isfinite(value).all() for value in answers.values())
-    assert _differs(module, answers, features, 1) <= TOLERANCE
+    assert _differs(case.module, answers, features, 1) <= TOLERANCE

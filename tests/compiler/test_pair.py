@@ -7,12 +7,12 @@ import torch
 from bowerbird.compiler.backends.contract import Kept
 from bowerbird.compiler.backends.native import Native
 from bowerbird.compiler.pair.lower import lower_pair
-from bowerbird.compiler.staging import TOLERANCE, compile_module
+from bowerbird.compiler.staging import TOLERANCE
 from bowerbird.errors import InputError
 from bowerbird.kernels.pair_rows import StoredRows
 from bowerbird.kernels.pair_twin import PairTwin
 from bowerbird.models import MODELS
-from tests.compiler import modules, zoo
+from tests.compiler import cases, modules
 
 ROWS = (1, 3, 67, 5000)
 SHARES = {
@@ -26,16 +26,8 @@ SERVED = [name for name, share in SHARES.items() if share >= 0.5]
 
 
 def compiled(name):
-    if name in modules.ODD:
-        torch.manual_seed(0)
-        module = modules.ODD[name]().eval()
-        return module, modules.example, compile_module(module, modules.expanded(modules.example(4), 4), modules.STAGES)
-    module = zoo.model(name)
-
-    def features(rows, seed):
-        return zoo.request_features(module, rows, seed)
-
-    return module, features, compile_module(module, modules.expanded(features(4, 0), 4), module.inputs.stages)
+    case = cases.case(name)
+    return case.module, case.features, case.compilation
 
 
 @pytest.fixture(scope="module", params=SHARES)
