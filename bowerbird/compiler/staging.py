@@ -12,7 +12,8 @@ from bowerbird.compiler.capture import capture
 from bowerbird.compiler.cost import Rates, worth_storing
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
-from bowerbird.compiler.lift import Coupling, lift
+from bowerbird.compiler.lift import lift
+from bowerbird.compiler.lifting.lifter import Coupling
 from bowerbird.compiler.rewrite import Applied, rewrite
 from bowerbird.compiler.rewrites import LAWS
 from bowerbird.compiler.rewrites.activations import with_activations
