@@ -16,7 +16,7 @@ from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
-from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.rows import RowBlock, columns_of, take_block
 from bowerbird.kernels.pair_rows import RowFormat
 from bowerbird.plan.block import FeatureBlock
@@ -47,7 +47,7 @@ class StagedModel:
 
     def __init__(
         self,
-        collection: EmbeddingCollection,
+        collection: FeatureReader,
         graph: RowGraph,
         way: Way | None = None,
         program: StagedProgram | None = None,

@@ -62,12 +62,12 @@ class LiveModel:
 
 
 def load_model(folder: Path, version: VersionRecord, live: StateSource, ways: WaySetting) -> LiveModel:
-    """Return a version that passed its hashes and golden requests, its plan's state at the log's end.
+    """Return a version that passed its hashes (tables: their lengths and headers) and golden requests.
 
     Raises CorruptionError where a byte or a golden answer differs, NotFoundError without the bundle, InputError where
     a way is set that the version may not be served by.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(folder, verify_tables=False)
     if bundle.digest != version.digest:
         raise CorruptionError(
             f"{folder} is not the bundle that was published as {version.name} {version.version}.",

@@ -26,7 +26,7 @@ from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Scorer
 from bowerbird.bundles.way_results import WayResult, judged
 from bowerbird.bundles.ways import PLAIN, has_ways, known_ways, served_by
-from bowerbird.bundles.write import BundleParts, write_bundle
+from bowerbird.bundles.write import BundleFile, BundleParts, write_bundle
 from bowerbird.errors import BowerbirdError, InputError, StorageError
 from bowerbird.plan.block_rows import take_rows
 from bowerbird.plan.functions import read_function_files
@@ -216,7 +216,7 @@ def _write(
     registry: Registry,
     manifest: Manifest,
     parts: BundleParts,
-    files: dict[str, bytes],
+    files: dict[str, BundleFile],
 ) -> Bundle:
     """Write the bundle under the first free number; the rename decides between two publishers."""
     folder = request.bundles_folder / request.name
