@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,12 @@ class StagedModel:
     def with_way(self, way: Way) -> StagedModel:
         """Return the same model, run another way."""
         return StagedModel(self.collection, self.graph, way, self.program)
+
+    def with_tables(self, collection: FeatureReader) -> StagedModel:
+        """Return the same model with other tables, which keep items together: a changed row has another number."""
+        other = copy.copy(self)
+        other.collection = collection
+        return other
 
     @property
     def prepared(self) -> Prepared:

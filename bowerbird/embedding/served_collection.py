@@ -24,14 +24,14 @@ from bowerbird.plan.spec import Plan
 class ServedCollection(FeatureReader):
     """A table for each vocabulary of a plan; immutable, for any number of threads.
 
-    ``sequence`` is the number of the last delta that it holds, 0 for none.
+    ``sequence`` is the number of the last delta that it holds, 0 for none, ``history`` that delta's SHA-256.
     """
 
     def __init__(
-        self, plan: Plan, config: EmbeddingCollection.Config, tables: Mapping[str, ServedTable], sequence: int = 0
+        self, plan: Plan, tables: Mapping[str, ServedTable], sequence: int = 0, history: str = ""
     ) -> None:
         self.plan = plan
-        self.config = config
+        self.history = history
         self.tables = dict(tables)
         self.sequence = sequence
         self.inputs = inputs_of(plan, lambda name: self.tables[name].dimension)
@@ -46,7 +46,7 @@ class ServedCollection(FeatureReader):
                 raise CorruptionError(
                     f"Table {name!r} has rows of {table.dimension} numbers, not {width}.", "Publish the version again."
                 )
-        return ServedCollection(plan, config, tables)
+        return ServedCollection(plan, tables)
 
     @property
     def changed_bytes(self) -> int:
@@ -75,13 +75,13 @@ class ServedCollection(FeatureReader):
                 features[item.name] = part.view(*each.shape, -1)
         return features
 
-    def with_changes(self, changes: Mapping[str, TableChange], sequence: int) -> ServedCollection:
-        """Return a collection with changes by vocabulary; raises InputError for one that it does not have."""
+    def with_changes(self, changes: Mapping[str, TableChange], sequence: int, history: str) -> ServedCollection:
+        """Return a collection with a delta's changes by vocabulary; raises InputError for one that it does not have."""
         for name in changes:
             if name not in self.tables:
                 raise InputError(f"There is no table {name!r}.", nearest(name, list(self.tables)))
         changed = {name: self.tables[name].with_change(change) for name, change in changes.items()}
-        return ServedCollection(self.plan, self.config, self.tables | changed, sequence)
+        return ServedCollection(self.plan, self.tables | changed, sequence, history)
 
     def verify(self) -> None:
         """Read all files and compare them with their checksums; raises CorruptionError."""

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird import _native
+from bowerbird.embedding.key_index import RESERVED_ROWS
 from bowerbird.embedding.table import Keys, Rows, Vectors, refusals
+from bowerbird.plan.spec import MISSING_KEY
 
 RowFormat: TypeAlias = Literal["fp32", "fp16", "int8"]
 """How a file keeps rows; int8 has a float32 scale a row."""
+_GONE = -1
 ROW_FORMATS: tuple[RowFormat, ...] = ("fp32", "fp16", "int8")
 
 
@@ -32,6 +35,13 @@ class TableChange:
     def __len__(self) -> int:
         """Return how many keys are affected."""
         return len(self.keys) + len(self.removed)
+
+    @staticmethod
+    def of_delta(path: Path) -> TableChange:
+        """Return what ``Table.delta`` wrote to a file; raises CorruptionError, NotFoundError, InputError."""
+        with refusals():
+            keys, rows, removed = _native.table_delta_rows(str(path))
+        return TableChange(keys, rows[RESERVED_ROWS:], removed, rows[:RESERVED_ROWS])
 
 
 class ServedTable:
@@ -96,6 +106,12 @@ class ServedTable:
         with refusals():
             return self._native.file_keys()
 
+    def known_keys(self) -> Keys:
+        """Return the keys that have a row, uint64 [n] ascending."""
+        changed, rows = self._native.changed()
+        known: Keys = np.union1d(np.setdiff1d(self.file_keys()[0], changed), changed[rows != _GONE])
+        return known
+
     def verify(self) -> None:
         """Read the file and compare it with its checksums; raises CorruptionError."""
         with refusals():
@@ -108,11 +124,29 @@ class ServedTable:
             return ServedTable(
                 self._native.with_changes(
                     np.ascontiguousarray(change.keys, np.uint64),
-                    np.ascontiguousarray(change.vectors, np.float32).reshape(len(change.keys), self.dimension),
+                    np.ascontiguousarray(change.vectors, np.float32),
                     np.ascontiguousarray(change.removed, np.uint64),
                     None if reserved is None else np.ascontiguousarray(reserved, np.float32),
                 )
             )
+
+    def change_to(self, keys: Keys, rows: Vectors) -> TableChange:
+        """Return what would make this the table of distinct ``keys`` [n] with ``rows`` [n + 2, dimension].
+
+        What the file holds rounded counts as unchanged.
+        """
+        reserved, vectors = rows[:RESERVED_ROWS], rows[RESERVED_ROWS:]
+        places = self.find(keys)
+        held = self.take(places)
+        same = (held == vectors).all(axis=1) | (held == rounded(vectors, self.format)).all(axis=1)
+        changed = (places == self._native.unknown_row) | ~same
+        present = self.known_keys()
+        missing = self.find(np.array([MISSING_KEY], np.uint64))[0]
+        now = self.take(np.array([missing, self._native.unknown_row]))
+        kept = np.array_equal(now, reserved) or np.array_equal(now, rounded(reserved, self.format))
+        return TableChange(
+            keys[changed], vectors[changed], present[~np.isin(present, keys)], None if kept else reserved
+        )
 
 
 def write_served_table(path: Path, keys: Keys, rows: Vectors, format: RowFormat = "fp32") -> None:

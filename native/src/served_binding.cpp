@@ -4,11 +4,13 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "served_table.hpp"
+#include "table.hpp"
 #include "table_arrays.hpp"
 
 using namespace nanobind::literals;
@@ -53,11 +55,28 @@ nb::tuple file_keys(const ServedTable& table) {
   return nb::make_tuple(as_numpy(std::move(found.first)), as_numpy(std::move(found.second)));
 }
 
+nb::tuple changed(const ServedTable& table) {
+  return nb::make_tuple(as_numpy(std::vector<std::uint64_t>(table.changed())), as_numpy(std::vector<std::int64_t>(table.changed_rows())));
+}
+
+// The vectors of a training table's delta: (keys, [keys + 2, dimension] with the reserved rows first, keys that went).
+nb::tuple delta_rows(const std::string& path) {
+  embedding::DeltaRows found;
+  {
+    const nb::gil_scoped_release release;
+    found = embedding::read_delta(path);
+  }
+  auto [array, floats] = empty_array<float>({found.vectors.size() / found.dimension, found.dimension});
+  std::copy(found.vectors.begin(), found.vectors.end(), floats);
+  return nb::make_tuple(as_numpy(std::move(found.keys)), array, as_numpy(std::move(found.removed)));
+}
+
 }  // namespace
 
 void bind_served(nb::module_& module) {
   const nb::call_guard<nb::gil_scoped_release> freely;
   module.def("write_served_table", &write, "path"_a, "keys"_a.noconvert(), "rows"_a.noconvert(), "format"_a);
+  module.def("table_delta_rows", &delta_rows, "path"_a);
   nb::class_<ServedTable>(module, "ServedTable")
       .def(nb::init<const std::string&, bool>(), "path"_a, "verify"_a = false)
       .def_prop_ro("dimension", &ServedTable::dimension)
@@ -69,6 +88,8 @@ void bind_served(nb::module_& module) {
       .def("find", &find<ServedTable>, "keys"_a.noconvert())
       .def("take", &take<ServedTable>, "rows"_a.noconvert(), "out"_a.none() = nb::none())
       .def("file_keys", &file_keys)
+      .def("changed", &changed)
+      .def_prop_ro("unknown_row", &ServedTable::unknown_row)
       .def("with_changes", &with_changes, "keys"_a.noconvert(), "vectors"_a.noconvert(), "removed"_a.noconvert(), "reserved"_a.none().noconvert())
       .def("verify", &ServedTable::verify, freely);
 }

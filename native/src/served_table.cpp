@@ -14,7 +14,6 @@ namespace bowerbird::embedding {
 namespace {
 
 constexpr std::uint64_t kSalt = 0;
-constexpr std::int64_t kGone = -1;
 constexpr std::size_t kAhead = 16;
 constexpr std::size_t kWriteBytes = std::size_t{1} << 20;
 
@@ -197,7 +196,7 @@ void ServedTable::take(const std::int64_t* rows, std::size_t count, float* out) 
 // ---- changes -------------------------------------------------------------------------------------
 
 std::uint64_t ServedTable::changed_bytes() const {
-  return chunks_.size() * Chunk::kRows * dimension() * sizeof(float) + changed_.bytes() + changed_rows_.capacity() * sizeof(std::int64_t);
+  return chunks_.size() * Chunk::kRows * dimension() * sizeof(float) + changed_.bytes() + changed_rows_.capacity() * (sizeof(std::int64_t) + sizeof(std::uint64_t));
 }
 
 std::unique_ptr<ServedTable> ServedTable::with(const RowChanges& changes) const {
@@ -216,7 +215,10 @@ std::unique_ptr<ServedTable> ServedTable::with(const RowChanges& changes) const 
 void ServedTable::set(std::uint64_t key, std::int64_t row) {
   if (key == kMissingKey) throw std::invalid_argument("the missing key has no row of its own");
   const std::uint32_t number = changed_.find_or_insert(key);
-  if (number == changed_rows_.size()) changed_rows_.push_back(row);
+  if (number == changed_rows_.size()) {
+    changed_keys_.push_back(key);
+    changed_rows_.push_back(row);
+  }
   changed_rows_[number] = row;
 }
 

@@ -35,6 +35,8 @@ struct RowChanges {
 
 class ServedTable {
  public:
+  static constexpr std::int64_t kGone = -1;
+
   // Maps a file. With `verify` all of it is read and compared with its checksums.
   ServedTable(const std::string& path, bool verify);
 
@@ -47,6 +49,10 @@ class ServedTable {
   std::uint64_t keys() const { return base_->file.header().keys; }
   std::uint64_t file_bytes() const { return base_->file.header().file_bytes; }
   std::uint64_t changed_keys() const { return changed_.size(); }
+  // The keys that are not as in the file, and their rows; kGone for one that went.
+  const std::vector<std::uint64_t>& changed() const { return changed_keys_; }
+  const std::vector<std::int64_t>& changed_rows() const { return changed_rows_; }
+  std::int64_t unknown_row() const { return unknown_; }
   // What the rows over the file take.
   std::uint64_t changed_bytes() const;
 
@@ -95,7 +101,8 @@ class ServedTable {
   std::shared_ptr<const Base> base_;
   const TableKernels* kernels_;
   KeyIndex changed_;
-  std::vector<std::int64_t> changed_rows_;  // by number in changed_; kGone for keys that went
+  std::vector<std::uint64_t> changed_keys_;  // by number in changed_
+  std::vector<std::int64_t> changed_rows_;
   std::vector<std::shared_ptr<Chunk>> chunks_;
   std::uint64_t first_;  // the row that chunks begin with
   std::uint64_t next_;

@@ -158,4 +158,13 @@ class MappedTable {
   std::vector<RowChunk> chunks_;
 };
 
+// What a delta says of rows, for servers: without optimiser state.
+struct DeltaRows {
+  std::size_t dimension = 0;
+  std::vector<std::uint64_t> keys;
+  std::vector<float> vectors;  // [keys + 2, dimension], the reserved rows first
+  std::vector<std::uint64_t> removed;
+};
+DeltaRows read_delta(const std::string& path);
+
 }  // namespace bowerbird::embedding

@@ -1,6 +1,7 @@
 // Snapshots, which are the table's memory as it is, and deltas, which are the keys that changed after an earlier version.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 
@@ -222,6 +223,39 @@ void Table::apply_delta(const std::string& path) {
   }
   adopt_counters(header);
   published_.push_back({header.version, header.version_id});
+}
+
+DeltaRows read_delta(const std::string& path) {
+  const TableFile file(path, true);
+  const TableFileHeader& header = file.header();
+  if (header.kind != FileKind::kDelta) throw std::invalid_argument(path + " is not a delta");
+  if (header.dimension == 0 || header.keys < kReservedRows) file.damaged("has no rows");
+  TableOptions options;
+  options.dimension = header.dimension;
+  options.precision = header.precision;
+  file.expect(Section::kKeys, header.keys * 8);
+  file.expect(Section::kWeights, header.keys * options.weight_bytes());
+  DeltaRows found;
+  found.dimension = header.dimension;
+  const auto keys_of = [&](Section which, std::size_t skipped) {
+    std::vector<std::uint64_t> keys(file.bytes(which) / 8 - skipped);
+    if (!keys.empty()) std::memcpy(keys.data(), file.data(which) + 8 * skipped, 8 * keys.size());
+    return keys;
+  };
+  found.keys = keys_of(Section::kKeys, kReservedRows);
+  found.removed = keys_of(Section::kRemoved, 0);
+  found.vectors.resize(header.keys * header.dimension);
+  RowChunk chunk{const_cast<std::byte*>(file.data(Section::kWeights)), nullptr};
+  RowLayout layout(options);
+  std::vector<RowChunk> chunks;
+  for (std::uint64_t first = 0; first < header.keys; first += layout.chunk_rows()) {
+    chunks.push_back(chunk);
+    chunk.weights += layout.chunk_rows() * layout.weight_bytes;
+  }
+  std::vector<std::int64_t> rows(header.keys);
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  table_kernels("").take({chunks.data(), header.keys, layout}, header.precision, rows.data(), rows.size(), found.vectors.data());
+  return found;
 }
 
 // ---- mapped tables -----------------------------------------------------------------------------

@@ -42,7 +42,8 @@ def changed(bundle: Bundle, target: Path, name: str, change: Callable[[Numbers],
     files = {each: (bundle.folder / each).read_bytes() for each in bundle.manifest.files if not each.endswith(".json")}
     files["graph.json"] = (bundle.folder / "graph.json").read_bytes()
     if name == CONSTANTS:
-        files[name] = pack_arrays({key: change(np.array(each)) for key, each in read_arrays(bundle.folder / name).items()})
+        arrays = read_arrays(bundle.folder / name)
+        files[name] = pack_arrays({key: change(np.array(values)) for key, values in arrays.items()})
     else:
         write_changed_table(bundle.folder / name, target.parent / "changed.table", change)
         files[name] = (target.parent / "changed.table").read_bytes()
