@@ -18,6 +18,7 @@ from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, 
 from bowerbird.embedding.key_index import RESERVED_ROWS, KeyIndex
 from bowerbird.embedding.native_options import EVERY_OTHER, is_native, native_config
 from bowerbird.embedding.rows import RowBlock, Rows
+from bowerbird.embedding.served_table import RowFormat, rounded
 from bowerbird.embedding.table import Table
 from bowerbird.embedding.trained_table import TrainedTable
 from bowerbird.errors import CorruptionError, InputError
@@ -151,6 +152,18 @@ class EmbeddingCollection(nn.Module, FeatureReader):
         for name in self.vocabularies:
             arrays[f"{name}.keys"], arrays[f"{name}.rows"] = self.export_table(name)
         return arrays
+
+    def round_rows(self, format: RowFormat) -> None:
+        """Set all rows to what files of ``format`` give back."""
+        for name in self.vocabularies:
+            if name in self.native:
+                table = self.native[name].table
+                every = np.arange(table.rows)
+                table.set_rows(every, rounded(table.take(every), format))
+            else:
+                with torch.no_grad():
+                    rows = self._exact(name).view(name)
+                    rows.copy_(torch.from_numpy(rounded(rows.numpy(), format)))
 
     def import_arrays(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Replace all tables by exported arrays; raises CorruptionError where one is absent or misshapen."""

@@ -19,6 +19,7 @@ from bowerbird.bundles.write import BundleFile, torch_files, tree_files
 from bowerbird.compiler.serial import unpack_graph
 from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.served_table import RowFormat
 from bowerbird.errors import InputError
 from bowerbird.models.own import read_model_files
 from bowerbird.models.tree_columns import TreeColumns
@@ -53,6 +54,9 @@ class Trained(Protocol):
     def save(self, folder: Path) -> None:
         """Write the run's files."""
 
+    def round_rows(self, format: RowFormat) -> None:
+        """Make it the model whose embedding rows a bundle keeps in ``format``; trees have none."""
+
     def bundle_files(self) -> dict[str, BundleFile]:
         """Return a bundle's files."""
         ...
@@ -69,6 +73,7 @@ class TrainedNetwork:
 
     def __init__(self, network: Network) -> None:
         self.network = network.eval()
+        self._rows: RowFormat = "fp32"
 
     def logits(self, block: FeatureBlock) -> dict[str, Logits]:
         """Return eager PyTorch's logits by task."""
@@ -82,9 +87,14 @@ class TrainedNetwork:
         state = {name: value.detach().numpy() for name, value in self.network.model.state_dict().items()}
         write_atomically(folder / DENSE_FILE, pack_arrays(state))
 
+    def round_rows(self, format: RowFormat) -> None:
+        """Round the tables' rows."""
+        self._rows = format
+        self.network.collection.round_rows(format)
+
     def bundle_files(self) -> dict[str, BundleFile]:
         """Return tables, graph and weights."""
-        return torch_files(self.network.collection, self.network.model)
+        return torch_files(self.network.collection, self.network.model, self._rows)
 
     def as_published(self, files: Mapping[str, BundleFile]) -> LogitModel:
         """Return the staged program behind the same tables."""
@@ -115,6 +125,9 @@ class TrainedTrees:
         write_atomically(folder / CODES_FILE, pack_arrays(self.columns.export_arrays()))
         write_atomically(folder / TREES_FILE, msgspec.json.encode(dict(self.boosters)))
 
+    def round_rows(self, format: RowFormat) -> None:
+        """Trees have no rows."""
+
     def bundle_files(self) -> dict[str, BundleFile]:
         """Return codes and boosters."""
         return tree_files(self.columns, self.boosters)
@@ -142,6 +155,10 @@ class TrainedBlend:
         """Write the files of both."""
         self.network.save(folder)
         self.trees.save(folder)
+
+    def round_rows(self, format: RowFormat) -> None:
+        """Round the network's rows."""
+        self.network.round_rows(format)
 
     def bundle_files(self) -> dict[str, BundleFile]:
         """Return the files of both."""
