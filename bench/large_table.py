@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bench.common import WORK
 from bowerbird.bundles.block_json import block_from_json
 from bowerbird.bundles.bundle import Bundle, read_bundle
 from bowerbird.bundles.golden import golden_request
@@ -19,7 +23,7 @@ from bowerbird.bundles.scorer import Scorer
 from bowerbird.bundles.write import BundleFile, BundleParts, write_bundle
 from bowerbird.declare.workspace import Workspace
 from bowerbird.embedding.served_collection import ServedCollection, table_files
-from bowerbird.embedding.served_table import ServedTable
+from bowerbird.embedding.served_table import RowFormat, ServedTable, write_served_table
 
 MODEL = "kuairand"
 Rows = npt.NDArray[np.float32]
@@ -91,3 +95,36 @@ def publish_filled_up(workspace: Workspace, bundle: Bundle, vocabulary: str, tab
     return written
 
 
+
+
+@dataclass(frozen=True)
+class LargeVersion:
+    """A live version with a large table, and that table's file."""
+
+    bundle: Bundle
+    file: Path
+
+
+def large_versions(
+    workspace: Workspace, rows: int, formats: list[RowFormat]
+) -> Iterator[tuple[RowFormat, LargeVersion]]:
+    """Yield a version for each format, the live one while it is worked with and gone afterwards."""
+    bundle = live_bundle(workspace)
+    vocabulary = largest(bundle)
+    keys, vectors = filled_up(bundle, vocabulary, rows)
+    file = WORK / f"large-{os.getpid()}.table"
+    for format in formats:
+        write_served_table(file, keys, vectors, format)
+        large = publish_filled_up(workspace, bundle, vocabulary, file)
+        try:
+            yield format, LargeVersion(large, file)
+        finally:
+            _withdraw(workspace, large, bundle.manifest.version)
+            file.unlink()
+
+
+def _withdraw(workspace: Workspace, bundle: Bundle, before: int) -> None:
+    """Take a version away again and make the one before it live."""
+    registry = Registry(workspace.registry_url, workspace.bundles_folder)
+    registry.promote(bundle.manifest.name, before)
+    shutil.rmtree(bundle.folder)

@@ -1,4 +1,4 @@
-"""Embedding tables that several server processes map: memory, starts and lookups with a large one.
+"""Memory of server processes that map a large embedding table.
 
     python -m bench.serving_memory [--workspace FOLDER] [--rows 50000000] [--formats fp32 fp16 int8] [--workers 1 2 4]
 
@@ -11,30 +11,24 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from bench.common import WORK, Row, write
-from bench.large_table import filled_up, largest, live_bundle, publish_filled_up
+from bench.common import Row, write
+from bench.large_table import large_versions
 from bench.latency import make_bodies
 from bench.served import memory_of, served_workspace, server_pids, server_process
-from bowerbird.bundles.bundle import Bundle, read_bundle, verify_golden
-from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace, load_workspace
-from bowerbird.embedding.served_table import RowFormat, ServedTable, write_served_table
+from bowerbird.embedding.served_table import RowFormat, ServedTable
 
 PATH = "/v1/scenes/feed/score"
 GIB = 2**30
 PIECE = 1_000_000
-ASKED = 200
-"""Rows of one lookup."""
 
 
 def ask(port: int, bodies: list[bytes], count: int) -> None:
@@ -61,13 +55,9 @@ def memory_rows(case: str, pids: list[int]) -> list[Row]:
 
 def measure_server(case: str, workspace: Workspace, workers: int, bodies: list[bytes]) -> list[Row]:
     """Return one server's rows."""
-    started = time.perf_counter()
     with server_process(workspace, "--workers", str(workers)) as (port, pid):
-        ready = time.perf_counter() - started
         ask(port, bodies, 200)
-        rows = memory_rows(f"{case}, server of {workers}, 200 requests", server_pids(pid))
-        rows.append(Row(f"{case}, server of {workers}: from command to ready", ready, "s"))
-    return rows
+        return memory_rows(f"{case}, server of {workers}, 200 requests", server_pids(pid))
 
 
 def read_all(table: Path) -> None:
@@ -96,67 +86,18 @@ def readers(table: Path, count: int) -> Iterator[list[int]]:
             process.communicate(b"\n")
 
 
-def load(bundle: Path) -> None:
-    """Load a version as a server does, in a process of its own, and print the seconds."""
-    started = time.perf_counter()
-    verify_golden(read_bundle(bundle, verify_tables=False))
-    print(time.perf_counter() - started)
-
-
-def load_seconds(bundle: Bundle) -> float:
-    """Return the least seconds of three loads, each in a fresh process, the file in the page cache."""
-    command = [sys.executable, "-m", "bench.serving_memory", "--load", str(bundle.folder)]
-    return min(float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3))
-
-
-def lookup(table: Path) -> float:
-    """Return the least nanoseconds per row of finding and taking random keys, among rounds of 2,000 lookups."""
-    served = ServedTable.open(table)
-    keys, _ = served.file_keys()
-    random = np.random.default_rng(1)
-    rounds = []
-    for _ in range(3):
-        asked = keys[random.integers(0, len(keys), (2_000, ASKED))]
-        started = time.perf_counter()
-        for each in asked:
-            served.take(served.find(each))
-        rounds.append((time.perf_counter() - started) / asked.size)
-    return 1e9 * min(rounds)
-
-
 def measure(workspace: Workspace, rows: int, formats: list[RowFormat], workers: list[int]) -> list[Row]:
-    """Return the rows of all formats; the versions that it publishes are gone afterwards."""
-    bundle, bodies = live_bundle(workspace), make_bodies(workspace, 200)
-    vocabulary = largest(bundle)
-    keys, vectors = filled_up(bundle, vocabulary, rows)
-    file = WORK / "large.table"
+    """Return the rows of all formats."""
+    bodies = make_bodies(workspace, 200)
     measured: list[Row] = []
-    for format in formats:
-        started = time.perf_counter()
-        write_served_table(file, keys, vectors, format)
-        written = time.perf_counter() - started
-        measured.append(Row(f"{format}: file", file.stat().st_size / GIB, "GiB", note=f"{rows:,} x {vectors.shape[1]}"))
-        measured.append(Row(f"{format}: write", written, "s"))
-        large = publish_filled_up(workspace, bundle, vocabulary, file)
-        try:
-            measured.append(Row(f"{format}: loaded, golden requests asked, file cached", load_seconds(large), "s"))
-            measured.append(Row(f"{format}: find and take {ASKED} random rows", lookup(file), "ns/row"))
-            for count in workers:
-                with readers(file, count) as pids:
-                    measured += memory_rows(f"{format}, {count} processes that read every row", pids)
-                measured += measure_server(format, workspace, count, bodies)
-        finally:
-            withdraw(workspace, large)
-            file.unlink()
+    for format, large in large_versions(workspace, rows, formats):
+        size = large.file.stat().st_size
+        measured.append(Row(f"{format}: file of {rows:,} rows", size / GIB, "GiB", note=f"{size / rows:.1f} bytes/row"))
+        for count in workers:
+            with readers(large.file, count) as pids:
+                measured += memory_rows(f"{format}, {count} processes that read every row", pids)
+            measured += measure_server(format, workspace, count, bodies)
     return measured
-
-
-def withdraw(workspace: Workspace, bundle: Bundle) -> None:
-    """Take a version away again and make the one before it live."""
-    registry = Registry(workspace.registry_url, workspace.bundles_folder)
-    registry.rollback(bundle.manifest.name)
-    registry.retire(bundle.manifest.name, bundle.manifest.version)
-    shutil.rmtree(bundle.folder)
 
 
 def main() -> None:
@@ -166,12 +107,9 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", default=["fp32", "fp16", "int8"])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.read:
         read_all(arguments.read)
-    elif arguments.load:
-        load(arguments.load)
     else:
         workspace = load_workspace(arguments.workspace) if arguments.workspace else served_workspace("din")
         write("serving_memory", measure(workspace, arguments.rows, arguments.formats, arguments.workers))

@@ -151,8 +151,9 @@ class Startup:
             self._services.releases.follow_deltas()
 
     def _check_tables(self) -> None:
-        """Compare mapped tables with their hashes once requests are answered."""
-        self._services.releases.check_tables(self._stopping)
+        """Compare mapped tables with their hashes while requests are answered, each version's once."""
+        while not self._stopping.wait(_POLL_SECONDS):
+            self._services.releases.check_tables(self._stopping)
 
 
 class WriterStartup(Startup):

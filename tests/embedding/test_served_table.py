@@ -211,3 +211,28 @@ def test_the_second_process_costs_no_second_copy(tmp_path):
     for resident, proportional, dirty in sizes:
         assert resident >= rows and dirty == 0
         assert proportional <= 0.6 * resident
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from bowerbird.embedding.served_table import ServedTable
+used = next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (1024 * used + (12 << 20),) * 2)
+served = ServedTable.open(Path(sys.argv[1]))
+try:
+    copy = np.ones(served.file_bytes, np.uint8)
+except MemoryError:
+    total = sum(float(served.take(np.arange(first, first + 1000)).sum()) for first in range(0, len(served), 1000))
+    print(total)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's limits")
+def test_a_table_may_be_larger_than_the_memory_that_a_process_is_allowed(tmp_path):
+    path = tmp_path / "large"
+    keys = np.arange(1, 99_999, dtype=np.uint64)
+    write_served_table(path, keys, np.ones((len(keys) + 2, 64), np.float32))
+    result = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, check=True)
+    assert float(result.stdout) == 64 * (len(keys) + 2)
