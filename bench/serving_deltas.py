@@ -3,8 +3,8 @@
     python -m bench.serving_deltas [--workspace FOLDER] [--deltas 100] [--keys 1000] [--workers 1]
 
 Serves KuaiRand with DIN. An open loop at 40% of capacity is measured quiet and then while deltas change rows of its
-largest table; no request may fail. Then a few deltas more, without load, tell how long after its publication the last
-process answers with one. The deltas are gone afterwards.
+largest table, by turns; medians of the rounds count, and no request may fail. Then a few deltas more, without load,
+tell how long after its publication the last process answers with one. The deltas are gone afterwards.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from bowerbird.loadtest.run import LoadTest
 
 SHARE = 0.4
 QUIET_DELTAS = 10
+ROUNDS = 5
 WAIT_SECONDS = 60.0
 
 
@@ -44,15 +46,27 @@ class Publisher:
         self._vocabulary = largest(bundle)
         self._table = tables_of_bundle(bundle).tables[self._vocabulary]
         self._known, _ = self._table.file_keys()
-        self._count = min(keys, len(self._known))
+        self.count = min(keys, len(self._known))
+        self.seconds: list[float] = []
         self._random = np.random.default_rng(0)
 
     def publish(self) -> int:
         """Publish one; return its number."""
-        keys = self._random.choice(self._known, self._count, replace=False)
+        keys = self._random.choice(self._known, self.count, replace=False)
         rows = self._table.take(self._table.find(keys))
         noise = self._random.normal(scale=0.001, size=rows.shape).astype(np.float32)
-        return publish_delta(self._bundle, {self._vocabulary: TableChange(keys, rows + noise)}).sequence
+        started = time.perf_counter()
+        published = publish_delta(self._bundle, {self._vocabulary: TableChange(keys, rows + noise)})
+        self.seconds.append(time.perf_counter() - started)
+        return published.sequence
+
+    def publish_over(self, seconds: float, count: int) -> None:
+        """Publish ``count``, evenly spread over some seconds after the first one."""
+        due = time.perf_counter() + 1.0
+        for _ in range(count):
+            time.sleep(max(0.0, due - time.perf_counter()))
+            self.publish()
+            due += seconds / count
 
 
 def staleness(port: int, sequence: int, workers: int) -> float:
@@ -82,32 +96,26 @@ def measure(workspace: Workspace, deltas: int, keys: int, workers: int, seconds:
             return test.run()[0]
 
         rate = SHARE * run(4.0, closed=(4,)).answered
-        quiet = run(seconds, rates=(rate,))
-        published: list[float] = []
-
-        def publish() -> None:
-            due = time.perf_counter() + 1.0
-            for _ in range(deltas):
-                time.sleep(max(0.0, due - time.perf_counter()))
-                started = time.perf_counter()
-                publisher.publish()
-                published.append(time.perf_counter() - started)
-                due += seconds / deltas
-
-        publishing = threading.Thread(target=publish)
-        publishing.start()
-        changed = run(seconds, rates=(rate,))
-        publishing.join()
+        quiet, changed = [], []
+        for turn in range(ROUNDS):
+            quiet.append(run(seconds / ROUNDS, rates=(rate,)))
+            count = deltas * (turn + 1) // ROUNDS - deltas * turn // ROUNDS
+            publishing = threading.Thread(target=publisher.publish_over, args=(seconds / ROUNDS, count))
+            publishing.start()
+            changed.append(run(seconds / ROUNDS, rates=(rate,)))
+            publishing.join()
         staleness(port, deltas, workers)
         stale = [staleness(port, publisher.publish(), workers) for _ in range(QUIET_DELTAS)]
+    rows = [Row("requests", rate, "requests/s", note=f"{workers} processes")]
+    for name in ("p50", "p99"):
+        before, during = (median(getattr(each, name) for each in runs) for runs in (quiet, changed))
+        case = f"{name} while {deltas} deltas of {publisher.count:,} keys come"
+        rows.append(Row(case, during, "ms", before, during / before, note="the peer is quiet"))
+    failed = sum(sum(each.errors.values()) for each in changed)
     return [
-        Row(f"{workers} processes, quiet: p50", quiet.p50, "ms"),
-        Row(f"{workers} processes, quiet: p99", quiet.p99, "ms"),
-        Row(f"{workers} processes, during {deltas} deltas of {keys} keys: p50", changed.p50, "ms"),
-        Row("p99", changed.p99, "ms", quiet.p99, changed.p99 / quiet.p99, note="the peer is quiet"),
-        Row("failed", float(sum(changed.errors.values())), "requests", note=str(changed.errors)),
-        Row("requests", rate, "requests/s"),
-        Row("a publication", sum(published) / len(published), "s"),
+        *rows,
+        Row("failed", float(failed), "requests"),
+        Row("a publication", sum(publisher.seconds) / len(publisher.seconds), "s"),
         Row("staleness: mean of the slowest process", sum(stale) / len(stale), "s"),
         Row("staleness: worst", max(stale), "s"),
     ]
@@ -119,7 +127,7 @@ def main() -> None:
     parser.add_argument("--deltas", type=int, default=100)
     parser.add_argument("--keys", type=int, default=1_000)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=40.0)
     arguments = parser.parse_args()
     workspace = load_workspace(arguments.workspace) if arguments.workspace else served_workspace("din")
     bundle = live_bundle(workspace)
