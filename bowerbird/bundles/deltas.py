@@ -23,6 +23,8 @@ from bowerbird.durable import make_folder, storage_errors, write_atomically
 from bowerbird.embedding.served_collection import ServedCollection
 from bowerbird.embedding.served_table import TableChange
 from bowerbird.errors import CorruptionError, InputError, NotFoundError
+from bowerbird.plan.mistake import nearest
+from bowerbird.plan.spec import MISSING_KEY
 
 _FORMAT = 1
 _HASH_BYTES = 32
@@ -135,14 +137,15 @@ class DeltaLog:
                 f"Delta {header.sequence} goes on from another delta {tables.sequence} than the one that is served.",
                 "Restore the deltas as they were published, or publish the version again.",
             )
-        _check(tables, delta)
+        _checked(tables, delta.changes)
         return tables.with_changes(delta.changes, header.sequence, delta.sha256)
 
 
 def publish_delta(bundle: Bundle, changes: Mapping[str, TableChange]) -> Delta:
     """Publish changes by vocabulary as the next delta of a version; servers apply it within a second.
 
-    Raises InputError for a table or a width that the version does not have, StorageError.
+    Raises InputError for a table or a width that the version does not have and for rows that are not finite,
+    StorageError.
     """
     tables = bundle.load_collection()
     if not isinstance(tables, ServedCollection):
@@ -150,9 +153,8 @@ def publish_delta(bundle: Bundle, changes: Mapping[str, TableChange]) -> Delta:
             f"{bundle.manifest.name} {bundle.manifest.version} has its tables in a form that takes no deltas.",
             "Publish the version again.",
         )
-    log = DeltaLog(bundle.folder, bundle.digest)
-    tables.with_changes(changes, 1, "")
-    return log.publish(changes)
+    _checked(tables, changes)
+    return DeltaLog(bundle.folder, bundle.digest).publish(changes)
 
 
 def tables_at(bundle: Bundle, tables: ServedCollection, sequence: int) -> ServedCollection:
@@ -176,14 +178,22 @@ def changes_between(served: ServedCollection, trained: Mapping[str, AnyArray]) -
     return changes
 
 
-def _check(tables: ServedCollection, delta: Delta) -> None:
-    for name, change in delta.changes.items():
-        width = tables.tables[name].dimension if name in tables.tables else None
-        if width is not None and change.vectors.shape != (len(change.keys), width):
-            raise CorruptionError(
-                f"Delta {delta.sequence} has rows {change.vectors.shape} for {len(change.keys)} keys of {name!r}.",
-                f"The table's rows have {width} numbers: publish the delta again.",
+def _checked(tables: ServedCollection, changes: Mapping[str, TableChange]) -> None:
+    """Raise InputError for changes that tables cannot have."""
+    for name, change in changes.items():
+        if name not in tables.tables:
+            raise InputError(f"There is no table {name!r}.", nearest(name, list(tables.tables)))
+        width = tables.tables[name].dimension
+        if change.vectors.shape != (len(change.keys), width):
+            raise InputError(
+                f"{len(change.keys)} keys of {name!r} have rows of shape {change.vectors.shape}.",
+                f"Give float32 [{len(change.keys)}, {width}].",
             )
+        rows = change.vectors if change.reserved is None else np.concatenate([change.vectors, change.reserved])
+        if not np.isfinite(rows).all():
+            raise InputError(f"A changed row of {name!r} has a number that is not finite.", "Train again: it diverged.")
+        if (change.keys == MISSING_KEY).any():
+            raise InputError(f"A changed row of {name!r} is of the missing key.", "Change it as a reserved row.")
 
 
 def _arrays(changes: Mapping[str, TableChange]) -> dict[str, AnyArray]:

@@ -15,9 +15,8 @@ from bowerbird.embedding.inputs import CategoryInput, inputs_of, vocabularies
 from bowerbird.embedding.key_index import RESERVED_ROWS
 from bowerbird.embedding.rows import Rows
 from bowerbird.embedding.served_table import RowFormat, ServedTable, TableChange, write_served_table
-from bowerbird.errors import CorruptionError, InputError
+from bowerbird.errors import CorruptionError
 from bowerbird.plan.block import Keys
-from bowerbird.plan.mistake import nearest
 from bowerbird.plan.spec import Plan
 
 
@@ -76,10 +75,7 @@ class ServedCollection(FeatureReader):
         return features
 
     def with_changes(self, changes: Mapping[str, TableChange], sequence: int, history: str) -> ServedCollection:
-        """Return a collection with a delta's changes by vocabulary; raises InputError for one that it does not have."""
-        for name in changes:
-            if name not in self.tables:
-                raise InputError(f"There is no table {name!r}.", nearest(name, list(self.tables)))
+        """Return a collection with a delta's changes by vocabulary, all of which it has."""
         changed = {name: self.tables[name].with_change(change) for name, change in changes.items()}
         return ServedCollection(self.plan, self.tables | changed, sequence, history)
 

@@ -84,8 +84,13 @@ def test_a_torn_or_damaged_file_is_found(bundle, log):
 def test_what_a_version_does_not_have_is_not_published(bundle, log):
     with pytest.raises(InputError, match=r"no table 'itm'.*item"):
         publish_delta(bundle, {"itm": change(1)["item"]})
-    with pytest.raises(InputError, match="dimension"):
-        publish_delta(bundle, {"item": TableChange(ITEMS, np.zeros((len(ITEMS), 3), np.float32))})
+    narrow, missing = np.zeros((len(ITEMS), 3), np.float32), np.zeros((len(ITEMS), 16), np.float32)
+    with pytest.raises(InputError, match="rows of shape"):
+        publish_delta(bundle, {"item": TableChange(ITEMS, narrow)})
+    with pytest.raises(InputError, match="not finite"):
+        publish_delta(bundle, {"item": TableChange(ITEMS, missing + np.nan)})
+    with pytest.raises(InputError, match="missing key"):
+        publish_delta(bundle, {"item": TableChange(np.zeros_like(ITEMS), missing)})
     assert not log.folder.exists()
 
 
