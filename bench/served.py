@@ -74,8 +74,15 @@ def server_pids(pid: int) -> list[int]:
 
 def resident_bytes(pid: int) -> int:
     """Return what a server's processes take: pages that several share count once (the sum of PSS)."""
-    total = 0
-    for each in server_pids(pid):
-        lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total * 1024
+    return memory_of(server_pids(pid))[0]
+
+
+def memory_of(pids: list[int]) -> tuple[int, int]:
+    """Return the bytes that processes take together (pages that several share count once), and how many are private."""
+    total = private = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, size = line.partition(":")
+            total += 1024 * int(size.split()[0]) if name == "Pss" else 0
+            private += 1024 * int(size.split()[0]) if name.startswith("Private_") else 0
+    return total, private

@@ -16,6 +16,7 @@ from bowerbird.compiler.backends.contract import Kept
 from bowerbird.compiler.capture import capture
 from bowerbird.compiler.lift import lift
 from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.embedding.rows import PaddedSequence, RowBlock
 from bowerbird.models.ranker import Ranker
@@ -101,7 +102,7 @@ def profile_staged(staged: StagedModel, candidates: int) -> list[Profile]:
     return watch.profile()
 
 
-def random_rows(collection: EmbeddingCollection, candidates: int) -> RowBlock:
+def random_rows(collection: FeatureReader, candidates: int) -> RowBlock:
     """Return table rows and numbers of a made-up request; its sequences are full."""
     random = np.random.default_rng(0)
     inputs: Inputs = collection.inputs
@@ -110,7 +111,7 @@ def random_rows(collection: EmbeddingCollection, candidates: int) -> RowBlock:
         return 1 if stage == "request" else candidates
 
     def table_rows(vocabulary: str, *shape: int) -> np.ndarray:
-        return random.integers(0, len(collection.table(vocabulary)), shape)
+        return random.integers(0, collection.row_count(vocabulary), shape)
 
     sequences = {}
     for item in inputs.sequences:

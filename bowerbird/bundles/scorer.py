@@ -12,7 +12,7 @@ import torch
 
 from bowerbird.bundles.calibrate import Calibrations, Calibrator, Probabilities
 from bowerbird.bundles.program import ScoringProgram
-from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.errors import MissingExtraError
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.plan.block import FeatureBlock
@@ -31,7 +31,7 @@ class LogitModel(Protocol):
 class DenseModel:
     """Tables and an exported dense graph."""
 
-    def __init__(self, collection: EmbeddingCollection, program: ScoringProgram) -> None:
+    def __init__(self, collection: FeatureReader, program: ScoringProgram) -> None:
         self.collection = collection
         self.program = program
 

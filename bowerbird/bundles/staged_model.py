@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
-from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.rows import RowBlock, columns_of, take_block
 from bowerbird.kernels.pair_rows import RowFormat
 from bowerbird.plan.block import FeatureBlock
@@ -47,7 +48,7 @@ class StagedModel:
 
     def __init__(
         self,
-        collection: EmbeddingCollection,
+        collection: FeatureReader,
         graph: RowGraph,
         way: Way | None = None,
         program: StagedProgram | None = None,
@@ -65,6 +66,12 @@ class StagedModel:
     def with_way(self, way: Way) -> StagedModel:
         """Return the same model, run another way."""
         return StagedModel(self.collection, self.graph, way, self.program)
+
+    def with_tables(self, collection: FeatureReader) -> StagedModel:
+        """Return the same model with other tables, which keep items together: a changed row has another number."""
+        other = copy.copy(self)
+        other.collection = collection
+        return other
 
     @property
     def prepared(self) -> Prepared:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -22,10 +23,10 @@ from bowerbird.bundles.bundle import (
     METRICS,
     PLAN,
     ROWS,
-    TABLES,
     WEIGHTS,
     Bundle,
     booster_file,
+    file_hash,
     read_bundle,
 )
 from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
@@ -37,12 +38,17 @@ from bowerbird.compiler.lift import lift
 from bowerbird.compiler.serial import pack_graph
 from bowerbird.durable import new_folder
 from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.served_collection import table_files, write_table
+from bowerbird.embedding.served_table import RowFormat
 from bowerbird.models.ranker import Ranker
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
 
 _EXAMPLE_ROWS = 4
+
+BundleFile: TypeAlias = bytes | Callable[[Path], None]
+"""A file's content, or what writes it to a path: tables may be larger than memory should hold twice."""
 
 
 @dataclass(frozen=True)
@@ -55,33 +61,33 @@ class BundleParts:
     golden: list[GoldenRequest]
 
 
-def torch_files(collection: EmbeddingCollection, model: Ranker) -> dict[str, bytes]:
-    """Return the files of a PyTorch model; raises InputError when it cannot be exported."""
+def torch_files(collection: EmbeddingCollection, model: Ranker, rows: RowFormat = "fp32") -> dict[str, BundleFile]:
+    """Return the files of a PyTorch model, its tables' rows in a format; InputError when it cannot be exported."""
     graph, weights = pack_program(export_program(model), model, export_request_program(model))
     lifting = lift(capture(model, model.inputs.example(_EXAMPLE_ROWS)), model.inputs.stages)
-    rows, constants = pack_graph(lifting.graph)
+    program, constants = pack_graph(lifting.graph)
     return {
-        TABLES: pack_arrays(collection.export_arrays()),
+        **{file: partial(write_table, collection, name, rows) for name, file in table_files(collection.plan).items()},
         GRAPH: graph,
         WEIGHTS: pack_arrays(weights),
-        ROWS: rows,
+        ROWS: program,
         CONSTANTS: pack_arrays(constants),
     }
 
 
-def tree_files(columns: TreeColumns, boosters: Mapping[str, str]) -> dict[str, bytes]:
+def tree_files(columns: TreeColumns, boosters: Mapping[str, str]) -> dict[str, BundleFile]:
     """Return the files of LightGBM boosters, given as their text by task."""
-    files = {booster_file(task): text.encode() for task, text in boosters.items()}
+    files: dict[str, BundleFile] = {booster_file(task): text.encode() for task, text in boosters.items()}
     return {CODES: pack_arrays(columns.export_arrays()), **files}
 
 
-def write_bundle(target: Path, manifest: Manifest, parts: BundleParts, model_files: Mapping[str, bytes]) -> Bundle:
+def write_bundle(target: Path, manifest: Manifest, parts: BundleParts, model_files: Mapping[str, BundleFile]) -> Bundle:
     """Write a bundle to ``target``, which must not exist, and return it read back and verified.
 
     ``manifest.files`` is filled here; the sources of the plan's functions are among them. Raises StorageError when the
     file system refuses.
     """
-    files = {
+    files: dict[str, BundleFile] = {
         PLAN: parts.plan.to_json(),
         CALIBRATION: calibrations_to_json(parts.calibrations),
         METRICS: msgspec.json.format(msgspec.json.encode(parts.metrics)),
@@ -89,13 +95,19 @@ def write_bundle(target: Path, manifest: Manifest, parts: BundleParts, model_fil
         **function_files(parts.plan),
         **model_files,
     }
-    entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
-    complete = msgspec.structs.replace(manifest, files=entries)
-    text = msgspec.json.format(msgspec.json.encode(complete))
     with new_folder(target) as folder:
-        for name, data in files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(data)
+        entries = {name: _write_file(folder / name, content) for name, content in files.items()}
+        complete = msgspec.structs.replace(manifest, files=entries)
+        text = msgspec.json.format(msgspec.json.encode(complete))
         (folder / MANIFEST).write_bytes(text)
         (folder / MANIFEST_HASH).write_text(hashlib.sha256(text).hexdigest() + "\n")
     return read_bundle(target)
+
+
+def _write_file(path: Path, content: BundleFile) -> FileEntry:
+    path.parent.mkdir(exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+        return FileEntry(hashlib.sha256(content).hexdigest(), len(content))
+    content(path)
+    return FileEntry(file_hash(path), path.stat().st_size)

@@ -12,6 +12,7 @@ from bowerbird.bundles.manifest import GateResult
 from bowerbird.bundles.way_results import WayResult
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
+from bowerbird.embedding.served_table import ROW_FORMATS, RowFormat
 from bowerbird.errors import InputError
 from bowerbird.models.zoo import MODELS
 from bowerbird.training.progress import Terminal
@@ -120,8 +121,13 @@ def train(
 @click.option("--name", help="The model's name (default: the project's).")
 @click.option("--promote", is_flag=True, help="Make the version live at once.")
 @click.option("--force", is_flag=True, help="Publish although a gate fails; this is recorded.")
+@click.option(
+    "--rows", type=click.Choice(ROW_FORMATS), default="fp32", help="How embedding rows are kept; fewer bits are gated."
+)
 @project_option
-def publish(workspace: Workspace, run: str | None, name: str | None, promote: bool, force: bool) -> None:
+def publish(
+    workspace: Workspace, run: str | None, name: str | None, promote: bool, force: bool, rows: RowFormat
+) -> None:
     """Gate a run, write its bundle and record the version."""
     chosen = run or latest_run(workspace.runs_folder).id
     result = publish_run(
@@ -133,6 +139,7 @@ def publish(workspace: Workspace, run: str | None, name: str | None, promote: bo
             name=name or workspace.project.name,
             promote=promote,
             force=force,
+            rows=rows,
         )
     )
     _show_version(result)

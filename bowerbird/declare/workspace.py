@@ -44,7 +44,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     that holds the time as microseconds since 1970, for a log that is played back; without it the system tells the
     time. ``grpc_port`` is the port of the Open Inference Protocol over gRPC (0: a free one; -1: not served). ``way``
     pins how models are served (``"native.fp32"``), for all of them or by name (``{ ranker = "native.int8" }``); without
-    it each is served by the fastest way that its gates allow.
+    it each is served by the fastest way that its gates allow. Rows that embedding deltas changed take at most
+    ``delta_memory`` of each process and version; a delta that would need more waits.
     """
 
     host: str = "127.0.0.1"
@@ -65,12 +66,19 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     event_batch_limit: int = 10_000
     clock: str = ""
     way: str | dict[str, str] = ""
+    delta_memory: str = "1GB"
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value that cannot be."""
         _check_positive(self, _POSITIVE_SERVER_SETTINGS)
         microseconds(self.deadline)
         size_bytes(self.body_memory)
+        size_bytes(self.delta_memory)
+
+    @property
+    def delta_bytes(self) -> int:
+        """``delta_memory`` in bytes."""
+        return size_bytes(self.delta_memory)
 
     @property
     def deadline_seconds(self) -> float:

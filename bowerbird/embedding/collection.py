@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from bowerbird.embedding.exact_tables import ExactTables
+from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, inputs_of, vocabularies, vocabulary_of
 from bowerbird.embedding.key_index import RESERVED_ROWS, KeyIndex
 from bowerbird.embedding.native_options import EVERY_OTHER, is_native, native_config
-from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
+from bowerbird.embedding.rows import RowBlock, Rows
+from bowerbird.embedding.served_table import RowFormat, rounded
 from bowerbird.embedding.table import Table
 from bowerbird.embedding.trained_table import TrainedTable
 from bowerbird.errors import CorruptionError, InputError
-from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Ragged
-from bowerbird.plan.spec import Feature, Plan
+from bowerbird.plan.block import FeatureBlock, Keys
+from bowerbird.plan.spec import Plan
 
 Counts = Mapping[str, tuple[Keys, npt.NDArray[np.int64]]]
 """By vocabulary: distinct keys and how often each was seen."""
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
-class EmbeddingCollection(nn.Module):
+class EmbeddingCollection(nn.Module, FeatureReader):
     """One table per vocabulary: row 0 stands for a missing key, row 1 for all that are not admitted.
 
     ``forward`` returns the model inputs of ``docs/design.md``: a category is float32 [rows, dimension], a
@@ -140,75 +142,28 @@ class EmbeddingCollection(nn.Module):
         for trained in self.native.values():
             trained.forget()
 
-    def encode(self, block: FeatureBlock) -> RowBlock:
-        """Return the block with keys replaced by rows and sequences padded to the plan's length.
-
-        Raises InputError when the block lacks a feature of the plan.
-        """
-        try:
-            return RowBlock(
-                categories={
-                    feature.name: self.indexes[vocabulary_of(feature)].find(block.categories[feature.name])
-                    for feature in self.plan.of_kind("category")
-                },
-                numbers={
-                    feature.name: _writable(block.numbers[feature.name])
-                    for feature in self.plan.of_kind("number")
-                },
-                sequences={
-                    feature.name: self._encode_sequence(feature, block.sequences[feature.name])
-                    for feature in self.plan.of_kind("sequence")
-                },
-                vectors={
-                    feature.name: known_vectors(block.vectors[feature.name])
-                    for feature in self.plan.of_kind("vector")
-                },
-            )
-        except KeyError as missing:
-            raise InputError(
-                f"The block lacks the feature {missing.args[0]!r} of plan {self.plan.fingerprint}.",
-                "Read features and score them with the same plan.",
-            ) from missing
-
-    def lookup(self, rows: RowBlock, expand_sequences: bool = True) -> dict[str, Tensor]:
-        """Return the model inputs of a block of rows; columns of one row are expanded.
-
-        Without ``expand_sequences`` sequences of one row stay as they are: for graphs of one request.
-        """
-        kept = set() if expand_sequences else {name for item in self.inputs.sequences for name in item.tensors}
-        count = rows.count
-        return {
-            name: value if value.shape[0] == count or name in kept else value.expand(count, *value.shape[1:])
-            for name, value in self.lookup_once(rows).items()
-        }
-
-    def lookup_once(self, rows: RowBlock, inputs: Inputs | None = None) -> dict[str, Tensor]:
-        """Return the model inputs of a block of rows, or some of them; columns of one row stay as they are."""
-        chosen = inputs or self.inputs
-        features = self._embed(chosen.categories, rows.categories)
-        for number in chosen.numbers:
-            features[number.name] = torch.from_numpy(rows.numbers[number.name])
-        for sequence in chosen.sequences:
-            padded = rows.sequences[sequence.name]
-            features |= self._embed(sequence.categories, padded.categories)
-            for value in sequence.numbers:
-                features[value.name] = torch.from_numpy(padded.numbers[value.name])
-            features[sequence.age] = torch.from_numpy(padded.age)
-            features[sequence.mask] = torch.from_numpy(padded.mask)
-        for vector in chosen.vectors:
-            features[vector.name] = torch.from_numpy(rows.vectors[vector.name])
-        return features
-
     def forward(self, block: FeatureBlock | RowBlock) -> dict[str, Tensor]:
         """Return the model inputs of a block; see the class."""
-        return self.lookup(block if isinstance(block, RowBlock) else self.encode(block))
+        return self.inputs_from(block)
 
     def export_arrays(self) -> Arrays:
         """Return ``<vocabulary>.keys`` uint64 [n] and ``<vocabulary>.rows`` float32 [n + 2, dimension]."""
         arrays: Arrays = {}
         for name in self.vocabularies:
-            arrays[f"{name}.keys"], arrays[f"{name}.rows"] = self._export(name)
+            arrays[f"{name}.keys"], arrays[f"{name}.rows"] = self.export_table(name)
         return arrays
+
+    def round_rows(self, format: RowFormat) -> None:
+        """Set all rows to what files of ``format`` give back."""
+        for name in self.vocabularies:
+            if name in self.native:
+                table = self.native[name].table
+                every = np.arange(table.rows)
+                table.set_rows(every, rounded(table.take(every), format))
+            else:
+                with torch.no_grad():
+                    rows = self._exact(name).view(name)
+                    rows.copy_(torch.from_numpy(rounded(rows.numpy(), format)))
 
     def import_arrays(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Replace all tables by exported arrays; raises CorruptionError where one is absent or misshapen."""
@@ -255,7 +210,8 @@ class EmbeddingCollection(nn.Module):
         table.admit(keys[chosen][order], counts=frequency[chosen][order])
         return len(table) - before
 
-    def _export(self, name: str) -> tuple[Keys, npt.NDArray[np.float32]]:
+    def export_table(self, name: str) -> tuple[Keys, npt.NDArray[np.float32]]:
+        """Return a vocabulary's keys uint64 [n] and rows float32 [n + 2, dimension], the reserved ones first."""
         index = self.indexes[name]
         if isinstance(index, KeyIndex):
             rows: npt.NDArray[np.float32] = self._exact(name).view(name).detach().numpy()
@@ -294,7 +250,16 @@ class EmbeddingCollection(nn.Module):
     def _all_exact(self) -> list[ExactTables]:
         return [tables for tables in self.exact.values() if isinstance(tables, ExactTables) and len(tables.rows)]
 
-    def _embed(self, items: tuple[CategoryInput, ...], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
+    def find_rows(self, vocabulary: str, keys: Keys) -> Rows:
+        """Return each key's row, in the keys' shape."""
+        return self.indexes[vocabulary].find(keys)
+
+    def row_count(self, vocabulary: str) -> int:
+        """Return how many rows a table has, the reserved ones included."""
+        index = self.indexes[vocabulary]
+        return index.rows if isinstance(index, Table) else len(index)
+
+    def embed(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
         """Return the vectors of category columns; exact ones of one width by one lookup."""
         features: dict[str, Tensor] = {}
         groups: dict[int, list[CategoryInput]] = {}
@@ -311,20 +276,6 @@ class EmbeddingCollection(nn.Module):
             features |= {item.name: vectors for item, vectors in zip(members, tables(places), strict=True)}
         return features
 
-    def _encode_sequence(self, feature: Feature, ragged: Ragged) -> PaddedSequence:
-        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], feature.length)
-        categories: dict[str, Rows] = {}
-        numbers: dict[str, Numbers] = {}
-        for item in feature.fields:
-            name = f"{feature.name}.{item.name}"
-            if item.is_category:
-                keys = take_padded(ragged.fields[item.name], positions, mask)
-                categories[name] = self.indexes[field_vocabulary(feature, item.name)].find(keys.astype(np.uint64))
-            else:
-                numbers[name] = take_padded(ragged.fields[item.name], positions, mask).astype(np.float32)
-        age = take_padded(ragged.age, positions, mask).astype(np.float32)
-        return PaddedSequence(categories, numbers, age, mask)
-
     def _new_rows(self, vocabulary: str, count: int) -> Tensor:
         return torch.randn(count, self.dimension_of(vocabulary)) * self.config.initial_scale
 
@@ -338,11 +289,6 @@ def block_keys(plan: Plan, block: FeatureBlock) -> Iterator[tuple[str, Keys]]:
             if item.is_category:
                 keys = block.sequences[feature.name].fields[item.name].astype(np.uint64)
                 yield field_vocabulary(feature, item.name), keys
-
-
-def _writable(numbers: Numbers) -> Numbers:
-    """Return the numbers as they are where PyTorch may share their memory, or else a copy."""
-    return numbers if numbers.flags.writeable else numbers.copy()
 
 
 def _check_vocabularies(config: EmbeddingCollection.Config, known: list[str]) -> None:

@@ -73,7 +73,7 @@ class TableReader(Generic[_Native]):
 
     def take(self, rows: Rows, out: Vectors | None = None) -> Vectors:
         """Return the vectors of rows [n], float32 [n, dimension], in ``out`` where it is given."""
-        with _refusals():
+        with refusals():
             return self._native.take(_whole(rows), out)
 
     def pool(
@@ -84,7 +84,7 @@ class TableReader(Generic[_Native]):
         Bag i is ``rows[offsets[i]:offsets[i + 1]]``, ``offsets`` int64 [m + 1] from 0 to ``len(rows)``. ``weights``
         float32 [n] multiply the vectors first; a mean divides by how many vectors there are.
         """
-        with _refusals():
+        with refusals():
             return self._native.pool(_whole(rows), _whole(offsets), _is_mean(mode), _optional(weights), out)
 
 
@@ -100,7 +100,7 @@ class Table(TableReader[_native.Table]):
     def __init__(self, config: TableConfig | None = None, *, threads: int = 1, instructions: str = "") -> None:
         """Make an empty table; ``instructions`` ("plain", "avx2", "avx512") is for tests, "" means the best."""
         self.config = config or TableConfig()
-        with _refusals():
+        with refusals():
             self._native = _native.Table(_options(self.config, threads, instructions))
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class Table(TableReader[_native.Table]):
         """
         clock = _OWN_CLOCK if time is None else _seconds(time)
         seen = None if counts is None else _counts(counts, keys)
-        with _refusals():
+        with refusals():
             return self._native.admit(_flat(keys), clock, seen).reshape(keys.shape)
 
     def update(self, rows: Rows, gradients: Vectors, learning_rate: float | None = None) -> None:
@@ -123,7 +123,7 @@ class Table(TableReader[_native.Table]):
 
         A row that comes several times has its gradients summed in their order, and steps once.
         """
-        with _refusals():
+        with refusals():
             self._native.update(_whole(rows), _whole(gradients), _rate(learning_rate))
 
     def update_pooled(
@@ -136,7 +136,7 @@ class Table(TableReader[_native.Table]):
         learning_rate: float | None = None,
     ) -> None:
         """Take one optimiser step with gradients float32 [m, dimension] of what ``pool`` returned."""
-        with _refusals():
+        with refusals():
             self._native.update_pooled(
                 _whole(rows),
                 _whole(offsets),
@@ -148,12 +148,12 @@ class Table(TableReader[_native.Table]):
 
     def put(self, keys: Keys, vectors: Vectors) -> None:
         """Give keys [n] these vectors float32 [n, dimension] and fresh optimiser state, whatever admission says."""
-        with _refusals():
+        with refusals():
             self._native.put(_flat(keys), _whole(vectors))
 
     def set_rows(self, rows: Rows, vectors: Vectors) -> None:
         """Set the vectors of rows that there are; their optimiser state stays."""
-        with _refusals():
+        with refusals():
             self._native.set_rows(_whole(rows), _whole(vectors))
 
     def remove(self, keys: Keys) -> int:
@@ -171,7 +171,7 @@ class Table(TableReader[_native.Table]):
 
     def state(self, rows: Rows) -> Vectors:
         """Return the optimiser's numbers of rows [n], float32 [n, width]; two arrays' follow each other."""
-        with _refusals():
+        with refusals():
             return self._native.take_state(_whole(rows))
 
     def stats(self) -> TableStats:
@@ -183,7 +183,7 @@ class Table(TableReader[_native.Table]):
 
         Raises StorageError when the file system refuses.
         """
-        with _refusals():
+        with refusals():
             self._native.snapshot(str(path))
 
     def delta(self, path: Path, since: int) -> None:
@@ -192,7 +192,7 @@ class Table(TableReader[_native.Table]):
         Vectors and states of keys that were new or stepped, and the keys that went; not the use of keys, nor the
         admission filter. Raises InputError when no delta can start there.
         """
-        with _refusals():
+        with refusals():
             self._native.delta(str(path), since)
 
     def apply_delta(self, path: Path) -> None:
@@ -201,7 +201,7 @@ class Table(TableReader[_native.Table]):
         Raises InputError unless the table is at exactly that version and unchanged since; CorruptionError when the
         file is damaged. The table is then as it was.
         """
-        with _refusals():
+        with refusals():
             self._native.apply_delta(str(path))
 
     @staticmethod
@@ -210,10 +210,10 @@ class Table(TableReader[_native.Table]):
 
         ``config`` may change rates, admission and expiry of later calls, but not the rows' layout.
         """
-        with _refusals():
+        with refusals():
             header = _native.table_file_header(str(path))
         table = Table(config or TableConfig.from_json(header["config"]), threads=threads, instructions=instructions)
-        with _refusals():
+        with refusals():
             table._native.restore(str(path))
         return table
 
@@ -227,7 +227,7 @@ class MappedTable(TableReader[_native.MappedTable]):
 
     def __init__(self, path: Path, *, verify: bool = True) -> None:
         """Map a snapshot; raises CorruptionError when it is damaged, InputError when it is a delta."""
-        with _refusals():
+        with refusals():
             self._native = _native.MappedTable(str(path), verify)
         self.config = TableConfig.from_json(self._native.config)
 
@@ -237,7 +237,7 @@ class MappedTable(TableReader[_native.MappedTable]):
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Turn what the native table throws into errors that say what to do."""
     try:
         yield

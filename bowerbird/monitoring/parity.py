@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.bundles.bundle import Bundle, read_bundle, score_tolerance
+from bowerbird.bundles.deltas import tables_at
 from bowerbird.bundles.host import this_host
+from bowerbird.bundles.live_tables import tables_of, with_tables
 from bowerbird.bundles.scorer import Scorer
 from bowerbird.bundles.way_results import is_exact
 from bowerbird.declare.workspace import Workspace
@@ -64,7 +66,8 @@ class WayParity(msgspec.Struct, frozen=True):
 class ParityReport(msgspec.Struct, frozen=True):
     """How many logged values replay gives bit for bit, and how far scores are from recomputed ones.
 
-    ``unknown`` slates belong to a version whose bundle is gone. ``examples`` are the first differences.
+    ``unknown`` slates belong to a version whose bundle is gone; of ``without_deltas`` slates the scores were not
+    compared, because embedding deltas that they were served with are gone. ``examples`` are the first differences.
     """
 
     slates: int
@@ -76,6 +79,7 @@ class ParityReport(msgspec.Struct, frozen=True):
     unknown: int
     examples: list[Difference]
     ways: list[WayParity] = []
+    without_deltas: int = 0
 
     @property
     def holds(self) -> bool:
@@ -105,19 +109,41 @@ def check_parity(
             key = slate.way, slate.host
             if key not in scorers:
                 scorers[key] = _Again.of(bundle, slate)
-            tally.compare_scores(slate, scorers[key], _scores(scorers[key], given, slate, block))
+            scorer = scorers[key].scorer_at(slate.delta)
+            if scorer is None:
+                tally.without_deltas += 1
+            else:
+                tally.compare_scores(slate, scorers[key], _scores(scorer, given, slate, block))
             if progress is not None:
                 progress(tally.slates)
     return tally.report()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Again:
-    """A version's scorer for slates that were served by one way on one host, and how near it must come."""
+    """A version's scorer for slates that were served by one way on one host, and how near it must come.
 
+    ``latest`` is it with the deltas of the last slate; slates mostly come in the order of deltas.
+    """
+
+    bundle: Bundle
     scorer: Scorer
     way: str
     allowed: float
+    latest: Scorer
+
+    def scorer_at(self, delta: int) -> Scorer | None:
+        """Return the scorer with the tables as of a delta; None where deltas up to it are gone."""
+        tables, first = tables_of(self.latest.model), tables_of(self.scorer.model)
+        if tables is None or first is None:
+            return self.scorer if delta == 0 else None
+        try:
+            at = tables_at(self.bundle, tables if tables.sequence <= delta else first, delta)
+        except BowerbirdError:
+            return None
+        if at is not tables:
+            self.latest = Scorer(with_tables(self.scorer.model, at), self.bundle.calibrations)
+        return self.latest
 
     @classmethod
     def of(cls, bundle: Bundle, slate: Slate) -> _Again:
@@ -126,9 +152,10 @@ class _Again:
         try:
             scorer = bundle.load_scorer(way)
         except BowerbirdError:
-            return cls(bundle.load_scorer(), bundle.plain_way, score_tolerance(bundle, way))
+            scorer = bundle.load_scorer()
+            return cls(bundle, scorer, bundle.plain_way, score_tolerance(bundle, way), scorer)
         same_bits = not is_exact(way) and slate.host == this_host().fingerprint
-        return cls(scorer, way, 0.0 if same_bits else score_tolerance(bundle, way))
+        return cls(bundle, scorer, way, 0.0 if same_bits else score_tolerance(bundle, way), scorer)
 
 
 def describe_parity(parity: ParityReport) -> list[str]:
@@ -143,6 +170,8 @@ def describe_parity(parity: ParityReport) -> list[str]:
     lines += [f"  {_way_line(each)}" for each in parity.ways]
     if parity.unknown:
         lines.append(f"  {parity.unknown:,} slates belong to versions whose bundles are gone or damaged")
+    if parity.without_deltas:
+        lines.append(f"  {parity.without_deltas:,} slates were served with embedding deltas that are gone or damaged")
     lines += [
         f"  {each.slate_id} {each.feature}[{each.candidate}]: logged {each.logged}, replayed {each.replayed}"
         for each in parity.examples
@@ -189,12 +218,12 @@ def _read(engine: Engine, encoder: Encoder, slate: Slate) -> FeatureBlock:
     return engine.read(slate.time, request, encoder.encode_items(slate.candidates))
 
 
-def _scores(again: _Again, given: GivenFeatures, slate: Slate, block: FeatureBlock) -> Scores:
+def _scores(scorer: Scorer, given: GivenFeatures, slate: Slate, block: FeatureBlock) -> Scores:
     """Return scores as a slate logs them."""
     if not slate.candidates:
         return {}
     features = given.apply(block, slate.given, slate.candidate_given, len(slate.candidates))
-    return {task: values.astype(np.float32) for task, values in again.scorer.score(features).items()}
+    return {task: values.astype(np.float32) for task, values in scorer.score(features).items()}
 
 
 def _columns(block: FeatureBlock) -> dict[str, npt.NDArray[np.generic]]:
@@ -214,7 +243,7 @@ class _Tally:
     """Counts what was compared."""
 
     def __init__(self) -> None:
-        self.slates = self.values = self.equal = self.unknown = 0
+        self.slates = self.values = self.equal = self.unknown = self.without_deltas = 0
         self.examples: list[Difference] = []
         self._ways: dict[tuple[str, int, str, str, float], list[npt.NDArray[np.float64]]] = defaultdict(list)
 
@@ -264,6 +293,7 @@ class _Tally:
             unknown=self.unknown,
             examples=self.examples,
             ways=ways,
+            without_deltas=self.without_deltas,
         )
 
 

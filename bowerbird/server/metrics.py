@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from bowerbird.server.delta_metrics import DeltaMetrics
 from bowerbird.server.load_metrics import LoadMetrics
 from bowerbird.server.state_report import StateMetrics
 from bowerbird.server.way_metrics import WayMetrics
@@ -53,6 +54,7 @@ class Metrics:
         self.slates_lost = Gauge("bowerbird_slates_lost", "Slates that the disk refused.", registry=self.registry)
         self.state = StateMetrics(self.registry)
         self.ways = WayMetrics(self.registry)
+        self.deltas = DeltaMetrics(self.registry)
         self.live_version = Gauge(
             "bowerbird_live_version", "The live version of a model.", ["model"], registry=self.registry
         )

@@ -120,6 +120,7 @@ class Services:
             self.metrics.events_late.set(self.writing.writer.late)
             self.metrics.state.observe(self.state_report())
         self.metrics.ways.observe(self.releases.live.values())
+        self.metrics.deltas.observe(self.releases.live.values())
         for model in self.releases.live.values():
             self.metrics.live_version.labels(model.name).set(model.version)
 

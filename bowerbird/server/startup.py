@@ -39,6 +39,7 @@ from bowerbird.serving.writer import EventWriter
 
 _LOG = logging.getLogger("bowerbird.server")
 _POLL_SECONDS = 2.0
+_DELTA_SECONDS = 0.2
 
 
 class _Reader:
@@ -58,7 +59,7 @@ class Startup:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._stopping = threading.Event()
-        self._poller: threading.Thread | None = None
+        self._followers: list[threading.Thread] = []
         self.error: Exception | None = None
 
     def start(self) -> bool:
@@ -79,8 +80,8 @@ class Startup:
     def stop(self) -> None:
         """Write what was accepted, end the threads and close the files."""
         self._stopping.set()
-        if self._poller is not None:
-            self._poller.join()
+        for follower in self._followers:
+            follower.join()
         self._stop_writing()
         self._services.pool.close()
         self._services.slates.close()
@@ -97,7 +98,11 @@ class Startup:
         registry = Registry(services.workspace.registry_url, services.workspace.bundles_folder)
         services.registry = registry
         services.releases = Releases(
-            registry, services.state, way_setting(services.workspace), [recall.plan.fingerprint]
+            registry,
+            services.state,
+            way_setting(services.workspace),
+            services.workspace.settings.server.delta_bytes,
+            [recall.plan.fingerprint],
         )
 
     def _load_models(self) -> None:
@@ -111,8 +116,10 @@ class Startup:
         for model in services.releases.live.values():
             services.pool.on_every_thread(partial(warm, model))
         services.status.set("ready")
-        self._poller = threading.Thread(target=self._poll, name="releases")
-        self._poller.start()
+        followers = {"releases": self._poll, "deltas": self._follow_deltas, "tables": self._check_tables}
+        self._followers = [threading.Thread(target=target, name=name) for name, target in followers.items()]
+        for follower in self._followers:
+            follower.start()
 
     def _make_scenes(self, recall: RecallPlan) -> None:
         services = self._services
@@ -137,6 +144,16 @@ class Startup:
                 self._services.releases.refresh()
             except BowerbirdError as error:
                 _LOG.warning("the registry was not read: %s", error)
+
+
+    def _follow_deltas(self) -> None:
+        while not self._stopping.wait(_DELTA_SECONDS):
+            self._services.releases.follow_deltas()
+
+    def _check_tables(self) -> None:
+        """Compare mapped tables with their hashes while requests are answered, each version's once."""
+        while not self._stopping.wait(_POLL_SECONDS):
+            self._services.releases.check_tables(self._stopping)
 
 
 class WriterStartup(Startup):

@@ -33,4 +33,5 @@ def slate_of(scored: Scored, scene: str, kind: SlateKind, shown: Sequence[int] =
         shown=list(shown),
         way=scored.model.way,
         host=scored.model.host,
+        delta=scored.model.delta,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import numpy.typing as npt
 
 from bowerbird.bundles.bundle import Bundle, read_bundle
 from bowerbird.bundles.choose_way import Served, WaySetting, load_served
+from bowerbird.bundles.live_tables import tables_of, with_tables
 from bowerbird.bundles.manifest import Manifest
 from bowerbird.bundles.registry import VersionRecord
+from bowerbird.bundles.scorer import Scorer
 from bowerbird.errors import CorruptionError
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.spec import Plan
+from bowerbird.serving.delta_follower import DeltaFollower
 from bowerbird.serving.given import GivenFeatures
 from bowerbird.serving.state_view import StateSource, StateView
 
@@ -22,7 +26,7 @@ from bowerbird.serving.state_view import StateSource, StateView
 class LiveModel:
     """A version that can answer: scores candidates from features of its own plan's state."""
 
-    def __init__(self, bundle: Bundle, served: Served, state: StateView) -> None:
+    def __init__(self, bundle: Bundle, served: Served, state: StateView, delta_memory: int = 0) -> None:
         self.manifest: Manifest = bundle.manifest
         self.digest = bundle.digest
         self.plan: Plan = bundle.plan
@@ -31,6 +35,8 @@ class LiveModel:
         self.given = GivenFeatures(bundle.plan)
         self.choice = served.choice
         self.host = served.choice.host.fingerprint
+        self.folder = bundle.folder
+        self.deltas = DeltaFollower(bundle, delta_memory)
         self._scorer = served.scorer
 
     @property
@@ -49,6 +55,30 @@ class LiveModel:
         return self.choice.way
 
     @property
+    def delta(self) -> int:
+        """The number of the last embedding delta that it holds, 0 for none."""
+        tables = tables_of(self._scorer.model)
+        return 0 if tables is None else tables.sequence
+
+    @property
+    def changed_bytes(self) -> int:
+        """The memory that rows take that deltas changed."""
+        tables = tables_of(self._scorer.model)
+        return 0 if tables is None else tables.changed_bytes
+
+    def followed(self) -> LiveModel:
+        """Return the version with the deltas that came since, or itself; requests that it answers go on with it."""
+        tables = tables_of(self._scorer.model)
+        if tables is None:
+            return self
+        changed = self.deltas.followed(tables)
+        if changed is tables:
+            return self
+        other = copy.copy(self)
+        other._scorer = Scorer(with_tables(self._scorer.model, changed), self._scorer.calibrations)
+        return other
+
+    @property
     def tasks(self) -> list[str]:
         """The labels that the model predicts."""
         return [task.name for task in self.manifest.tasks]
@@ -61,20 +91,29 @@ class LiveModel:
         return {task: np.broadcast_to(values.astype(np.float32), candidates) for task, values in scores.items()}
 
 
-def load_model(folder: Path, version: VersionRecord, live: StateSource, ways: WaySetting) -> LiveModel:
-    """Return a version that passed its hashes and golden requests, its plan's state at the log's end.
+def load_model(
+    folder: Path,
+    version: VersionRecord,
+    live: StateSource,
+    ways: WaySetting,
+    delta_memory: int,
+    verify_tables: bool = False,
+) -> LiveModel:
+    """Return a version that passed its hashes and golden requests, with the deltas that there are.
+
+    Without ``verify_tables`` tables are checked by length and header alone.
 
     Raises CorruptionError where a byte or a golden answer differs, NotFoundError without the bundle, InputError where
     a way is set that the version may not be served by.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(folder, verify_tables)
     if bundle.digest != version.digest:
         raise CorruptionError(
             f"{folder} is not the bundle that was published as {version.name} {version.version}.",
             "Restore the folder, or publish the version again.",
         )
     served = load_served(bundle, ways)
-    return LiveModel(bundle, served, live.require(bundle.plan))
+    return LiveModel(bundle, served, live.require(bundle.plan), delta_memory).followed()
 
 
 def warm(model: LiveModel, rounds: int = 3, rows: int = 200) -> None:

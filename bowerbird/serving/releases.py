@@ -12,7 +12,8 @@ import msgspec
 from bowerbird.bundles.bundle import PLAN
 from bowerbird.bundles.choose_way import WaySetting
 from bowerbird.bundles.registry import Registry, VersionRecord
-from bowerbird.errors import BowerbirdError, NotFoundError, UnavailableError
+from bowerbird.bundles.table_check import check_slowly
+from bowerbird.errors import BowerbirdError, CorruptionError, NotFoundError, UnavailableError
 from bowerbird.plan.mistake import nearest
 from bowerbird.plan.spec import Plan
 from bowerbird.serving.live_model import LiveModel, load_model, warm
@@ -25,15 +26,23 @@ _LOG = logging.getLogger("bowerbird.serving")
 class Releases:
     """The live versions. A swap replaces one reference: requests in flight finish with the version they began with.
 
-    ``kept_plans`` are fingerprints of plans that stay in the live state whatever is released.
+    ``delta_memory`` are the most bytes that rows may take that deltas changed, of each version; ``kept_plans`` are
+    fingerprints of plans that stay in the live state whatever is released.
     """
 
     def __init__(
-        self, registry: Registry, state: StateSource, ways: WaySetting, kept_plans: Iterable[str] = ()
+        self,
+        registry: Registry,
+        state: StateSource,
+        ways: WaySetting,
+        delta_memory: int,
+        kept_plans: Iterable[str] = (),
     ) -> None:
         self._registry = registry
         self._state = state
         self._ways = ways
+        self._delta_memory = delta_memory
+        self._whole: set[str] = set()
         self._kept_plans = set(kept_plans)
         self._lock = threading.Lock()
         self._live: dict[str, LiveModel] = {}
@@ -104,16 +113,50 @@ class Releases:
         Raises NotFoundError for a version that is not published, CorruptionError for a damaged one.
         """
         version = self._registry.version(name, number)
-        model = self._release(version, lambda: self._registry.promote(name, number))
+        model = self._release(version, lambda: self._registry.promote(name, number), verify_tables=True)
         self._refused.pop((name, number), None)
         return model
 
-    def _release(self, version: VersionRecord, record: Callable[[], object] = lambda: None) -> LiveModel:
+    def follow_deltas(self) -> None:
+        """Apply the embedding deltas that came for live versions; one thread at a time calls this.
+
+        A delta is a swap as a version is: one reference is replaced, and requests in flight go on with what they had.
+        """
+        for name, model in list(self._live.items()):
+            fresh = model.followed()
+            with self._lock:
+                if self._live.get(name) is model:
+                    self._live = {**self._live, name: fresh}
+
+    def check_tables(self, stopping: threading.Event) -> None:
+        """Compare the tables of live versions with their hashes, slowly; a version whose tables differ is withdrawn.
+
+        For after a start, which maps tables and does not read them. Ends early once ``stopping`` is set.
+        """
+        for name, model in list(self._live.items()):
+            if model.digest in self._whole:
+                continue
+            try:
+                whole = check_slowly(model.folder, model.manifest, stopping)
+            except CorruptionError as error:
+                _LOG.error("%s %d is withdrawn: %s", name, model.version, error)
+                self._refused[(name, model.version)] = str(error)
+                self._withdraw(set(self._live) - {name})
+                continue
+            if whole:
+                self._whole.add(model.digest)
+
+    def _release(
+        self, version: VersionRecord, record: Callable[[], object] = lambda: None, verify_tables: bool = False
+    ) -> LiveModel:
         with self._lock:
             try:
-                model = load_model(self._registry.bundles_folder / version.path, version, self._state, self._ways)
+                folder = self._registry.bundles_folder / version.path
+                model = load_model(folder, version, self._state, self._ways, self._delta_memory, verify_tables)
                 warm(model)
                 record()
+                if verify_tables:
+                    self._whole.add(model.digest)
                 self._live = {
                     **{key: each for key, each in self._live.items() if key != model.name},
                     model.name: model,

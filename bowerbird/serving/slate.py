@@ -30,7 +30,8 @@ class Slate:
     candidates) and ``candidate_given`` (by candidate position) override them. ``scores`` are calibrated
     float32 [candidates] by task; ``ranking`` combines them. ``shown`` are the positions of the items of a
     recommendation, best first; empty for a score request, whose app decides. ``way`` says how the model was served,
-    ``host`` (a ``Host``'s fingerprint) on what; both are empty where the slate is older than they are.
+    ``host`` (a ``Host``'s fingerprint) on what; both are empty where the slate is older than they are. ``delta`` is the
+    number of the last embedding delta that the model held.
     """
 
     slate_id: str
@@ -52,6 +53,7 @@ class Slate:
     shown: list[int] = field(default_factory=list)
     way: str = ""
     host: str = ""
+    delta: int = 0
 
 
 class _Part(msgspec.Struct, array_like=True):
@@ -86,6 +88,7 @@ class _Header(msgspec.Struct):
     parts: list[_Part]
     way: str = ""
     host: str = ""
+    delta: int = 0
 
 
 _DECODER = msgspec.msgpack.Decoder(_Header)
@@ -102,7 +105,7 @@ def encode_slate(slate: Slate) -> list[bytes | memoryview]:
         _Header(
             slate.slate_id, slate.kind, slate.lsn, slate.time, slate.scene, slate.user, slate.context,
             slate.candidates, slate.model, slate.version, slate.plan, slate.given, slate.candidate_given,
-            slate.shown, parts, slate.way, slate.host,
+            slate.shown, parts, slate.way, slate.host, slate.delta,
         )
     )  # fmt: skip
     return [len(header).to_bytes(_LENGTH_BYTES, "little"), header, *buffers]
@@ -124,7 +127,7 @@ def decode_slate(data: bytes) -> Slate:
     return Slate(
         header.slate_id, header.kind, header.lsn, header.time, header.scene, header.user, header.context,
         header.candidates, header.model, header.version, header.plan, arrays.block(header.lsn), arrays.scores,
-        arrays.ranking, header.given, header.candidate_given, header.shown, header.way, header.host,
+        arrays.ranking, header.given, header.candidate_given, header.shown, header.way, header.host, header.delta,
     )  # fmt: skip
 
 

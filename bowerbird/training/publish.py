@@ -24,9 +24,10 @@ from bowerbird.bundles.golden import GoldenRequest, golden_request
 from bowerbird.bundles.manifest import GateResult, Lineage, Manifest
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Scorer
-from bowerbird.bundles.way_results import WayResult, judged
+from bowerbird.bundles.way_results import AUC_CHANGE, CALIBRATION_CHANGE, WayResult, judged
 from bowerbird.bundles.ways import PLAIN, has_ways, known_ways, served_by
-from bowerbird.bundles.write import BundleParts, write_bundle
+from bowerbird.bundles.write import BundleFile, BundleParts, write_bundle
+from bowerbird.embedding.served_table import RowFormat
 from bowerbird.errors import BowerbirdError, InputError, StorageError
 from bowerbird.plan.block_rows import take_rows
 from bowerbird.plan.functions import read_function_files
@@ -48,7 +49,10 @@ _WAY_ROWS = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class PublishRequest:
-    """What to publish under which name; ``force`` publishes although a gate fails."""
+    """What to publish under which name; ``force`` publishes although a gate fails.
+
+    ``rows`` is the format in which embedding rows are kept; one in fewer bits has a gate of its own.
+    """
 
     run: Path
     samples_folder: Path
@@ -57,6 +61,7 @@ class PublishRequest:
     name: str
     promote: bool = False
     force: bool = False
+    rows: RowFormat = "fp32"
     limits: GateLimits = field(default_factory=GateLimits)
 
 
@@ -90,11 +95,12 @@ def _publish(request: PublishRequest, record: RunRecord, registry: Registry) -> 
     read_function_files(plan, request.run)
     trained = load_trained(request.run, plan, record.settings)
     calibrations = calibrations_from_json((request.run / CALIBRATION_FILE).read_bytes())
-    files = trained.bundle_files()
     rows = _held_out(request, record)
-    published = trained.as_published(files)
     held = GateSamples(rows, record.settings.negative_rate)
-    gates = _gates(request, registry, trained, published, calibrations, held)
+    rounding = _rounded(trained, request.rows, calibrations, held)
+    files = trained.bundle_files()
+    published = trained.as_published(files)
+    gates = rounding + _gates(request, registry, trained, published, calibrations, held)
     if not request.force:
         check_gates(gates)
     parts = BundleParts(
@@ -122,6 +128,25 @@ def _held_out(request: PublishRequest, record: RunRecord) -> list[SampleRows]:
             "Train again on the present ones.",
         )
     return read_range(samples, settings.split.test or settings.split.validation)
+
+
+def _rounded(
+    trained: Trained, rows: RowFormat, calibrations: Calibrations, held: GateSamples
+) -> list[GateResult]:
+    """Round a model's embedding rows to a format, and judge what that does to held-out scores as a way is judged.
+
+    From here on the rounded model is the one that is published: its golden answers and ways are compared with it.
+    """
+    if rows == "fp32":
+        return []
+    exact = held.scores(trained, calibrations)
+    trained.round_rows(rows)
+    served = held.scores(trained, calibrations)
+    tasks = [compare_scores(task, values, served[task], held.samples(task)) for task, values in exact.items()]
+    result = judged(f"rows.{rows}", tasks)
+    note = result.note or "; ".join(f"{task.task}: AUC {task.auc}, mean {task.calibration}" for task in tasks)
+    allowed = f"AUC within {AUC_CHANGE:g}, mean within {CALIBRATION_CHANGE:g}"
+    return [GateResult(result.name, result.passed, result.largest, allowed, note)]
 
 
 def _gates(
@@ -216,7 +241,7 @@ def _write(
     registry: Registry,
     manifest: Manifest,
     parts: BundleParts,
-    files: dict[str, bytes],
+    files: dict[str, BundleFile],
 ) -> Bundle:
     """Write the bundle under the first free number; the rename decides between two publishers."""
     folder = request.bundles_folder / request.name

@@ -15,10 +15,11 @@ from bowerbird.bundles.bundle import CONSTANTS, ROWS
 from bowerbird.bundles.manifest import ModelKind
 from bowerbird.bundles.scorer import BlendedModel, LogitModel, Logits, TreeModel, import_lightgbm
 from bowerbird.bundles.staged_model import StagedModel
-from bowerbird.bundles.write import torch_files, tree_files
+from bowerbird.bundles.write import BundleFile, torch_files, tree_files
 from bowerbird.compiler.serial import unpack_graph
 from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.served_table import RowFormat
 from bowerbird.errors import InputError
 from bowerbird.models.own import read_model_files
 from bowerbird.models.tree_columns import TreeColumns
@@ -53,11 +54,14 @@ class Trained(Protocol):
     def save(self, folder: Path) -> None:
         """Write the run's files."""
 
-    def bundle_files(self) -> dict[str, bytes]:
+    def round_rows(self, format: RowFormat) -> None:
+        """Make it the model whose embedding rows a bundle keeps in ``format``; trees have none."""
+
+    def bundle_files(self) -> dict[str, BundleFile]:
         """Return a bundle's files."""
         ...
 
-    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+    def as_published(self, files: Mapping[str, BundleFile]) -> LogitModel:
         """Return the model that a server makes of ``bundle_files``."""
         ...
 
@@ -69,6 +73,7 @@ class TrainedNetwork:
 
     def __init__(self, network: Network) -> None:
         self.network = network.eval()
+        self._rows: RowFormat = "fp32"
 
     def logits(self, block: FeatureBlock) -> dict[str, Logits]:
         """Return eager PyTorch's logits by task."""
@@ -82,13 +87,20 @@ class TrainedNetwork:
         state = {name: value.detach().numpy() for name, value in self.network.model.state_dict().items()}
         write_atomically(folder / DENSE_FILE, pack_arrays(state))
 
-    def bundle_files(self) -> dict[str, bytes]:
-        """Return tables, graph and weights."""
-        return torch_files(self.network.collection, self.network.model)
+    def round_rows(self, format: RowFormat) -> None:
+        """Round the tables' rows."""
+        self._rows = format
+        self.network.collection.round_rows(format)
 
-    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+    def bundle_files(self) -> dict[str, BundleFile]:
+        """Return tables, graph and weights."""
+        return torch_files(self.network.collection, self.network.model, self._rows)
+
+    def as_published(self, files: Mapping[str, BundleFile]) -> LogitModel:
         """Return the staged program behind the same tables."""
-        graph = unpack_graph(files[ROWS], unpack_arrays(files[CONSTANTS]))
+        program, constants = files[ROWS], files[CONSTANTS]
+        assert isinstance(program, bytes) and isinstance(constants, bytes)
+        graph = unpack_graph(program, unpack_arrays(constants))
         return StagedModel(self.network.collection, graph)
 
 
@@ -113,11 +125,14 @@ class TrainedTrees:
         write_atomically(folder / CODES_FILE, pack_arrays(self.columns.export_arrays()))
         write_atomically(folder / TREES_FILE, msgspec.json.encode(dict(self.boosters)))
 
-    def bundle_files(self) -> dict[str, bytes]:
+    def round_rows(self, format: RowFormat) -> None:
+        """Trees have no rows."""
+
+    def bundle_files(self) -> dict[str, BundleFile]:
         """Return codes and boosters."""
         return tree_files(self.columns, self.boosters)
 
-    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+    def as_published(self, files: Mapping[str, BundleFile]) -> LogitModel:
         """Return the boosters read back."""
         return TrainedTrees(self.columns, self.boosters)._model
 
@@ -141,11 +156,15 @@ class TrainedBlend:
         self.network.save(folder)
         self.trees.save(folder)
 
-    def bundle_files(self) -> dict[str, bytes]:
+    def round_rows(self, format: RowFormat) -> None:
+        """Round the network's rows."""
+        self.network.round_rows(format)
+
+    def bundle_files(self) -> dict[str, BundleFile]:
         """Return the files of both."""
         return self.network.bundle_files() | self.trees.bundle_files()
 
-    def as_published(self, files: Mapping[str, bytes]) -> LogitModel:
+    def as_published(self, files: Mapping[str, BundleFile]) -> LogitModel:
         """Return the exported program averaged with the boosters read back."""
         return BlendedModel(self.network.as_published(files), self.trees.as_published(files))
 

@@ -21,6 +21,7 @@
 #include "program.hpp"
 #include "row_kernels.hpp"
 #include "state.hpp"
+#include "served_binding.hpp"
 #include "table_binding.hpp"
 
 namespace nb = nanobind;
@@ -310,6 +311,7 @@ class PythonKeyIndex {
 
 NB_MODULE(_native, module) {
   bind_table(module);
+  bind_served(module);
   module.def("row_instruction_sets", &row_instruction_sets);
   module.def("use_instruction_set", &use_instruction_set, "name"_a);
   module.def("keys_of_integers", &keys_of_integers, "values"_a);

@@ -40,6 +40,7 @@ class Table {
   explicit Table(TableOptions options);
 
   const TableOptions& options() const { return options_; }
+  std::size_t dimension() const { return options_.dimension; }
   std::uint64_t version() const;
   std::uint64_t rows() const;
 
@@ -140,6 +141,7 @@ class MappedTable {
   MappedTable(const std::string& path, bool verify, const std::string& instructions);
 
   const TableFileHeader& header() const { return file_.header(); }
+  std::size_t dimension() const { return file_.header().dimension; }
   std::string config() const { return file_.config(); }
   void find(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const;
   void take(const std::int64_t* rows, std::size_t count, float* out) const;
@@ -155,5 +157,14 @@ class MappedTable {
   std::vector<IndexShard> shards_;
   std::vector<RowChunk> chunks_;
 };
+
+// What a delta says of rows, for servers: without optimiser state.
+struct DeltaRows {
+  std::size_t dimension = 0;
+  std::vector<std::uint64_t> keys;
+  std::vector<float> vectors;  // [keys + 2, dimension], the reserved rows first
+  std::vector<std::uint64_t> removed;
+};
+DeltaRows read_delta(const std::string& path);
 
 }  // namespace bowerbird::embedding

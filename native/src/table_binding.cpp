@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "table.hpp"
+#include "table_arrays.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -28,36 +29,6 @@ using embedding::PoolMode;
 using embedding::Table;
 using embedding::TableOptions;
 using embedding::TableStatistics;
-
-template <typename T>
-using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using FloatsOut = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Keys = Vector<std::uint64_t>;
-using Rows = Vector<std::int64_t>;
-using Weights = std::optional<Vector<float>>;
-
-void require(bool holds, const char* what) {
-  if (!holds) throw std::invalid_argument(what);
-}
-
-template <typename T>
-nb::object as_numpy(std::vector<T>&& values) {
-  auto* owned = new std::vector<T>(std::move(values));
-  const std::size_t count = owned->size();
-  nb::capsule owner(owned, [](void* pointer) noexcept { delete static_cast<std::vector<T>*>(pointer); });
-  return nb::cast(nb::ndarray<nb::numpy, T>(owned->data(), {count}, owner));
-}
-
-// An array that nobody has written yet, and its memory.
-template <typename T>
-std::pair<nb::object, T*> empty_array(std::vector<std::size_t> shape) {
-  std::size_t size = 1;
-  for (const std::size_t length : shape) size *= length;
-  T* data = static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64}));
-  nb::capsule owner(data, [](void* pointer) noexcept { ::operator delete(pointer, std::align_val_t{64}); });
-  return {nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner)), data};
-}
 
 template <typename T>
 T get(const nb::dict& from, const char* name) {
@@ -104,43 +75,12 @@ TableOptions options_from(const nb::dict& from) {
   return made;
 }
 
-std::size_t dimension_of(const Table& table) { return table.options().dimension; }
-std::size_t dimension_of(const MappedTable& table) { return table.header().dimension; }
-
-template <typename AnyTable>
-nb::object find(const AnyTable& table, Keys keys) {
-  auto [array, rows] = empty_array<std::int64_t>({keys.shape(0)});
-  {
-    const nb::gil_scoped_release release;
-    table.find(keys.data(), keys.shape(0), rows);
-  }
-  return array;
-}
-
 nb::object admit(Table& table, Keys keys, std::int64_t time, std::optional<Vector<std::uint32_t>> uses) {
   require(!uses || uses->shape(0) == keys.shape(0), "counts and keys differ in length");
   auto [array, rows] = empty_array<std::int64_t>({keys.shape(0)});
   {
     const nb::gil_scoped_release release;
     table.admit(keys.data(), keys.shape(0), uses ? uses->data() : nullptr, time, rows);
-  }
-  return array;
-}
-
-// `out` where it is given, or else a new array; in both cases of that shape.
-std::pair<nb::object, float*> floats_for(const nb::object& out, std::size_t count, std::size_t dimension) {
-  if (out.is_none()) return empty_array<float>({count, dimension});
-  const auto array = nb::cast<FloatsOut>(out);
-  require(array.shape(0) == count && array.shape(1) == dimension, "out has another shape than the answer");
-  return {out, array.data()};
-}
-
-template <typename AnyTable>
-nb::object take(const AnyTable& table, Rows rows, const nb::object& out) {
-  auto [array, floats] = floats_for(out, rows.shape(0), dimension_of(table));
-  {
-    const nb::gil_scoped_release release;
-    table.take(rows.data(), rows.shape(0), floats);
   }
   return array;
 }
@@ -157,7 +97,7 @@ template <typename AnyTable>
 nb::object pool(const AnyTable& table, Rows rows, Rows offsets, bool mean, const Weights& weights, const nb::object& out) {
   check_bags(rows, offsets, weights);
   const std::size_t bags = offsets.shape(0) - 1;
-  auto [array, floats] = floats_for(out, bags, dimension_of(table));
+  auto [array, floats] = floats_for(out, bags, table.dimension());
   const PoolJob job{rows.data(), offsets.data(), bags, mean ? PoolMode::kMean : PoolMode::kSum, weights ? weights->data() : nullptr};
   {
     const nb::gil_scoped_release release;
@@ -167,7 +107,7 @@ nb::object pool(const AnyTable& table, Rows rows, Rows offsets, bool mean, const
 }
 
 void check_matrix(const Table& table, const Floats& values, std::size_t count) {
-  require(values.shape(0) == count && values.shape(1) == dimension_of(table), "the numbers are not [rows, dimension]");
+  require(values.shape(0) == count && values.shape(1) == table.dimension(), "the numbers are not [rows, dimension]");
 }
 
 void update(Table& table, Rows rows, Floats gradients, float learning_rate) {

@@ -163,10 +163,14 @@ void TableFile::check(bool verify) {
   if (header_.magic != kMagic) damaged("is not a table's file");
   if (own_checksum(header_) != header_.own_checksum) damaged("has a damaged header");
   if (size_ < header_.file_bytes) damaged("is cut short");
+  check_sections(verify);
+}
+
+void TableFile::check_sections(bool all) const {
   for (const SectionPlace& place : header_.sections) {
     if (place.bytes == 0) continue;
     if (place.offset % kPage != 0 || place.offset > size_ || place.bytes > size_ - place.offset) damaged("is cut short");
-    if (!verify && &place != &header_.section(Section::kConfig)) continue;
+    if (!all && &place != &header_.section(Section::kConfig)) continue;
     Checksum sum;
     sum.add(data_ + place.offset, place.bytes);
     if (sum.value() != place.checksum) damaged("is damaged");

@@ -12,7 +12,7 @@
 
 namespace bowerbird::embedding {
 
-enum class FileKind : std::uint32_t { kSnapshot = 1, kDelta = 2 };
+enum class FileKind : std::uint32_t { kSnapshot = 1, kDelta = 2, kServed = 3 };
 
 enum class Section : std::size_t { kConfig = 0, kShards, kUnits, kKeys, kWeights, kStates, kFree, kFilter, kRemoved };
 inline constexpr std::size_t kSections = 9;
@@ -110,9 +110,12 @@ class TableFile {
   // Throws unless a section has exactly so many bytes.
   void expect(Section which, std::uint64_t bytes) const;
   [[noreturn]] void damaged(const std::string& how) const;
+  // Reads every section and compares its checksum.
+  void verify() const { check_sections(true); }
 
  private:
   void check(bool verify);
+  void check_sections(bool all) const;
 
   std::string path_;
   std::byte* data_ = nullptr;

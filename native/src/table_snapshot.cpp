@@ -1,30 +1,19 @@
 // Snapshots, which are the table's memory as it is, and deltas, which are the keys that changed after an earlier version.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 
 #include "table.hpp"
+#include "table_index_file.hpp"
 
 namespace bowerbird::embedding {
 namespace {
 
-// A shard as a snapshot keeps it; its units follow each other.
-struct ShardSize {
-  std::uint32_t buckets;
-  std::uint32_t keys;
-};
-
 std::uint64_t new_id() {
   std::random_device random;
   return (std::uint64_t{random()} << 32) | random() | 1;
-}
-
-template <typename T>
-void write_all(TableFileWriter& file, Section which, const std::vector<T>& values) {
-  file.begin(which);
-  file.write(values.data(), values.size() * sizeof(T));
-  file.end();
 }
 
 template <typename Bytes>
@@ -35,46 +24,6 @@ void write_rows(TableFileWriter& file, Section which, const RowsView& rows, std:
     file.write(chunk_bytes(rows.chunks[first / in_chunk]), std::min<std::uint64_t>(in_chunk, rows.rows - first) * width);
   }
   file.end();
-}
-
-void write_index(TableFileWriter& file, const TableIndex& index) {
-  std::vector<ShardSize> sizes;
-  for (const IndexShard& shard : index.shards()) sizes.push_back({shard.buckets, shard.keys});
-  write_all(file, Section::kShards, sizes);
-  file.begin(Section::kUnits);
-  for (const IndexShard& shard : index.shards()) {
-    for (std::size_t unit = 0; unit < shard.unit_count(); ++unit) file.write(shard.units[unit], kUnitBytes);
-  }
-  file.end();
-}
-
-// The shards of a snapshot, their units in the file itself.
-std::vector<IndexShard> shards_of(const TableFile& file) {
-  const std::uint64_t count = file.bytes(Section::kShards) / sizeof(ShardSize);
-  if (count == 0) file.damaged("has no index");
-  const std::byte* sizes = file.data(Section::kShards);
-  auto* unit = reinterpret_cast<IndexBucket*>(const_cast<std::byte*>(file.data(Section::kUnits)));
-  std::vector<IndexShard> shards(count);
-  std::uint64_t units = 0;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    ShardSize size;
-    std::memcpy(&size, sizes + i * sizeof(size), sizeof(size));
-    shards[i].buckets = size.buckets;
-    shards[i].keys = size.keys;
-    const std::size_t held = shards[i].unit_count();
-    if (size.buckets % kUnitBuckets != 0 || held == 0 || held > IndexShard::kMostUnits) file.damaged("has a damaged index");
-    units += held;
-    if (units * kUnitBytes > file.bytes(Section::kUnits)) file.damaged("has a damaged index");
-    for (std::size_t at = 0; at < held; ++at, unit += kUnitBuckets) shards[i].units[at] = unit;
-  }
-  file.expect(Section::kUnits, units * kUnitBytes);
-  return shards;
-}
-
-std::uint64_t wide_mask(std::uint64_t shards) {
-  std::uint64_t wide = 0;
-  while (shards > wide + 1) wide = 2 * wide + 1;
-  return wide;
 }
 
 }  // namespace
@@ -152,7 +101,7 @@ void Table::restore(const std::string& path) {
   const std::vector<IndexShard> shards = shards_of(file);
   file.expect(Section::kWeights, header.rows * rows_.layout().weight_bytes);
   file.expect(Section::kStates, header.rows * rows_.layout().state_bytes);
-  const IndexView view{shards.data(), shards.size(), wide_mask(shards.size()), header.salt};
+  const IndexView view = view_of(shards, header.salt);
   if (header.rows < kReservedRows || !view.sound(header.rows)) file.damaged("has a damaged index");
   const std::byte* filter = file.data(Section::kFilter);
   filter_.adopt({filter, filter + file.bytes(Section::kFilter)});
@@ -276,6 +225,39 @@ void Table::apply_delta(const std::string& path) {
   published_.push_back({header.version, header.version_id});
 }
 
+DeltaRows read_delta(const std::string& path) {
+  const TableFile file(path, true);
+  const TableFileHeader& header = file.header();
+  if (header.kind != FileKind::kDelta) throw std::invalid_argument(path + " is not a delta");
+  if (header.dimension == 0 || header.keys < kReservedRows) file.damaged("has no rows");
+  TableOptions options;
+  options.dimension = header.dimension;
+  options.precision = header.precision;
+  file.expect(Section::kKeys, header.keys * 8);
+  file.expect(Section::kWeights, header.keys * options.weight_bytes());
+  DeltaRows found;
+  found.dimension = header.dimension;
+  const auto keys_of = [&](Section which, std::size_t skipped) {
+    std::vector<std::uint64_t> keys(file.bytes(which) / 8 - skipped);
+    if (!keys.empty()) std::memcpy(keys.data(), file.data(which) + 8 * skipped, 8 * keys.size());
+    return keys;
+  };
+  found.keys = keys_of(Section::kKeys, kReservedRows);
+  found.removed = keys_of(Section::kRemoved, 0);
+  found.vectors.resize(header.keys * header.dimension);
+  RowChunk chunk{const_cast<std::byte*>(file.data(Section::kWeights)), nullptr};
+  RowLayout layout(options);
+  std::vector<RowChunk> chunks;
+  for (std::uint64_t first = 0; first < header.keys; first += layout.chunk_rows()) {
+    chunks.push_back(chunk);
+    chunk.weights += layout.chunk_rows() * layout.weight_bytes;
+  }
+  std::vector<std::int64_t> rows(header.keys);
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  table_kernels("").take({chunks.data(), header.keys, layout}, header.precision, rows.data(), rows.size(), found.vectors.data());
+  return found;
+}
+
 // ---- mapped tables -----------------------------------------------------------------------------
 
 MappedTable::MappedTable(const std::string& path, bool verify, const std::string& instructions)
@@ -296,7 +278,7 @@ MappedTable::MappedTable(const std::string& path, bool verify, const std::string
   }
 }
 
-IndexView MappedTable::index() const { return {shards_.data(), shards_.size(), wide_mask(shards_.size()), file_.header().salt}; }
+IndexView MappedTable::index() const { return view_of(shards_, file_.header().salt); }
 
 void MappedTable::find(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const {
   kernels_.find(index(), keys, count, rows);

@@ -9,10 +9,12 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <mutex>
 #include <random>
 #include <thread>
 #include <unordered_map>
 
+#include "served_table.hpp"
 #include "table.hpp"
 
 namespace {
@@ -371,6 +373,59 @@ void test_readers_beside_a_writer() {
   expect(torn == 0, "no reader sees half a row");
 }
 
+// A served table is replaced while others read: every row of version n is n throughout, in the file as in what changed.
+void test_served() {
+  constexpr std::size_t kKeys = 2000;
+  constexpr std::size_t kWidth = 24;
+  const std::string path = folder / "served";
+  std::vector<std::uint64_t> keys(kKeys);
+  for (std::size_t i = 0; i < kKeys; ++i) keys[i] = mix(i) | 1;
+  const std::vector<float> rows((kKeys + 2) * kWidth, 0.0F);
+  for (const RowFormat format : {RowFormat::kFloat32, RowFormat::kFloat16, RowFormat::kInt8}) {
+    ServedTable::write(path, keys.data(), kKeys, rows.data(), kWidth, format);
+    std::mutex mutex;
+    auto current = std::make_shared<const ServedTable>(path, true);
+    const auto now = [&] {
+      const std::lock_guard lock(mutex);
+      return current;
+    };
+    std::atomic<bool> stop{false};
+    std::atomic<int> mixed{0};
+    std::vector<std::thread> readers;
+    for (int reader = 0; reader < 3; ++reader) {
+      readers.emplace_back([&] {
+        std::vector<std::int64_t> found(kKeys);
+        std::vector<float> taken(kKeys * kWidth);
+        while (!stop) {
+          const auto table = now();
+          table->find(keys.data(), kKeys, found.data());
+          table->take(found.data(), kKeys, taken.data());
+          for (const float value : taken) mixed += value == taken.front() ? 0 : 1;
+        }
+      });
+    }
+    for (int version = 1; version <= 40; ++version) {
+      const std::vector<float> vectors(kKeys * kWidth, static_cast<float>(version));
+      std::shared_ptr<const ServedTable> next = now()->with({keys.data(), vectors.data(), kKeys, nullptr, 0, nullptr});
+      const std::lock_guard lock(mutex);
+      current = std::move(next);
+    }
+    stop = true;
+    for (std::thread& reader : readers) reader.join();
+    expect(mixed == 0, "a reader saw rows of two versions");
+    expect(now()->changed_bytes() < 4 * kKeys * kWidth * sizeof(float) + (std::size_t{1} << 18), "old rows were let go");
+  }
+  std::vector<char> bytes(std::filesystem::file_size(path));
+  std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  for (std::size_t cut = 0; cut < bytes.size(); cut += bytes.size() / 7) {
+    write_file(path, {bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(cut)});
+    expect(throws<DamagedFile>([&] { ServedTable(path, false); }), "a file that is cut short");
+  }
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  write_file(path, bytes);
+  expect(throws<DamagedFile>([&] { ServedTable(path, false).verify(); }), "a changed byte");
+}
+
 void run(const char* name, const std::function<void()>& test) {
   std::fprintf(stderr, "%s\n", name);
   try {
@@ -396,6 +451,7 @@ int main(int count, char** arguments) {
   run("deltas", test_deltas);
   run("damaged files", test_damaged);
   run("readers beside a writer", test_readers_beside_a_writer);
+  run("served tables", test_served);
   std::filesystem::remove_all(folder);
   if (failures > 0) std::fprintf(stderr, "%d failed\n", failures);
   return failures > 0 ? 1 : 0;

@@ -2,16 +2,23 @@ import pickle
 import pickletools
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from bowerbird.bundles import read_bundle, verify_golden
+from bowerbird.bundles.arrays import pack_arrays
 from bowerbird.bundles.block_json import block_from_json, block_to_json
 from bowerbird.bundles.program import unpack_program
+from bowerbird.bundles.write import BundleParts, write_bundle
+from bowerbird.embedding import EmbeddingCollection
+from bowerbird.embedding.served_table import TableChange
 from bowerbird.errors import CorruptionError, NotFoundError, StorageError
 from tests.training.synthetic import World
 
+TABLES = 5
+"""Vocabularies of the synthetic plan."""
 FILES = [
     "calibration.json",
     "golden.json",
@@ -22,9 +29,13 @@ FILES = [
     "plan.json",
     "rows.msgpack",
     "rows.safetensors",
-    "tables.safetensors",
+    *(f"tables/{place}.table" for place in range(TABLES)),
     "weights.safetensors",
 ]
+
+
+def files_of(bundle):
+    return [path for path in bundle.folder.rglob("*") if path.is_file()]
 
 
 @pytest.fixture
@@ -33,7 +44,7 @@ def bundle(make_bundle, tmp_path):
 
 
 def test_it_holds_these_files_and_answers_its_golden_requests(bundle):
-    assert sorted(path.name for path in bundle.folder.iterdir()) == FILES
+    assert sorted(path.relative_to(bundle.folder).as_posix() for path in files_of(bundle)) == FILES
     assert sorted([*bundle.manifest.files, "manifest.json", "manifest.sha256"]) == FILES
     verify_golden(read_bundle(bundle.folder))
 
@@ -65,16 +76,17 @@ def test_a_missing_or_shortened_file_is_found(bundle, name):
 
 def test_a_wrong_golden_answer_is_found(bundle):
     scorer = bundle.load_scorer()
-    with torch.no_grad():
-        bundle_table = scorer.model.collection.table("item")
-        bundle_table.add_(1.0)
+    served = scorer.model.collection
+    keys, rows = served.tables["item"].file_keys()
+    change = TableChange(keys, served.tables["item"].take(rows) + np.float32(1))
+    scorer.model.collection = served.with_changes({"item": change}, 1)
     with pytest.raises(CorruptionError, match="golden"):
         verify_golden(bundle, scorer=scorer)
     verify_golden(read_bundle(bundle.folder))
 
 
 def test_no_file_is_a_pickle(bundle):
-    for path in bundle.folder.iterdir():
+    for path in files_of(bundle):
         data = path.read_bytes()
         with pytest.raises(ValueError):
             list(pickletools.genops(data))
@@ -92,7 +104,7 @@ def test_loading_unpickles_nothing(bundle, monkeypatch):
 
 
 def test_no_path_of_this_machine_is_in_the_bundle(bundle):
-    for path in bundle.folder.iterdir():
+    for path in files_of(bundle):
         data = path.read_bytes()
         assert b"stack_trace" not in data
         assert str(bundle.folder.parent).encode() not in data
@@ -163,12 +175,36 @@ def test_scoring_goes_on_while_another_thread_loads(bundle):
     assert not errors
 
 
-def test_tables_are_not_changed_on_disk_by_what_memory_does(bundle):
-    before = (bundle.folder / "tables.safetensors").read_bytes()
-    collection = bundle.load_collection()
-    with torch.no_grad():
-        collection.table("item").zero_()
-    assert (bundle.folder / "tables.safetensors").read_bytes() == before
+def test_a_bundle_of_before_with_all_tables_in_one_file_answers_as_one_of_today(bundle, tmp_path):
+    """The plan of ``make_bundle``'s tables, written as they were until tables were mapped."""
+    config = msgspec.convert(bundle.manifest.embedding, EmbeddingCollection.Config)
+    trained, served = config.build(bundle.plan), bundle.load_collection()
+    arrays = {}
+    for name, table in served.tables.items():
+        keys, rows = table.file_keys()
+        arrays |= {f"{name}.keys": keys, f"{name}.rows": table.take(np.concatenate([[0, 1], rows]))}
+    trained.import_arrays(arrays)
+    files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files if "tables/" not in name}
+    files["tables.safetensors"] = pack_arrays(trained.export_arrays())
+    parts = BundleParts(bundle.plan, bundle.calibrations, bundle.metrics, bundle.golden)
+    old = write_bundle(tmp_path / "old", bundle.manifest, parts, files)
+    block, *_ = World().draw(7)
+    now, before = bundle.load_scorer().score(block), verify_golden(old).score(block)
+    assert all(np.array_equal(now[task], before[task]) for task in now)
+
+
+def test_a_start_checks_tables_by_length_and_header_alone(bundle):
+    file = bundle.folder / "tables/2.table"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    started = read_bundle(bundle.folder, verify_tables=False)
+    started.load_collection()
+    with pytest.raises(CorruptionError, match=r"2\.table"):
+        started.load_collection().verify()
+    file.write_bytes(bytes(data[:-1]))
+    with pytest.raises(CorruptionError, match=r"2\.table"):
+        read_bundle(bundle.folder, verify_tables=False)
 
 
 def test_a_symbolic_size_that_is_code_is_refused(bundle):

@@ -37,7 +37,7 @@ def test_a_bundle_with_one_byte_changed_is_refused_and_the_old_one_goes_on(
 
 
 def test_a_damaged_live_bundle_keeps_the_server_from_starting(workspace: Workspace) -> None:
-    change_one_byte(workspace.bundles_folder / "din" / "1" / "tables.safetensors")
+    change_one_byte(workspace.bundles_folder / "din" / "1" / "rows.safetensors")
     result = subprocess.run(
         [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"],
         capture_output=True,
@@ -45,7 +45,7 @@ def test_a_damaged_live_bundle_keeps_the_server_from_starting(workspace: Workspa
         timeout=120,
     )
     assert result.returncode == 1
-    assert b"tables.safetensors is not what was published" in result.stderr
+    assert b"rows.safetensors is not what was published" in result.stderr
     assert b"Traceback" not in result.stderr
 
 

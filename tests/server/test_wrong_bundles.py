@@ -11,13 +11,15 @@ import numpy.typing as npt
 import pytest
 
 from bowerbird.bundles.arrays import pack_arrays, read_arrays
-from bowerbird.bundles.bundle import CONSTANTS, TABLES, Bundle, read_bundle, verify_golden
+from bowerbird.bundles.bundle import CONSTANTS, Bundle, read_bundle, verify_golden
 from bowerbird.bundles.write import BundleParts, write_bundle
 from bowerbird.declare.workspace import Workspace
+from bowerbird.embedding.served_table import ServedTable, write_served_table
 from bowerbird.errors import BowerbirdError, CorruptionError, InputError
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.spec import Plan
 
+TABLE = "tables/1.table"
 Numbers = npt.NDArray[np.generic]
 
 
@@ -29,12 +31,22 @@ def narrow(values: Numbers) -> Numbers:
     return values[..., :-1] if values.dtype == np.float32 and values.ndim == 2 and values.shape[-1] > 1 else values
 
 
+def write_changed_table(file: Path, target: Path, change: Callable[[Numbers], Numbers]) -> None:
+    table = ServedTable.open(file)
+    keys, rows = table.file_keys()
+    write_served_table(target, keys, change(table.take(np.concatenate([np.arange(2), rows]))))
+
+
 def changed(bundle: Bundle, target: Path, name: str, change: Callable[[Numbers], Numbers], plan: Plan) -> Bundle:
     """Write a bundle's copy with one file of arrays changed, and another plan."""
     files = {each: (bundle.folder / each).read_bytes() for each in bundle.manifest.files if not each.endswith(".json")}
     files["graph.json"] = (bundle.folder / "graph.json").read_bytes()
-    arrays = {key: change(np.array(values)) for key, values in read_arrays(bundle.folder / name).items()}
-    files[name] = pack_arrays(arrays)
+    if name == CONSTANTS:
+        arrays = read_arrays(bundle.folder / name)
+        files[name] = pack_arrays({key: change(np.array(values)) for key, values in arrays.items()})
+    else:
+        write_changed_table(bundle.folder / name, target.parent / "changed.table", change)
+        files[name] = (target.parent / "changed.table").read_bytes()
     return write_bundle(
         target, bundle.manifest, BundleParts(plan, bundle.calibrations, bundle.metrics, bundle.golden), files
     )
@@ -44,9 +56,9 @@ def changed(bundle: Bundle, target: Path, name: str, change: Callable[[Numbers],
     ("name", "change", "words"),
     [
         (CONSTANTS, nan, "a score is inf off"),
-        (TABLES, nan, "a score is inf off"),
+        (TABLE, nan, "a score is inf off"),
         (CONSTANTS, narrow, "row graph cannot be read"),
-        (TABLES, lambda values: values[:-1], "has .* keys but rows of shape"),
+        (TABLE, narrow, "has rows of .* numbers, not"),
     ],
 )
 def test_numbers_and_shapes_that_are_wrong_are_refused(
@@ -67,6 +79,6 @@ def test_a_bundle_for_another_plan_is_refused(template: Workspace, tmp_path: Pat
     }
     plan = compile_plan(dataclasses.replace(template.project, features=features))
     with pytest.raises(BowerbirdError) as refused:
-        verify_golden(changed(bundle, tmp_path / "bundle", TABLES, lambda values: values, plan))
+        verify_golden(changed(bundle, tmp_path / "bundle", TABLE, lambda values: values, plan))
     assert isinstance(refused.value, InputError | CorruptionError)
     assert absent in str(refused.value)

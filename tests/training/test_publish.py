@@ -133,6 +133,24 @@ def test_a_live_version_that_cannot_be_read_does_not_stop_publishing(target):
     assert gate.passed and "cannot score" in gate.note
 
 
+@pytest.mark.parametrize("rows", ["fp16", "int8"])
+def test_rows_in_fewer_bits_have_a_gate_and_golden_answers_of_their_own(target, rows):
+    result = publish(dataclasses.replace(target, rows=rows, force=True))
+    gate = next(gate for gate in result.gates if gate.name == f"rows.{rows}")
+    assert 0 < gate.measured < 0.01
+    parity = next(gate for gate in result.gates if gate.name == "parity")
+    assert parity.passed, "the program is compared with the model whose rows are rounded"
+    bundle = read_bundle(result.bundle.folder)
+    assert {table.format for table in bundle.load_collection().tables.values()} == {rows}
+    verify_golden(bundle)
+
+
+def test_rows_in_fewer_bits_that_change_scores_too_much_are_refused(target, monkeypatch):
+    monkeypatch.setattr("bowerbird.embedding.collection.rounded", lambda rows, format: np.round(rows))
+    with pytest.raises(GateError, match=r"rows\.int8"):
+        publish(dataclasses.replace(target, rows="int8"))
+
+
 def test_lightgbm_is_published_and_served(target, tree_run):
     bundle = publish(dataclasses.replace(target, run=tree_run.folder)).bundle
     assert bundle.manifest.kind == "lightgbm"

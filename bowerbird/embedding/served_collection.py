@@ -1,0 +1,96 @@
+"""All embedding tables of a published model: mapped files, and what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bowerbird.embedding.collection import EmbeddingCollection
+from bowerbird.embedding.feature_reader import FeatureReader
+from bowerbird.embedding.inputs import CategoryInput, inputs_of, vocabularies
+from bowerbird.embedding.key_index import RESERVED_ROWS
+from bowerbird.embedding.rows import Rows
+from bowerbird.embedding.served_table import RowFormat, ServedTable, TableChange, write_served_table
+from bowerbird.errors import CorruptionError
+from bowerbird.plan.block import Keys
+from bowerbird.plan.spec import Plan
+
+
+class ServedCollection(FeatureReader):
+    """A table for each vocabulary of a plan; immutable, for any number of threads.
+
+    ``sequence`` is the number of the last delta that it holds, 0 for none, ``history`` that delta's SHA-256.
+    """
+
+    def __init__(
+        self, plan: Plan, tables: Mapping[str, ServedTable], sequence: int = 0, history: str = ""
+    ) -> None:
+        self.plan = plan
+        self.history = history
+        self.tables = dict(tables)
+        self.sequence = sequence
+        self.inputs = inputs_of(plan, lambda name: self.tables[name].dimension)
+
+    @staticmethod
+    def open(plan: Plan, config: EmbeddingCollection.Config, folder: Path) -> ServedCollection:
+        """Map the files that ``write_table`` wrote; raises CorruptionError where one is damaged or of another width."""
+        tables = {name: ServedTable.open(folder / file) for name, file in table_files(plan).items()}
+        for name, table in tables.items():
+            width = config.dimensions.get(name, config.dimension)
+            if table.dimension != width:
+                raise CorruptionError(
+                    f"Table {name!r} has rows of {table.dimension} numbers, not {width}.", "Publish the version again."
+                )
+        return ServedCollection(plan, tables)
+
+    @property
+    def changed_bytes(self) -> int:
+        """The memory that changed rows take, of this process alone."""
+        return sum(table.changed_bytes for table in self.tables.values())
+
+    def find_rows(self, vocabulary: str, keys: Keys) -> Rows:
+        """Return each key's row, in the keys' shape."""
+        return self.tables[vocabulary].find(keys)
+
+    def row_count(self, vocabulary: str) -> int:
+        """Return how many rows a table's file has, the reserved ones included."""
+        return len(self.tables[vocabulary]) + RESERVED_ROWS
+
+    def embed(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
+        """Return the vectors of category columns, each table's by one lookup."""
+        groups: dict[str, list[CategoryInput]] = {}
+        for item in items:
+            groups.setdefault(item.vocabulary, []).append(item)
+        features: dict[str, Tensor] = {}
+        for vocabulary, members in groups.items():
+            rows = [columns[item.name] for item in members]
+            flat = rows[0].reshape(-1) if len(rows) == 1 else np.concatenate([each.reshape(-1) for each in rows])
+            parts = torch.split(torch.from_numpy(self.tables[vocabulary].take(flat)), [each.size for each in rows])
+            for item, each, part in zip(members, rows, parts, strict=True):
+                features[item.name] = part.view(*each.shape, -1)
+        return features
+
+    def with_changes(self, changes: Mapping[str, TableChange], sequence: int, history: str) -> ServedCollection:
+        """Return a collection with a delta's changes by vocabulary, all of which it has."""
+        changed = {name: self.tables[name].with_change(change) for name, change in changes.items()}
+        return ServedCollection(self.plan, self.tables | changed, sequence, history)
+
+    def verify(self) -> None:
+        """Read all files and compare them with their checksums; raises CorruptionError."""
+        for table in self.tables.values():
+            table.verify()
+
+
+def table_files(plan: Plan) -> dict[str, str]:
+    """Return the name of each vocabulary's file in a bundle."""
+    return {name: f"tables/{place}.table" for place, name in enumerate(vocabularies(plan))}
+
+
+def write_table(collection: EmbeddingCollection, vocabulary: str, format: RowFormat, path: Path) -> None:
+    """Write one table of a trained collection; raises StorageError."""
+    keys, rows = collection.export_table(vocabulary)
+    write_served_table(path, keys, rows, format)
