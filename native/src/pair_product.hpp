@@ -1,7 +1,7 @@
 // The product of packed weights and a tile, with everything that follows it done while the sums are in registers.
 #pragma once
 
-#include "pair_functions.hpp"
+#include "pair_map.hpp"
 #include "pair_units.hpp"
 
 namespace bowerbird::pair::BOWERBIRD_PAIR_ISA {

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bowerbird.compiler.backends.contract import Given, Kept, Prepared
+from bowerbird.compiler.backends.native_request import MakeTensors, RequestRunner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import Input, Reshape
@@ -25,6 +26,7 @@ from bowerbird.kernels.pair import PairProgram
 from bowerbird.kernels.pair_activation import Weights
 from bowerbird.kernels.pair_given import Items
 from bowerbird.kernels.pair_twin import PairTwin
+from bowerbird.kernels.tensor import TensorProgram
 
 Values = npt.NDArray[np.float32]
 LEAST_SHARE = 0.5
@@ -38,14 +40,15 @@ MakeEngine = Callable[[Mapping[str, Any], Weights, Precision], Engine]
 
 @dataclass(frozen=True)
 class Native:
-    """Runs the pair stage on the native engine; ``make`` makes one."""
+    """Runs what is left per candidate on ``make``'s pair programs, and a request's part on ``make_request``'s."""
 
     make: MakeEngine = PairProgram
+    make_request: MakeTensors = TensorProgram
     name: str = "native"
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
     def prepare(self, program: StagedProgram, precision: Precision, cache: Path | None = None) -> Prepared:
-        """Return the program with its pair stage packed for this machine.
+        """Return the program with its stages of request and pair packed for this machine.
 
         Raises InputError where the engine would compute less than half of what a candidate costs.
         """
@@ -57,7 +60,8 @@ class Native:
             )
         engine = self.make(lowering.spec, lowering.weights, precision)
         run = PairRunner(lowering, engine)
-        return Prepared(Executable(_request_graph(program, lowering)), Executable(program.item), run, run)
+        request = RequestRunner(_request_graph(program, lowering), precision, self.make_request)
+        return Prepared(request, Executable(program.item), run, run)
 
 
 class PairRunner:
@@ -98,16 +102,23 @@ class PairRunner:
 
 
 def _request_graph(program: StagedProgram, lowering: PairLowering) -> RowGraph:
-    """Return the request's graph with what the engine needs of it, so that it is made once per request."""
+    """Return what the pair stage reads of a request, and what the engine needs made of it, once per request."""
     build = program.builder
     made = dict(program.request.outputs)
+    read = {source.name for source in lowering.request.values()}
+    read |= {name for graph in (lowering.before, lowering.after) for name in _inputs(graph)}
     new: dict[int, Node] = {}
     for node in ordered(lowering.request_part.values()):
         if isinstance(node.operation, Input):
             new[id(node)] = made.get(node.operation.name, node)
         else:
             new[id(node)] = build.add(node.operation, [new[id(each)] for each in node.inputs], node.where)
-    return RowGraph(build, {**made, **{name: new[id(node)] for name, node in lowering.request_part.items()}})
+    kept = {name: node for name, node in made.items() if name in read}
+    return RowGraph(build, {**kept, **{name: new[id(node)] for name, node in lowering.request_part.items()}})
+
+
+def _inputs(graph: RowGraph) -> list[str]:
+    return [node.operation.name for node in graph.nodes() if isinstance(node.operation, Input)]
 
 
 def _only_reshaped(graph: RowGraph) -> dict[str, tuple[str, tuple[int, ...]]] | None:
