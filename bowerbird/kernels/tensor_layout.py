@@ -49,13 +49,14 @@ class TensorLayout:
                 return self._walk(step, outer + inner, reduction=step.reduction, reduced=len(inner))
             case "softmax" | "layer_norm":
                 dims = _dims(step.out.shape, views)
-                more = {"weight": step.weight, "bias": step.bias, "number": step.number}
-                return self._walk(step, merged(dims[:-1]) + dims[-1:], **more)
+                weights = {"weight": step.weight, "bias": step.bias}
+                return self._walk(step, merged(dims[:-1]) + dims[-1:], **weights, number=step.number)
             case "linear":
                 assert step.weight is not None
-                more = {"element": step.element, "numbers": list(step.numbers), "weight": step.weight, "bias": step.bias}
-                found = self._walk(step, _dims(step.out.shape[:1], views), **more, stored=stored)
-                return {**found, "shape": [step.out.shape[0], *step.weight.shape]}
+                weights = {"weight": step.weight, "bias": step.bias}
+                dims = [(step.out.shape[0], tuple(each.strides[0] for each in views))]
+                more = {"element": step.element, "numbers": list(step.numbers), "stored": stored}
+                return {**self._walk(step, dims, **weights, **more), "shape": [step.out.shape[0], *step.weight.shape]}
             case "product":
                 batch = merged(_dims(step.out.shape[:-2], views))
                 rows, columns = ((step.out.shape[dim], tuple(each.strides[dim] for each in views)) for dim in (-2, -1))

@@ -111,20 +111,13 @@ class TensorProgram {
   std::string isa() const { return pair::name_of(program_.isa()); }
   std::size_t scratch_bytes() const { return program_.scratch_bytes(); }
 
-  void run(const std::vector<Given>& given, const Answers& answers) const {
+  void run(const nb::list& inputs, const Answers& answers) const {
     const std::size_t count = answers.shape(0);
-    if (given.size() != inputs_.size() || answers.shape(1) != answers_) {
+    if (inputs.size() != inputs_.size() || answers.shape(1) != answers_) {
       throw std::invalid_argument("a tensor program is given other inputs or answers than it has");
     }
     std::vector<const void*> pointers;
-    for (std::size_t i = 0; i < given.size(); ++i) {
-      const auto& [size, truths] = inputs_[i];
-      const bool typed = given[i].dtype() == (truths ? nb::dtype<bool>() : nb::dtype<float>());
-      if (!typed || given[i].size() != count * size) {
-        throw std::invalid_argument("input " + std::to_string(i) + " has another type or size than its value");
-      }
-      pointers.push_back(given[i].data());
-    }
+    for (std::size_t i = 0; i < inputs_.size(); ++i) pointers.push_back(data_of(inputs[i], i, count));
     const nb::gil_scoped_release release;
     program_.run(pointers.data(), count, answers.data());
   }
@@ -134,6 +127,16 @@ class TensorProgram {
     std::size_t size;
     bool truths;
   };
+
+  // Nothing is converted: a copy would be gone before the program reads it.
+  const void* data_of(const nb::handle& input, std::size_t number, std::size_t count) const {
+    Given given;
+    const auto& [size, truths] = inputs_[number];
+    const bool fits = nb::try_cast(input, given, false) && given.size() == count * size &&
+                      given.dtype() == (truths ? nb::dtype<bool>() : nb::dtype<float>());
+    if (!fits) throw std::invalid_argument("input " + std::to_string(number) + " has another type or size than its value");
+    return given.data();
+  }
 
   // Values are (source, size, offset or the numbers of a constant).
   static tensor::Plan plan_of(const nb::list& values, const nb::list& steps, std::size_t floats_of_run,

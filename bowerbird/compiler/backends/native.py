@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import Given, Kept, Prepared
+from bowerbird.compiler.backends.contract import Given, Kept, Made, Prepared, as_tensor
 from bowerbird.compiler.backends.native_request import MakeTensors, RequestRunner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import Node, RowGraph, ordered
@@ -85,9 +85,7 @@ class PairRunner:
             known = {**given, **self._before(_tensors(given, self._before), rows)}
         request = dict(self._constants)
         for name, source in self._request:
-            value = known[source.name]
-            assert isinstance(value, Tensor)
-            request[name] = _request_values(source, value)
+            request[name] = _request_values(source, known[source.name])
         items = {name: _rows_of(known[source], rows) for name, source in self._items}
         answers = self._engine.run(request, items, rows)
         if self._direct is not None:
@@ -137,7 +135,7 @@ def _only_reshaped(graph: RowGraph) -> dict[str, tuple[str, tuple[int, ...]]] | 
 def _tensors(given: Given, graph: Executable) -> dict[str, Tensor]:
     """Return the inputs of a graph of PyTorch's."""
     found = {name: given[name] for name in graph.inputs if name in given}
-    return {name: each.tensor() if isinstance(each, Kept) else each for name, each in found.items()}
+    return {name: as_tensor(each) for name, each in found.items()}
 
 
 def _shape_of(name: str) -> tuple[str, tuple[int, ...]]:
@@ -147,13 +145,18 @@ def _shape_of(name: str) -> tuple[str, tuple[int, ...]]:
     return own, shape
 
 
-def _request_values(source: Source, value: Tensor) -> Values:
-    flat: Values = value.to(torch.float32).numpy().reshape(-1)
-    return flat.reshape(-1, source.width) if source.length else flat
+def _request_values(source: Source, value: Made | Kept) -> Values:
+    assert not isinstance(value, Kept)
+    held: Values = value.to(torch.float32).numpy() if isinstance(value, Tensor) else value
+    return held.reshape(-1, source.width) if source.length else held.reshape(-1)
 
 
-def _rows_of(value: Tensor | Kept, rows: int) -> Items:
+def _rows_of(value: Made | Kept, rows: int) -> Items:
     if isinstance(value, Kept):
         return value.stored, value.places
-    values: Values = value.to(torch.float32).expand(rows, *value.shape[1:]).reshape(rows, -1).contiguous().numpy()
+    if not isinstance(value, Tensor):
+        value = torch.from_numpy(value)
+    if len(value) != rows or value.dtype != torch.float32 or not value.is_contiguous():
+        value = value.to(torch.float32).expand(rows, *value.shape[1:]).contiguous()
+    values: Values = value.numpy().reshape(rows, -1)
     return values

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from bowerbird.compiler.backends.contract import Made
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
@@ -27,24 +29,29 @@ class RequestRunner:
         lowering = lower_tensors(graph)
         self._before = Executable(lowering.before)
         self._program = make(lowering.spec, precision)
-        self._inputs = [(name, each.shape) for name, each in lowering.spec.inputs.items()]
-        self._outputs = [(name, shape, dtype == "bool") for name, (shape, dtype) in lowering.outputs.items()]
-        self._sizes = [math.prod(shape) for _, shape, _ in self._outputs]
+        self._inputs = list(lowering.spec.inputs)
+        sizes = [math.prod(shape) for shape, _ in lowering.outputs.values()]
+        stops = list(accumulate(sizes))
+        self._outputs = [
+            (name, stop - size, stop, shape, dtype == "bool")
+            for (name, (shape, dtype)), size, stop in zip(lowering.outputs.items(), sizes, stops, strict=True)
+        ]
         self._passed = lowering.passed
 
-    def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Made]:
         """Return the graph's outputs [requests, *shape]: one, or as many as the inputs have."""
         known = {**given, **self._before(given, rows)} if self._before.inputs else given
-        requests = max((len(known[name]) for name, _ in self._inputs), default=1)
-        arrays = [_array(known[name], requests) for name, _ in self._inputs]
-        answers = torch.from_numpy(self._program.run(arrays, requests)).split(self._sizes, dim=1)
-        found = {name: known[source] for name, source in self._passed.items()}
-        for (name, shape, truths), values in zip(self._outputs, answers, strict=True):
-            value = values.reshape(requests, *shape)
-            found[name] = value != 0 if truths else value
+        requests = max((len(known[name]) for name in self._inputs), default=1)
+        answers = self._program.run([_array(known[name], requests) for name in self._inputs], requests)
+        found: dict[str, Made] = {name: known[source] for name, source in self._passed.items()}
+        for name, start, stop, shape, truths in self._outputs:
+            value = answers[:, start:stop].reshape(requests, *shape)
+            found[name] = torch.from_numpy(value != 0) if truths else value
         return found
 
 
 def _array(value: Tensor, requests: int) -> Array:
-    array: Array = value.expand(requests, *value.shape[1:]).contiguous().numpy()
+    if len(value) != requests or not value.is_contiguous():
+        value = value.expand(requests, *value.shape[1:]).contiguous()
+    array: Array = value.numpy()
     return array

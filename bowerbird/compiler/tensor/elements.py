@@ -19,7 +19,7 @@ _TWO = {
     "add.Tensor": "add", "sub.Tensor": "sub", "mul.Tensor": "mul", "div.Tensor": "div", "maximum.default": "maximum",
     "minimum.default": "minimum", "eq.Tensor": "eq", "ne.Tensor": "ne", "lt.Tensor": "lt", "le.Tensor": "le",
     "gt.Tensor": "gt", "ge.Tensor": "ge", "logical_and.default": "and", "logical_or.default": "or",
-    "bitwise_and.Tensor": "and", "bitwise_or.Tensor": "or", "where.self": "where",
+    "clamp.Tensor": "maximum", "bitwise_and.Tensor": "and", "bitwise_or.Tensor": "or", "where.self": "where",
     **{f"{name}.Scalar": name for name in ("add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge")},
 }  # fmt: skip
 _OF_TRUTHS = frozenset({"not", "and", "or", "where", "eq", "ne"})
