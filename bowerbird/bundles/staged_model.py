@@ -83,7 +83,9 @@ class StagedModel:
             shared = all(len(value) == 1 for value in request.values())
             answers = self._of_request(rows, request) if shared else self._of_rows(rows, request)
         shifts = self.way.shifts
-        return {task: value.expand(count).numpy() + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()}
+        return {
+            task: value.expand(count).numpy() + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()
+        }
 
     def request_values(self, request: dict[str, Tensor]) -> dict[str, Made]:
         """Return what the request stage leaves, beside the request's features."""

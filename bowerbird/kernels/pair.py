@@ -78,7 +78,7 @@ class PairProgram:
             self._program.run(inputs, count, self._threads, list(answers.values()))
         except (KeyError, TypeError, ValueError) as error:
             Given.check(self.spec, request, items, count)
-            raise InputError(f"A pair program does not take what it is given: {error}.", "See PairProgram.run.") from error
+            raise InputError(f"A pair program does not take its inputs: {error}.", "See PairProgram.run.") from error
         return answers
 
 

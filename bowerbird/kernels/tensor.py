@@ -1,4 +1,4 @@
-"""Tensor programs, the part of a model that is computed once per request, on native kernels; ``tensor_twin`` is the twin."""
+"""Tensor programs, what a model computes once per request, on native kernels; ``tensor_twin`` is their twin."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class TensorProgram:
     def run(self, given: Sequence[Array], count: int) -> Values:
         """Return the outputs of ``count`` requests, float32 [count, numbers], one after another in their order.
 
-        ``given`` are the inputs in their order, float32 or bool [count, *shape], contiguous. Raises InputError for one of
-        another type or size. Any number of threads may call this at once; the GIL is released.
+        ``given`` are the inputs in their order, float32 or bool [count, *shape], contiguous. Raises InputError for one
+        of another type or size. Any number of threads may call this at once; the GIL is released.
         """
         answers = np.empty((count, self._answers), np.float32)
         try:

@@ -19,9 +19,9 @@ TensorOp = Literal["pointwise", "reduce", "softmax", "layer_norm", "linear", "pr
 ARITY = {
     **dict.fromkeys(
         (
-            "copy", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "elu", "softplus", "exp", "log",
-            "log1p", "sqrt", "rsqrt", "reciprocal", "neg", "abs", "square", "sign", "clamp", "scale_shift", "not",
-            "is_nan", "nan_to_num",
+            "copy", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "elu", "softplus", "exp",
+            "log", "log1p", "sqrt", "rsqrt", "reciprocal", "neg", "abs", "square", "sign", "clamp", "scale_shift",
+            "not", "is_nan", "nan_to_num",
         ),
         1,
     ),
@@ -52,11 +52,12 @@ class TensorStep:
       greatest number (clamp), a factor and a term (scale_shift), or what stands for no number, infinity and less than
       all (nan_to_num).
     * *reduce*: ``reduction`` (sum, mean, max) over the input's last dimensions, those that ``out`` has not.
-    * *softmax* over the last dimension; *layer_norm* too, with ``weight`` and ``bias`` [width] or None, ``number`` epsilon.
+    * *softmax* over the last dimension; *layer_norm* too, with ``weight`` and ``bias`` [width] or None and the epsilon
+      ``number``.
     * *linear*: element([rows, inputs] · weightᵀ + bias) for ``weight`` [outputs, inputs].
     * *product*: [..., n, k] · [..., k, m] → [..., n, m].
-    * *attention*: softmax(number · q kᵀ) v for q [heads, n, d], k [heads, l, d], v [heads, l, e]; a fourth input [l] is 0
-      at positions that do not count; where none counts the sum is 0.
+    * *attention*: softmax(number · q kᵀ) v for q [heads, n, d], k [heads, l, d], v [heads, l, e]; a fourth input [l] is
+      0 at positions that do not count; where none counts the sum is 0.
     """
 
     op: TensorOp
@@ -92,7 +93,7 @@ class TensorSpec:
                 raise InputError(f"A tensor program writes to {step.out.of!r}, which is given.", "Write a new value.")
             if not _fits(step):
                 shapes = [each.shape for each in (*step.inputs, step.out)]
-                raise InputError(f"A step {step.op} ({step.element}) has shapes {shapes}.", "See TensorStep for its shapes.")
+                raise InputError(f"A step {step.op} ({step.element}) has shapes {shapes}.", "See TensorStep.")
         for view in self.outputs.values():
             self._check_view(view)
 

@@ -1,4 +1,4 @@
-"""What a way of serving does to the scores of held-out samples, once its mean prediction is moved to where it belongs."""
+"""What a way of serving does to the scores of held-out samples, once its mean is moved to where it belongs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from bowerbird.plan.block import Keys
 from bowerbird.training.bootstrap import Interval, auc_difference, pcoc_interval
 from bowerbird.training.metrics import Floats
 
-
 _MOST_SHIFT = 0.5
 _HALVINGS = 24
 

@@ -132,9 +132,8 @@ def test_linear(isa, seed, rows, outputs, inputs, biased, element, precision):
     weight = case.random.normal(size=(outputs, inputs)).astype(np.float32)
     bias = case.random.normal(size=outputs).astype(np.float32) if biased else None
     given_rows = case.given((rows, inputs), True)
-    out = case.step(
-        "linear", case.room((rows, outputs), True), [given_rows], weight=weight, bias=bias, element=element, numbers=(0.1,)
-    )
+    more = {"weight": weight, "bias": bias, "element": element, "numbers": (0.1,)}
+    out = case.step("linear", case.room((rows, outputs), True), [given_rows], **more)
     case.check([out], precision)
 
 

@@ -225,7 +225,7 @@ class _Lowerer:
         return parts[0] if len(parts) == 1 else self.step(node, "concat", parts)
 
     def _linear(self, layers: list[Node], added: list[Node], node: Node, **scaled: str) -> str | None:
-        """Return the step of a sum of linear layers and other terms: one layer over all that they read, or over nothing.
+        """Return the step of a sum of linear layers and other terms: one layer over all that they read, if anything.
 
         ``scaled`` are the names that the sum is multiplied with and what is then added.
         """

@@ -22,20 +22,17 @@ _TWO = {
     "clamp.Tensor": "maximum", "bitwise_and.Tensor": "and", "bitwise_or.Tensor": "or", "where.self": "where",
     **{f"{name}.Scalar": name for name in ("add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge")},
 }  # fmt: skip
-_OF_TRUTHS = frozenset({"not", "and", "or", "where", "eq", "ne"})
-"""The functions that say the same of truth values as of 1 and 0."""
+_TO_TRUTHS = frozenset({"not", "and", "or", "where", "eq", "ne", "lt", "le", "gt", "ge", "is_nan"})
+"""The functions whose results are 1 and 0 where an operator's are truth values."""
 
 Found = tuple[str, list[int | float], tuple[float, ...]]
 """A function, its operands (an input's number as int, a constant as float), and its own numbers."""
 
 
 def element_of(operation: Pointwise, truths: bool) -> Found | None:
-    """Return the function that an operator is, None where a program has none.
-
-    ``truths`` says that an input is of truth values, for which few operators mean what they do of numbers.
-    """
+    """Return the function that an operator is, None where a program has none; ``truths`` says what its results are."""
     found = _with_numbers(operation.target, operation.arguments) or _plain(operation.target, operation.arguments)
-    return None if found is None or (truths and found[0] not in _OF_TRUTHS) else found
+    return None if found is None or (truths and found[0] not in _TO_TRUTHS) else found
 
 
 def _plain(target: str, arguments: tuple[Argument, ...]) -> Found | None:

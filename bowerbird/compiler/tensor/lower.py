@@ -167,8 +167,7 @@ class _Lowerer:
         return made
 
     def _pointwise(self, node: Node, operation: Pointwise, x: list[View]) -> View | None:
-        truths = any(each.dtype == "bool" for each in node.inputs) and operation.target != "where.self"
-        found = element_of(operation, truths)
+        found = element_of(operation, node.dtype == "bool")
         if found is None:
             return None
         element, operands, numbers = found
@@ -208,7 +207,8 @@ class _Lowerer:
         draft = self.draft
         given, alpha, scale, shift = x
         inner = draft.pointwise("add", [draft.pointwise("mul", [given, scale]), shift])
-        gate = draft.pointwise("mul", [draft.pointwise("sigmoid", [inner]), draft.pointwise("scale_shift", [alpha], -1, 1)])
+        rest = draft.pointwise("scale_shift", [alpha], -1.0, 1.0)
+        gate = draft.pointwise("mul", [draft.pointwise("sigmoid", [inner]), rest])
         return draft.pointwise("mul", [given, draft.pointwise("add", [gate, alpha])])
 
     def _linear(self, node: Node, given: View) -> View:
