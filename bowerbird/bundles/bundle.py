@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from bowerbird.bundles.golden import TOLERANCE, GoldenRequest, check_golden, gol
 from bowerbird.bundles.manifest import FORMAT, Manifest
 from bowerbird.bundles.program import ScoringProgram, unpack_program
 from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
-from bowerbird.bundles.staged_model import StagedModel
+from bowerbird.bundles.staged_model import StagedModel, Way
 from bowerbird.bundles.way_results import WayResult
 from bowerbird.bundles.ways import PLAIN, TREES, way_named
 from bowerbird.compiler.serial import unpack_graph
@@ -88,6 +88,10 @@ class Bundle:
         found = (way for way in self.manifest.ways if way.name == name)
         return next(found, WayResult(name, True, []))
 
+    def way(self, name: str) -> Way:
+        """Return a way by its name, with what the gates found that it has to add to logits."""
+        return replace(way_named(name), shifts=self.way_result(name).shifts)
+
     def load_model(self, way: str = "") -> LogitModel:
         """Return the model, to be run by a way of ``ways`` (without a name: by the plain one).
 
@@ -109,7 +113,7 @@ class Bundle:
         if ROWS not in self.manifest.files:
             return DenseModel(collection, self.load_program())
         graph = unpack_graph((self.folder / ROWS).read_bytes(), read_arrays(self.folder / CONSTANTS))
-        return StagedModel(collection, graph, way_named(way))
+        return StagedModel(collection, graph, self.way(way))
 
     def _load_trees(self) -> TreeModel:
         lightgbm = import_lightgbm()

@@ -17,7 +17,7 @@ from bowerbird.bundles.bundle import Bundle, verify_golden
 from bowerbird.bundles.host import this_host
 from bowerbird.bundles.scorer import Scorer
 from bowerbird.bundles.way_choice import ChoiceStore, RefusedWay, WayChoice, WayTiming, Why, ranked
-from bowerbird.bundles.ways import known_ways, served_by, way_named
+from bowerbird.bundles.ways import known_ways, served_by
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
 from bowerbird.plan.block import FeatureBlock
@@ -114,7 +114,7 @@ def _measured(bundle: Bundle) -> Served:
     scorers, refused = {bundle.plain_way: plain}, []
     for name in bundle.ways[1:]:
         try:
-            scorer = Scorer(served_by(plain.model, way_named(name)), bundle.calibrations)
+            scorer = Scorer(served_by(plain.model, bundle.way(name)), bundle.calibrations)
             scorers[name] = verify_golden(bundle, scorer, name)
         except Exception as error:  # whatever a backend raises, another way can answer
             refused.append(_refused(bundle, name, error))

@@ -12,7 +12,7 @@ import torch
 
 from bowerbird.bundles.scorer import LogitModel, Logits
 from bowerbird.bundles.staged_model import StagedModel
-from bowerbird.compiler.backends.contract import Kept
+from bowerbird.compiler.backends.contract import Kept, Made
 from bowerbird.compiler.capture import capture
 from bowerbird.compiler.lift import lift
 from bowerbird.embedding.collection import EmbeddingCollection
@@ -73,7 +73,7 @@ def logits_by_parts(model: LogitModel, block: FeatureBlock, lap: Lap) -> dict[st
 def _answers(model: StagedModel, rows: RowBlock, lap: Lap) -> dict[str, torch.Tensor]:
     request = model.collection.lookup_once(rows, model.collection.inputs.of_stages("request"))
     lap("look up the request")
-    given: dict[str, torch.Tensor | Kept] = dict(model.request_values(request))
+    given: dict[str, Made | Kept] = dict(model.request_values(request))
     lap("request stage")
     given |= model.item_values(rows)
     lap("items, kept from before")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from bowerbird.bundles.item_store import ItemStore, Positions, hash_rows
 from bowerbird.bundles.scorer import Logits
-from bowerbird.compiler.backends.contract import Backend, Kept, Prepared
+from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
@@ -35,6 +36,8 @@ class Way:
     precision: Precision
     rows: RowFormat = "fp32"
     """What is kept of items is kept in this."""
+    shifts: Mapping[str, float] = field(default_factory=dict)
+    """What is added to the logits of tasks, so that their mean prediction is that of eager PyTorch."""
 
     @property
     def name(self) -> str:
@@ -86,11 +89,14 @@ class StagedModel:
             request = self.collection.lookup_once(rows, self._request)
             shared = all(len(value) == 1 for value in request.values())
             answers = self._of_request(rows, request) if shared else self._of_rows(rows, request)
-        return {task: value.expand(count).numpy() for task, value in answers.items()}
+        shifts = self.way.shifts
+        return {
+            task: value.expand(count).numpy() + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()
+        }
 
-    def request_values(self, request: dict[str, Tensor]) -> dict[str, Tensor]:
+    def request_values(self, request: dict[str, Tensor]) -> dict[str, Made]:
         """Return what the request stage leaves, beside the request's features."""
-        return request | self._prepared.request(request, 1)
+        return {**request, **self._prepared.request(request, 1)}
 
     def item_values(self, rows: RowBlock) -> dict[str, Tensor | Kept]:
         """Return what the item stage leaves for each candidate, where it is kept, or computed."""
@@ -120,7 +126,7 @@ class StagedModel:
         """Return the answers of rows of many requests."""
         count = rows.count
         features = request | self.collection.lookup_once(rows, self._item) | self.pair_features(rows)
-        given = features | self._prepared.request(request, count) | self._prepared.item(features, count)
+        given = {**features, **self._prepared.request(request, count), **self._prepared.item(features, count)}
         if isinstance(self.way.backend, Interpreter) and not any(
             node.operation.couples for node in self.program.pair.nodes()
         ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -74,12 +76,16 @@ class WayTask(msgspec.Struct, frozen=True):
 
 
 class WayResult(msgspec.Struct, frozen=True):
-    """A way's name (``native.bf16``), whether the version may be served by it, what was measured, and why not."""
+    """A way's name (``native.bf16``), whether the version may be served by it, what was measured, and why not.
+
+    ``shifts`` are what it adds to the network's logits of tasks: they were fitted on other users than those that judge.
+    """
 
     name: str
     passed: bool
     tasks: list[WayTask]
     note: str = ""
+    shifts: dict[str, float] = {}
 
     @property
     def exact(self) -> bool:
@@ -97,10 +103,10 @@ def is_exact(way: str) -> bool:
     return "." not in way or way.endswith(f".{EXACT}")
 
 
-def judged(way: str, tasks: list[WayTask]) -> WayResult:
+def judged(way: str, tasks: list[WayTask], shifts: Mapping[str, float] | None = None) -> WayResult:
     """Return whether a way may be used by what its tasks say."""
     refusals = [refusal for task in tasks if (refusal := task.refusal(is_exact(way)))]
-    return WayResult(way, not refusals, tasks, "; ".join(refusals))
+    return WayResult(way, not refusals, tasks, "; ".join(refusals), dict(shifts or {}))
 
 
 def kendall(first: Scores, second: Scores) -> float:

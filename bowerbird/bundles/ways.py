@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from bowerbird.bundles.scorer import BlendedModel, LogitModel
 from bowerbird.bundles.staged_model import StagedModel, Way
 from bowerbird.compiler.backends.interpreter import Interpreter
@@ -37,6 +40,12 @@ def served_by(model: LogitModel, way: Way) -> LogitModel:
     if not isinstance(model, StagedModel):
         raise InputError(f"A {type(model).__name__} cannot be served by {way.name}.", "Publish the version again.")
     return model.with_way(way)
+
+
+def shifted(way: Way, model: LogitModel, shifts: Mapping[str, float]) -> Way:
+    """Return a way that moves the logits of a model's tasks by ``shifts``; a blend halves what its network answers."""
+    times = 2.0 if isinstance(model, BlendedModel) else 1.0
+    return replace(way, shifts={task: times * shift for task, shift in shifts.items()})
 
 
 def has_ways(model: LogitModel) -> bool:

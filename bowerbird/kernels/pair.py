@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bowerbird import _native
 from bowerbird.errors import InputError
@@ -40,7 +39,8 @@ class PairProgram:
             raise InputError(f"A pair program on {threads} threads cannot be.", f"Use 1 to {MOST_THREADS}.")
         self.spec = PairSpec.read(spec, weights)
         lowered = Lowering(self.spec, weights, precision)
-        self._numbers = {name: lowered.numbers[name] for name in self.spec.inputs}
+        self._inputs = [(name, each.stage == "request") for name, each in self.spec.inputs.items()]
+        self._outputs = [(name, self.spec.widths[name]) for name in self.spec.outputs]
         self.isa()
         self._program = _native.PairProgram(lowered.values, lowered.steps, lowered.outputs)
         self._threads = threads
@@ -72,18 +72,18 @@ class PairProgram:
         int64 row for each candidate. InputError names an input that is missing or does not fit. Any number of threads
         may call this at once; the GIL is released.
         """
-        given = Given.check(self.spec, request, items, count)
-        inputs: list[tuple[Any, ...]] = [
-            (self._numbers[name], values.reshape(-1, self.spec.widths[name])) for name, values in given.request.items()
-        ]
-        inputs += [(self._numbers[name], *_stored(each)) for name, each in given.items.items()]
-        answers = {name: np.empty((count, self.spec.widths[name]), np.float32) for name in self.spec.outputs}
-        self._program.run(inputs, count, self._threads, list(answers.values()))
+        try:
+            inputs = [_native_input((request if shared else items)[name]) for name, shared in self._inputs]
+            answers = {name: np.empty((count, width), np.float32) for name, width in self._outputs}
+            self._program.run(inputs, count, self._threads, list(answers.values()))
+        except (KeyError, TypeError, ValueError) as error:
+            Given.check(self.spec, request, items, count)
+            raise InputError(f"A pair program does not take its inputs: {error}.", "See PairProgram.run.") from error
         return answers
 
 
-def _stored(items: Items) -> tuple[npt.NDArray[Any], str, Values | None, npt.NDArray[np.int64] | None]:
-    if isinstance(items, tuple):
-        stored, places = items
+def _native_input(given: Items) -> Any:
+    if isinstance(given, tuple):
+        stored, places = given
         return stored.values, stored.format, stored.scales, places
-    return items, "fp32", None, None
+    return given

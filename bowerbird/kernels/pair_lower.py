@@ -70,20 +70,9 @@ def _function(activation: Activation) -> _Fields:
 
 
 def _linear(lowering: Lowering, step: PairStep) -> None:
-    lowering.emit("linear", step, layers=[lowering.layer(step, step.fields)], adds=lowering.adds(step))
-
-
-def _cross(lowering: Lowering, step: PairStep) -> None:
-    base, x = (lowering.numbers[name] for name in step.inputs)
-    inner, width = x, lowering.spec.widths[step.out]
-    if step.fields.get("down") is not None:
-        down = lowering.layer(step, {"weight": step.fields["down"]})
-        inner = lowering.value("step", down["weight"].shape[0])
-        lowering.emit("linear", step, out=inner, layers=[down], **{"in": [x]})
-    product = lowering.value("step", width)
-    layer = lowering.layer(step, step.fields)
-    lowering.emit("linear", step, out=product, layers=[layer], adds=lowering.adds(step), **{"in": [inner]})
-    lowering.emit("multiply_add", step, **{"in": [base, product, x]})
+    scaled = {"factor": step.fields["times"], "after": step.fields["plus"]} if "times" in step.fields else {}
+    numbers = {native: lowering.numbers[name] for native, name in scaled.items()}
+    lowering.emit("linear", step, layers=[lowering.layer(step, step.fields)], adds=lowering.adds(step), **numbers)
 
 
 def _binary(lowering: Lowering, step: PairStep) -> None:
@@ -141,7 +130,6 @@ def _same(name: str) -> Callable[[Lowering, PairStep], None]:
 
 _LOWERED: dict[str, Callable[[Lowering, PairStep], None]] = {
     "linear": _linear,
-    "cross": _cross,
     "layer_norm": _layer_norm,
     "softmax": _softmax,
     "reduce": _reduce,

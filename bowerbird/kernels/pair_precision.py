@@ -23,7 +23,7 @@ def product_precision(asked: str, inputs: int, outputs: int) -> Precision:
     """Return the precision of a product of ``inputs`` by ``outputs`` where a program or a step asks for one."""
     if asked not in ("fp32", "bf16", "int8"):
         raise InputError(f"Precision {asked!r} is not known.", "Use fp32, bf16 or int8.")
-    if asked == "fp32" or outputs < FEWEST_OUTPUTS:
+    if asked == "fp32" or outputs < FEWEST_OUTPUTS or not inputs:
         return "fp32"
     return "int8" if asked == "int8" and inputs >= FEWEST_INT8_INPUTS else "bf16"
 

@@ -41,6 +41,12 @@ class PairStep:
             self.refuse(f"has no {name!r}", "Give it.")
         return self.fields[name]
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The matrices that a linear step adds, or multiplies with, beside its inputs."""
+        scaled = [self.fields[name] for name in ("times", "plus") if name in self.fields]
+        return (*self.fields.get("add", ()), *scaled)
+
     def refuse(self, what: str, remedy: str) -> NoReturn:
         """Raise an InputError about this step."""
         raise InputError(f"Step {self.op} -> {self.out!r} {what}.", remedy)
@@ -98,7 +104,7 @@ def _step(given: Mapping[str, Any]) -> PairStep:
 
 
 def _width(step: PairStep, spec: PairSpec, weights: Weights) -> int:
-    for name in (*step.inputs, *step.fields.get("add", ())):
+    for name in (*step.inputs, *step.beside):
         if name not in spec.widths or spec.is_sequence(name):
             step.refuse(
                 f"reads {name!r}, which is no matrix of one row per candidate", "Name an input or earlier step."
@@ -136,21 +142,13 @@ def _layer(step: PairStep, fields: Mapping[str, Any], inputs: int, weights: Weig
 def _linear(step: PairStep, widths: list[int], spec: PairSpec, weights: Weights) -> int:
     step.field("weight")
     outputs = _layer(step, step.fields, sum(widths), weights)
-    for name in step.fields.get("add", ()):
+    if not widths and not step.fields.get("add"):
+        step.refuse("is of nothing", "Give inputs, or terms to add.")
+    if ("times" in step.fields) != ("plus" in step.fields):
+        step.refuse("has only one of 'times' and 'plus'", "Give both or none.")
+    for name in step.beside:
         if spec.widths[name] != outputs:
             step.refuse(f"adds {name!r} of width {spec.widths[name]}", f"It must be {outputs} wide.")
-    return outputs
-
-
-def _cross(step: PairStep, widths: list[int], spec: PairSpec, weights: Weights) -> int:
-    _count(step, widths, 2)
-    inputs = widths[1]
-    if step.fields.get("down") is not None:
-        inputs = _outputs(step, weights, step.fields["down"])
-        _array(step, weights, step.fields["down"], inputs, widths[1])
-    outputs = _linear(step, [inputs], spec, weights)
-    if widths != [outputs, outputs]:
-        step.refuse(f"has inputs of widths {widths}", f"Both are {outputs} wide.")
     return outputs
 
 
@@ -267,7 +265,6 @@ def _attention(step: PairStep, widths: list[int], spec: PairSpec, weights: Weigh
 _Width = Callable[[PairStep, list[int], PairSpec, Weights], int]
 _WIDTHS: dict[str, _Width] = {
     "linear": _linear,
-    "cross": _cross,
     "layer_norm": _layer_norm,
     "softmax": _softmax,
     "reduce": _reduce,

@@ -52,16 +52,10 @@ _All = Mapping[str, Values]
 
 
 def _linear(twin: PairTwin, step: PairStep, values: _All) -> Values:
-    x = np.concatenate([values[name] for name in step.inputs], axis=1)
-    return twin.layer(step.fields, x, sum((values[name] for name in step.fields.get("add", ())), _ZERO))
-
-
-def _cross(twin: PairTwin, step: PairStep, values: _All) -> Values:
-    base, x = (values[name] for name in step.inputs)
-    down = step.fields.get("down")
-    inner = x if down is None else twin.layer({"weight": down, "precision": step.fields.get("precision")}, x)
-    z = twin.layer(step.fields, inner, sum((values[name] for name in step.fields.get("add", ())), _ZERO))
-    return base * z + x
+    count = len(values[(*step.inputs, *step.beside)[0]])
+    x = np.concatenate([np.zeros((count, 0), np.float32), *(values[name] for name in step.inputs)], axis=1)
+    y = twin.layer(step.fields, x, sum((values[name] for name in step.fields.get("add", ())), _ZERO))
+    return y * values[step.fields["times"]] + values[step.fields["plus"]] if "times" in step.fields else y
 
 
 _OPERATORS: dict[str, Callable[[Values, Values], Values]] = {
@@ -179,7 +173,6 @@ def _attention(twin: PairTwin, step: PairStep, values: _All) -> Values:
 
 _STEPS: dict[str, Callable[[PairTwin, PairStep, _All], Values]] = {
     "linear": _linear,
-    "cross": _cross,
     "layer_norm": _layer_norm,
     "softmax": _softmax,
     "reduce": _reduce,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from bowerbird.bundles.calibrate import Calibrations, Calibrator
-from bowerbird.bundles.scorer import LogitModel
+from bowerbird.bundles.scorer import LogitModel, Logits
 from bowerbird.plan.block import Keys
 from bowerbird.plan.block_rows import Indices, take_rows
 from bowerbird.training.dataset import SampleRows
@@ -45,10 +47,18 @@ class GateSamples:
 
     def scores(self, model: LogitModel, calibrations: Calibrations) -> dict[str, np.ndarray]:
         """Return a model's calibrated scores by task."""
+        return self.calibrated(self.logits(model), calibrations)
+
+    def logits(self, model: LogitModel) -> dict[str, Logits]:
+        """Return a model's logits by task."""
+        return score_rows(self.rows, model)
+
+    def calibrated(self, logits: Mapping[str, Logits], calibrations: Calibrations) -> dict[str, np.ndarray]:
+        """Return the scores by task that logits of these samples stand for."""
         calibrators = {task: Calibrator(calibration) for task, calibration in calibrations.items()}
         return {
             task: calibrators[task](values, self._categories(calibrators[task].field))
-            for task, values in score_rows(self.rows, model).items()
+            for task, values in logits.items()
         }
 
     def _categories(self, name: str) -> dict[str, Keys]:

@@ -25,7 +25,7 @@ from bowerbird.bundles.manifest import GateResult, Lineage, Manifest
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Scorer
 from bowerbird.bundles.way_results import AUC_CHANGE, CALIBRATION_CHANGE, WayResult, judged
-from bowerbird.bundles.ways import PLAIN, has_ways, known_ways, served_by
+from bowerbird.bundles.ways import PLAIN, has_ways, known_ways
 from bowerbird.bundles.write import BundleFile, BundleParts, write_bundle
 from bowerbird.embedding.served_table import RowFormat
 from bowerbird.errors import BowerbirdError, InputError, StorageError
@@ -39,6 +39,7 @@ from bowerbird.training.held_out import read_range
 from bowerbird.training.report import SCALARS
 from bowerbird.training.run_record import CALIBRATION_FILE, METRICS_FILE, PLAN_FILE, RunRecord, read_run
 from bowerbird.training.trained import Trained, load_trained
+from bowerbird.training.way_judge import WayJudge
 from bowerbird.training.ways import compare_scores
 
 _GOLDEN_ROWS = (1, 7, 24)
@@ -200,18 +201,15 @@ def _ways(trained: Trained, published: LogitModel, calibrations: Calibrations, h
     if not has_ways(published):
         return []
     few = held.spread(_WAY_ROWS)
-    eager = few.scores(trained, calibrations)
+    judge = WayJudge(few, trained, calibrations)
     results = []
     for name, way in known_ways().items():
         if name == PLAIN:
             continue
         try:
-            served = few.scores(served_by(published, way), calibrations)
+            results.append(judge.result(name, published, way))
         except InputError as error:
             results.append(WayResult(name, False, [], error.what))
-            continue
-        tasks = [compare_scores(task, values, served[task], few.samples(task)) for task, values in eager.items()]
-        results.append(judged(name, tasks))
     return results
 
 

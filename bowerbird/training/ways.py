@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from bowerbird.plan.block import Keys
 from bowerbird.training.bootstrap import Interval, auc_difference, pcoc_interval
 from bowerbird.training.metrics import Floats
 
+_MOST_SHIFT = 0.5
+_HALVINGS = 24
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -21,6 +25,10 @@ class Samples:
     labels: Floats
     weight: npt.NDArray[np.float64]
     user: Keys
+
+    def chosen(self, rows: npt.NDArray[np.bool_]) -> Samples:
+        """Return some of the samples."""
+        return Samples(self.labels[rows], self.weight[rows], self.user[rows])
 
 
 def compare_scores(task: str, eager: Scores, served: Scores, samples: Samples) -> WayTask:
@@ -36,6 +44,21 @@ def compare_scores(task: str, eager: Scores, served: Scores, samples: Samples) -
         positives=int((samples.labels == 1).sum()),
         negatives=int((samples.labels == 0).sum()),
     )
+
+
+def fitted_shift(eager: Scores, served: Callable[[float], Scores], weight: npt.NDArray[np.float64]) -> float:
+    """Return what is to be added to a way's logits so that its mean score is that of eager PyTorch, within ±1/2.
+
+    ``served(shift)`` are the way's scores of the same samples, which rise with the shift. 0 where there are none.
+    """
+    if not weight.sum() > 0:
+        return 0.0
+    mean = np.average(eager, weights=weight)
+    low, high = -_MOST_SHIFT, _MOST_SHIFT
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if np.average(served(middle), weights=weight) < mean else (low, middle)
+    return 0.5 * (low + high)
 
 
 def _change(interval: Interval) -> Change:

@@ -17,6 +17,7 @@
 #include "dense_binding.hpp"
 #include "key_index.hpp"
 #include "pair_binding.hpp"
+#include "tensor_binding.hpp"
 #include "plan_binding.hpp"
 #include "program.hpp"
 #include "row_kernels.hpp"
@@ -354,6 +355,7 @@ NB_MODULE(_native, module) {
       .def("insert", &PythonKeyIndex::insert, "keys"_a);
   bind_dense(module);
   bind_pair(module);
+  bind_tensor(module);
 }
 
 }  // namespace bowerbird

@@ -20,9 +20,7 @@ namespace {
 
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using AnyMatrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
-using Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Places = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using AnyArray = nb::ndarray<nb::c_contig, nb::device::cpu, nb::ro>;
 using Answer = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 void require(bool holds, const std::string& what) {
@@ -46,7 +44,7 @@ const std::map<std::string, pair::Function> kFunctions{
     {"square", pair::Function::kSquare}, {"clamp", pair::Function::kClamp}, {"scale_shift", pair::Function::kScaleShift}};
 const std::map<std::string, pair::Op> kOps{
     {"linear", pair::Op::kLinear}, {"binary", pair::Op::kBinary}, {"map", pair::Op::kMap},
-    {"multiply_add", pair::Op::kMultiplyAdd}, {"layer_norm", pair::Op::kLayerNorm}, {"softmax", pair::Op::kSoftmax},
+    {"layer_norm", pair::Op::kLayerNorm}, {"softmax", pair::Op::kSoftmax},
     {"reduce", pair::Op::kReduce}, {"concat", pair::Op::kConcat}, {"slice", pair::Op::kSlice},
     {"weighted_sum", pair::Op::kWeightedSum}, {"dot", pair::Op::kDot}, {"field_dots", pair::Op::kFieldDots},
     {"target_attention", pair::Op::kTargetAttention}, {"attention", pair::Op::kAttention}};
@@ -103,6 +101,10 @@ pair::StepSpec step_of(const nb::dict& given, const std::vector<pair::ValueSpec>
   step.out = nb::cast<std::size_t>(given["out"]);
   step.in = nb::cast<std::vector<std::size_t>>(given["in"]);
   step.adds = field<std::vector<std::size_t>>(given, "adds", {});
+  if (given.contains("factor")) {
+    step.factor = nb::cast<std::size_t>(given["factor"]);
+    step.after = nb::cast<std::size_t>(given["after"]);
+  }
   if (given.contains("layers")) {
     for (const nb::handle each : nb::cast<nb::list>(given["layers"])) step.layers.push_back(layer_of(nb::cast<nb::dict>(each)));
   }
@@ -128,7 +130,10 @@ class PairProgram {
  public:
   PairProgram(const nb::list& values, const nb::list& steps, std::vector<std::size_t> outputs)
       : plan_(plan_of(values, steps, std::move(outputs))), program_(plan_, pair::chosen_isa()) {
-    for (pair::StepSpec& step : plan_.steps) step = {};  // the program holds the weights
+    for (pair::StepSpec& step : plan_.steps) {
+      keep_sequences(step);
+      step = {};  // the program holds the weights
+    }
   }
 
   std::string isa() const { return pair::name_of(program_.isa()); }
@@ -137,7 +142,14 @@ class PairProgram {
 
   void run(const nb::list& inputs, std::size_t count, std::size_t threads, const std::vector<Answer>& answers) const {
     std::vector<pair::Given> given(plan_.values.size());
-    for (const nb::handle each : inputs) read_input(nb::cast<nb::tuple>(each), count, given);
+    std::size_t value = 0;
+    for (const nb::handle each : inputs) read_input(each, count, value, given), ++value;
+    require(value == given.size() || plan_.values[value].source == pair::Source::kStep, "an input is not given");
+    for (const auto& together : sequences_) {
+      for (const std::size_t each : together) {
+        require(given[each].length == given[together[0]].length, "sequences have different lengths");
+      }
+    }
     require(answers.size() == plan_.outputs.size(), "answers are not one per output");
     std::vector<float*> places;
     for (std::size_t i = 0; i < answers.size(); ++i) {
@@ -158,43 +170,68 @@ class PairProgram {
     return plan;
   }
 
-  // (value, matrix of a request) or (value, stored rows, format, scales or None, places or None)
-  void read_input(const nb::tuple& input, std::size_t count, std::vector<pair::Given>& given) const {
-    const auto value = nb::cast<std::size_t>(input[0]);
-    const pair::ValueSpec& spec = plan_.values.at(value);
-    const auto rows = nb::cast<AnyMatrix>(input[1]);
-    require(rows.shape(1) == spec.width, "an input has another width than its value");
-    if (spec.source != pair::Source::kItem) {
-      require(rows.dtype() == nb::dtype<float>(), "a request's input is not float32");
-      require(spec.source == pair::Source::kSequence || rows.shape(0) == 1, "a request's row is not one row");
-      given[value].row = static_cast<const float*>(rows.data());
-      given[value].length = rows.shape(0);
+  // The sequences that a step reads position by position.
+  void keep_sequences(const pair::StepSpec& step) {
+    if (step.op != pair::Op::kTargetAttention && step.op != pair::Op::kAttention) return;
+    std::vector<std::size_t> together{step.keys, step.values};
+    if (step.op == pair::Op::kTargetAttention) together.push_back(step.keys_part);
+    if (step.mask) together.push_back(*step.mask);
+    sequences_.push_back(std::move(together));
+  }
+
+  // Nothing is converted: a copy would be gone before the program reads it.
+  static AnyArray array_of(const nb::handle& given) {
+    AnyArray array;
+    require(nb::try_cast(given, array, false), "an input is no contiguous array");
+    return array;
+  }
+
+  // An array, or of stored rows (values, format, scales or None, a place per candidate).
+  void read_input(const nb::handle& input, std::size_t count, std::size_t value, std::vector<pair::Given>& given) const {
+    require(value < given.size() && plan_.values[value].source != pair::Source::kStep, "there are more inputs than values");
+    const pair::ValueSpec& spec = plan_.values[value];
+    const bool stored = nb::isinstance<nb::tuple>(input);
+    const AnyArray array = array_of(stored ? nb::handle(input[0]) : input);
+    const std::size_t last = array.ndim() == 0 ? 1 : array.shape(array.ndim() - 1);
+    require(array.size() % spec.width == 0 && (array.ndim() == 1 || last == spec.width),
+            "an input has another width than its value");
+    const std::size_t rows = array.size() / spec.width;
+    if (stored) return read_stored(nb::cast<nb::tuple>(input), array, rows, count, given[value].stored, spec);
+    require(array.dtype() == nb::dtype<float>(), "an input is not float32");
+    const auto* data = static_cast<const float*>(array.data());
+    if (spec.source == pair::Source::kItem) {
+      require(rows == count, "an input has another number of rows than candidates");
+      given[value].stored = {pair::Format::kFp32, data, nullptr, nullptr, spec.width};
       return;
     }
-    pair::Stored& stored = given[value].stored;
-    stored = {named(kFormats, input[2]), rows.data(), nullptr, nullptr, spec.width};
-    if (!input[3].is_none()) {
-      const auto scales = nb::cast<Vector>(input[3]);
-      require(scales.shape(0) == rows.shape(0), "scales are not one per row");
-      stored.scales = scales.data();
+    require(spec.source == pair::Source::kSequence || rows == 1, "a request's row is not one row");
+    given[value].row = data;
+    given[value].length = rows;
+  }
+
+  static void read_stored(const nb::tuple& input, const AnyArray& array, std::size_t rows, std::size_t count,
+                          pair::Stored& stored, const pair::ValueSpec& spec) {
+    require(spec.source == pair::Source::kItem, "a request's input is stored rows");
+    stored = {named(kFormats, input[1]), array.data(), nullptr, nullptr, spec.width};
+    if (!input[2].is_none()) {
+      const AnyArray scales = array_of(input[2]);
+      require(scales.dtype() == nb::dtype<float>() && scales.size() == rows, "scales are not one per row");
+      stored.scales = static_cast<const float*>(scales.data());
     }
     const std::size_t bytes = stored.format == pair::Format::kFp32 ? 4 : stored.format == pair::Format::kInt8 ? 1 : 2;
-    require(rows.itemsize() == bytes, "stored rows have another type than their format");
+    require(array.itemsize() == bytes, "stored rows have another type than their format");
     require((stored.scales != nullptr) == (stored.format == pair::Format::kInt8), "int8 rows, and only they, have scales");
-    if (input[4].is_none()) {
-      require(rows.shape(0) == count, "an input has another number of rows than candidates");
-      return;
-    }
-    const auto places = nb::cast<Places>(input[4]);
-    require(places.shape(0) == count, "places are not one per candidate");
+    const AnyArray places = array_of(input[3]);
+    require(places.dtype() == nb::dtype<std::int64_t>() && places.size() == count, "places are not one per candidate");
+    stored.places = static_cast<const std::int64_t*>(places.data());
     for (std::size_t i = 0; i < count; ++i) {
-      require(places.data()[i] >= 0 && places.data()[i] < static_cast<std::int64_t>(rows.shape(0)), "a place is beyond the rows");
+      require(stored.places[i] >= 0 && stored.places[i] < static_cast<std::int64_t>(rows), "a place is beyond the rows");
     }
-    stored.places = places.data();
   }
 
   pair::Plan plan_;
   pair::Program program_;
+  std::vector<std::vector<std::size_t>> sequences_;
 };
 
 double peak_of(const nb::str& precision) {

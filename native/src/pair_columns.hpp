@@ -31,13 +31,6 @@ void binary(Binary kind, const float* a, std::size_t a_step, const float* b, std
   }
 }
 
-void multiply_add(const float* a, const float* b, const float* c, std::size_t count, std::size_t vectors, float* out) {
-  fill(out, count, vectors, [&](std::size_t row, std::size_t lane) {
-    const std::size_t at = row * kTile + lane;
-    return load(a + at) * load(b + at) + load(c + at);
-  });
-}
-
 void scale_rows(const float* rows, const float* factors, std::size_t count, std::size_t vectors, float* out) {
   fill(out, count, vectors,
        [&](std::size_t row, std::size_t lane) { return load(rows + row * kTile + lane) * factors[row]; });

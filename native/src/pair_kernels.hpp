@@ -35,7 +35,7 @@ struct Segment {
   std::size_t groups;
 };
 
-// out = map(weights · operand + bias + adds) for `outputs` rows. Weights are packed by blocks of `block` outputs, then 4, 2, 1:
+// out = map(weights · operand + bias + adds), times factor plus after where they are given, for `outputs` rows. Weights are packed by blocks of `block` outputs, then 4, 2, 1:
 // [block][group][output] units. Null pointers stand for what is absent.
 struct Product {
   Unit unit;
@@ -50,6 +50,8 @@ struct Product {
   const float* const* tile_adds;  // each [outputs][tile]
   std::size_t tile_add_count;
   Map map;
+  const float* factor;  // [outputs][tile], with `after` or not at all
+  const float* after;
   const float* weight_scale;  // of integer units, [outputs]
   const float* weight_sum;    // of integer units, [outputs]: sums of the whole weights
   const float* lane_scale;    // of integer units, [tile]
@@ -114,9 +116,6 @@ struct Kernels {
   // The step of an operand is the distance of its rows: 0 where one row serves all.
   void (*binary)(Binary, const float* a, std::size_t a_step, const float* b, std::size_t b_step, std::size_t count,
                  std::size_t vectors, float* out);
-  // out = a * b + c, row by row.
-  void (*multiply_add)(const float* a, const float* b, const float* c, std::size_t count, std::size_t vectors,
-                       float* out);
   // out[r] = rows[r] * factors[r]
   void (*scale_rows)(const float* rows, const float* factors, std::size_t count, std::size_t vectors, float* out);
   void (*reduce)(const Reduce&);

@@ -50,6 +50,8 @@ void LinearStep::run_part(const Work& work, Product product, std::size_t first) 
   product.tile_add_count = pointers.size() - product.row_add_count;
   product.row_adds = pointers.data();
   product.tile_adds = pointers.data() + product.row_add_count;
+  if (factor_) product.factor = work.at({factor_->buffer, factor_->row + first});
+  if (after_) product.after = work.at({after_->buffer, after_->row + first});
   if (floats_) product.out = work.at({floats_->buffer, floats_->row + first});
   if (halves_) product.halves = work.units({halves_->buffer, halves_->row + first / 2});
   if (range_) product.range = work.at(*range_);

@@ -37,7 +37,10 @@ class LinearStep : public Step {
   // Outputs whose stored terms are gathered at a time.
   static constexpr std::size_t kChunk = 64;
 
-  bool nonnegative() const { return dense_.nonnegative(); }
+  // What it makes is multiplied by the one and the other is added, while the sums are in registers.
+  void multiply_add(Place factor, Place after) { factor_ = factor, after_ = after; }
+
+  bool nonnegative() const { return dense_.nonnegative() && !factor_; }
   void keep_floats(Place place) { floats_ = place; }
   void keep_halves(Place place) { halves_ = place; }
   // Two rows: the least and the greatest output of each candidate.
@@ -51,7 +54,7 @@ class LinearStep : public Step {
   std::vector<Term> terms_;
   Place room_;
   bool stored_ = false;
-  std::optional<Place> floats_, halves_, range_;
+  std::optional<Place> factor_, after_, floats_, halves_, range_;
 };
 
 // Float rows become bfloat16 or integer units.

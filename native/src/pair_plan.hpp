@@ -33,7 +33,7 @@ struct LayerSpec {
 };
 
 enum class Op {
-  kLinear, kBinary, kMap, kMultiplyAdd, kLayerNorm, kSoftmax, kReduce, kConcat, kSlice, kWeightedSum, kDot, kFieldDots,
+  kLinear, kBinary, kMap, kLayerNorm, kSoftmax, kReduce, kConcat, kSlice, kWeightedSum, kDot, kFieldDots,
   kTargetAttention, kAttention
 };
 
@@ -43,6 +43,7 @@ struct StepSpec {
   std::size_t out = 0;
   std::vector<std::size_t> in;
   std::vector<std::size_t> adds;         // linear
+  std::optional<std::size_t> factor, after;  // linear: both or none
   std::vector<LayerSpec> layers;         // linear: one; target attention: all
   MapSpec map;                           // map
   Binary binary = Binary::kAdd;          // binary

@@ -1,7 +1,7 @@
 // The product of packed weights and a tile, with everything that follows it done while the sums are in registers.
 #pragma once
 
-#include "pair_functions.hpp"
+#include "pair_map.hpp"
 #include "pair_units.hpp"
 
 namespace bowerbird::pair::BOWERBIRD_PAIR_ISA {
@@ -98,6 +98,16 @@ BOWERBIRD_INLINE void apply_map(const Product& p, std::size_t row, V (&y)[R][N])
 }
 
 template <std::size_t R, std::size_t N>
+BOWERBIRD_INLINE void multiply_add(const Product& p, std::size_t row, V (&y)[R][N]) {
+  if (p.factor == nullptr) return;
+  const std::size_t start = row * kTile;
+  each_sum(y, [&](V x, std::size_t r, std::size_t lane) {
+    const std::size_t at = start + r * kTile + lane;
+    return x * load(p.factor + at) + load(p.after + at);
+  });
+}
+
+template <std::size_t R, std::size_t N>
 BOWERBIRD_INLINE void keep(const Product& p, std::size_t row, V (&y)[R][N]) {
   if (p.out != nullptr) {
     float* out = p.out + row * kTile;
@@ -122,7 +132,7 @@ BOWERBIRD_INLINE void keep(const Product& p, std::size_t row, V (&y)[R][N]) {
 #pragma GCC unroll 8
       for (std::size_t r = 0; r < R; ++r) greatest = maximum(greatest, y[r][n]);
       store(p.range + kTile + n * kLanes, greatest);
-      if (p.map.function == Function::kRelu) continue;
+      if (p.map.function == Function::kRelu && p.factor == nullptr) continue;
 #pragma GCC unroll 8
       for (std::size_t r = 0; r < R; ++r) least = minimum(least, y[r][n]);
       store(p.range + n * kLanes, least);
@@ -135,6 +145,7 @@ BOWERBIRD_INLINE const std::uint32_t* block(const Product& p, std::size_t row, c
   V y[R][N] = {};
   sum_up<Unit>(p, row, weights, y, typename Unit::Sum{});
   apply_map(p, row, y);
+  multiply_add(p, row, y);
   keep(p, row, y);
   return weights;
 }

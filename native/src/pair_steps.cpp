@@ -31,6 +31,7 @@ void build_linear(Builder& builder, const StepSpec& step) {
   }
   const Place room = builder.room(stored * LinearStep::kChunk);
   auto made = std::make_unique<LinearStep>(std::move(dense), std::move(operand), std::move(terms), room);
+  if (step.factor && step.after) made->multiply_add(builder.read(*step.factor), builder.read(*step.after));
   builder.makes(step.out, made.get());
   builder.add(std::move(made));
 }
@@ -54,15 +55,6 @@ void build_map(Builder& builder, const StepSpec& step) {
     const float* from = work.at(in);
     std::copy(from, from + width * work.kernels.tile, work.at(out));
     work.kernels.map(map, work.at(out), width, work.vectors);
-  });
-}
-
-void build_multiply_add(Builder& builder, const StepSpec& step) {
-  const Place a = builder.read(step.in.at(0)), b = builder.read(step.in.at(1)), c = builder.read(step.in.at(2));
-  const Place out = builder.write(step.out);
-  const std::size_t width = builder.spec(step.out).width;
-  add_action(builder, [=](const Work& work) {
-    work.kernels.multiply_add(work.at(a), work.at(b), work.at(c), width, work.vectors, work.at(out));
   });
 }
 
@@ -148,7 +140,6 @@ void build_step(Builder& builder, const StepSpec& step) {
     case Op::kLinear: return build_linear(builder, step);
     case Op::kBinary: return build_binary(builder, step);
     case Op::kMap: return build_map(builder, step);
-    case Op::kMultiplyAdd: return build_multiply_add(builder, step);
     case Op::kLayerNorm: return build_layer_norm(builder, step);
     case Op::kSoftmax: return build_softmax(builder, step);
     case Op::kReduce: return build_reduce(builder, step);

@@ -37,7 +37,6 @@ const Kernels kernels{
     .spread = spread,
     .scatter = scatter,
     .binary = binary,
-    .multiply_add = multiply_add,
     .scale_rows = scale_rows,
     .reduce = reduce,
     .dot = dot,

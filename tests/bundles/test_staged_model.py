@@ -1,10 +1,15 @@
 """A staged model's answers do not depend on the company of a candidate, to the last bit."""
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
 
 from bowerbird.bundles.choose_way import request_block
-from bowerbird.bundles.ways import known_ways, served_by
+from bowerbird.bundles.scorer import BlendedModel
+from bowerbird.bundles.way_results import WayResult
+from bowerbird.bundles.ways import known_ways, served_by, shifted
 from bowerbird.plan.block_rows import take_each
 
 
@@ -22,3 +27,24 @@ def test_the_same_bits_in_any_company(make_bundle, tmp_path, way):
         part = take_each(block, lambda name, rows, chosen=chosen: np.zeros(1, np.int64) if name in once else chosen)
         for task, values in growing.logits(part).items():
             assert np.array_equal(values, expected[task][chosen]), (task, size)
+
+
+def test_a_way_adds_its_shift_to_the_network_s_logits(make_bundle, tmp_path):
+    bundle = make_bundle(tmp_path / "home" / "1")
+    plain, way, block = bundle.load_model(), known_ways()["native.bf16"], request_block(bundle, 5)
+    tasks = [task.name for task in bundle.manifest.tasks]
+    before = served_by(plain, way).logits(block)
+    after = served_by(plain, shifted(way, plain, {tasks[0]: 0.25})).logits(block)
+    for task in tasks:
+        assert np.array_equal(after[task], before[task] + np.float32(0.25 if task == tasks[0] else 0.0))
+    blend = BlendedModel(plain, plain)
+    assert shifted(way, blend, {tasks[0]: 0.25}).shifts == {tasks[0]: 0.5}
+
+
+def test_a_bundle_s_way_has_the_shifts_that_its_gates_found(make_bundle, tmp_path):
+    found = make_bundle(tmp_path / "home" / "1")
+    result = WayResult("native.bf16", True, [], shifts={"click": -0.004})
+    bundle = replace(found, manifest=msgspec.structs.replace(found.manifest, ways=[result]))
+    assert bundle.way("native.bf16").shifts == {"click": -0.004}
+    assert bundle.load_model("native.bf16").way.shifts == {"click": -0.004}
+    assert not bundle.load_model().way.shifts

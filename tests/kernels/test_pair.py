@@ -156,18 +156,33 @@ def test_mixtures_and_products(isa, seed, count, experts, width, stacked):
 
 @properties
 @given(seeds, counts, widths, st.sampled_from(["fp32", "bf16", "int8"]), st.integers(0, 9))
-def test_cross(isa, seed, count, width, precision, rank):
+def test_cross_layers(isa, seed, count, width, precision, number):
+    """Wang et al., DCN V2 (2021): x0 ⊙ (W x + b) + x, here with an activation and a term of the request, too."""
     case = Case(seed, count)
     case.item("x0", width)
     case.row("u", width)
-    before = "x0"
+    before = case.linear("y", [], width, add=["u", "x0"], times="x0", plus="u")
     for i in range(2):
-        low = {} if rank == 0 else {"down": case.weight(f"v{i}", rank, width)}
-        weight = case.weight(f"w{i}", width, rank or width)
-        bias = case.weight(f"b{i}", width)
-        before = case.step("cross", f"y{i}", ["x0", before], weight=weight, bias=bias, add=["u"], **low)
-    case.spec["outputs"] = [before]
+        before = case.linear(
+            f"y{i}", [before], width, add=["u"], times="x0", plus=before, activation=case.activation(number, width)
+        )
+    case.linear("z", [before], 9)
+    case.spec["outputs"] = [before, "z"]
     check(case, precision)
+
+
+def test_a_step_that_multiplies_and_adds_needs_both_and_something_to_work_on():
+    for fields in ({"times": "x"}, {"plus": "x"}, {"times": "x", "plus": "thin"}):
+        case = Case(0, 2)
+        case.item("x", 3)
+        case.item("thin", 1)
+        case.linear("y", ["x"], 3, **fields)
+        with pytest.raises(InputError, match="'y'"):
+            PairProgram(case.spec, case.weights)
+    case = Case(0, 2)
+    case.linear("y", [], 3)
+    with pytest.raises(InputError, match="of nothing"):
+        PairProgram(case.spec, case.weights)
 
 
 @properties

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,17 @@ class Kept:
         return torch.from_numpy(self.stored.unpacked(self.places)).reshape(len(self.places), *self.shape)
 
 
-Given = Mapping[str, Tensor | Kept]
-"""Inputs by name: tensors, and items' values where they stand."""
+Made = Tensor | npt.NDArray[np.float32]
+"""What a stage leaves: a tensor, or an array of the native engine's, [rows, *shape] or [1, *shape]."""
+Given = Mapping[str, Made | Kept]
+"""Inputs by name: what stages left, features, and items' values where they stand."""
+
+
+def as_tensor(value: Made | Kept) -> Tensor:
+    """Return a value as a tensor."""
+    if isinstance(value, Kept):
+        return value.tensor()
+    return value if isinstance(value, Tensor) else torch.from_numpy(value)
 
 
 @dataclass(frozen=True)
@@ -46,17 +55,16 @@ class Prepared:
     on items' values as they are kept, where a backend can take them so.
     """
 
-    request: Runner
+    request: Callable[[Mapping[str, Tensor], int], Mapping[str, Made]]
     item: Runner
-    pair: Runner
+    pair: Callable[[Mapping[str, Any], int], dict[str, Tensor]]
     gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
 
     def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return what ``pair`` does of items' values as they are kept."""
         if self.gathering is not None:
             return self.gathering(given, rows)
-        tensors = {name: each.tensor() if isinstance(each, Kept) else each for name, each in given.items()}
-        return self.pair(tensors, rows)
+        return self.pair({name: as_tensor(each) for name, each in given.items()}, rows)
 
     def __call__(self, features: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
         """Return outputs [rows, *shape], all stages in order; features of the request have one row."""

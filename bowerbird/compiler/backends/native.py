@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import Given, Kept, Prepared
+from bowerbird.compiler.backends.contract import Given, Kept, Made, Prepared, as_tensor
+from bowerbird.compiler.backends.native_request import MakeTensors, RequestRunner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import Input, Reshape
@@ -25,6 +26,7 @@ from bowerbird.kernels.pair import PairProgram
 from bowerbird.kernels.pair_activation import Weights
 from bowerbird.kernels.pair_given import Items
 from bowerbird.kernels.pair_twin import PairTwin
+from bowerbird.kernels.tensor import TensorProgram
 
 Values = npt.NDArray[np.float32]
 LEAST_SHARE = 0.5
@@ -38,14 +40,15 @@ MakeEngine = Callable[[Mapping[str, Any], Weights, Precision], Engine]
 
 @dataclass(frozen=True)
 class Native:
-    """Runs the pair stage on the native engine; ``make`` makes one."""
+    """Runs what is left per candidate on ``make``'s pair programs, and a request's part on ``make_request``'s."""
 
     make: MakeEngine = PairProgram
+    make_request: MakeTensors = TensorProgram
     name: str = "native"
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
     def prepare(self, program: StagedProgram, precision: Precision, cache: Path | None = None) -> Prepared:
-        """Return the program with its pair stage packed for this machine.
+        """Return the program with its stages of request and pair packed for this machine.
 
         Raises InputError where the engine would compute less than half of what a candidate costs.
         """
@@ -57,7 +60,8 @@ class Native:
             )
         engine = self.make(lowering.spec, lowering.weights, precision)
         run = PairRunner(lowering, engine)
-        return Prepared(Executable(_request_graph(program, lowering)), Executable(program.item), run, run)
+        request = RequestRunner(_request_graph(program, lowering), precision, self.make_request)
+        return Prepared(request, Executable(program.item), run, run)
 
 
 class PairRunner:
@@ -81,9 +85,7 @@ class PairRunner:
             known = {**given, **self._before(_tensors(given, self._before), rows)}
         request = dict(self._constants)
         for name, source in self._request:
-            value = known[source.name]
-            assert isinstance(value, Tensor)
-            request[name] = _request_values(source, value)
+            request[name] = _request_values(source, known[source.name])
         items = {name: _rows_of(known[source], rows) for name, source in self._items}
         answers = self._engine.run(request, items, rows)
         if self._direct is not None:
@@ -98,16 +100,23 @@ class PairRunner:
 
 
 def _request_graph(program: StagedProgram, lowering: PairLowering) -> RowGraph:
-    """Return the request's graph with what the engine needs of it, so that it is made once per request."""
+    """Return what the pair stage reads of a request, and what the engine needs made of it, once per request."""
     build = program.builder
     made = dict(program.request.outputs)
+    read = {source.name for source in lowering.request.values()}
+    read |= {name for graph in (lowering.before, lowering.after) for name in _inputs(graph)}
     new: dict[int, Node] = {}
     for node in ordered(lowering.request_part.values()):
         if isinstance(node.operation, Input):
             new[id(node)] = made.get(node.operation.name, node)
         else:
             new[id(node)] = build.add(node.operation, [new[id(each)] for each in node.inputs], node.where)
-    return RowGraph(build, {**made, **{name: new[id(node)] for name, node in lowering.request_part.items()}})
+    kept = {name: node for name, node in made.items() if name in read}
+    return RowGraph(build, {**kept, **{name: new[id(node)] for name, node in lowering.request_part.items()}})
+
+
+def _inputs(graph: RowGraph) -> list[str]:
+    return [node.operation.name for node in graph.nodes() if isinstance(node.operation, Input)]
 
 
 def _only_reshaped(graph: RowGraph) -> dict[str, tuple[str, tuple[int, ...]]] | None:
@@ -126,7 +135,7 @@ def _only_reshaped(graph: RowGraph) -> dict[str, tuple[str, tuple[int, ...]]] | 
 def _tensors(given: Given, graph: Executable) -> dict[str, Tensor]:
     """Return the inputs of a graph of PyTorch's."""
     found = {name: given[name] for name in graph.inputs if name in given}
-    return {name: each.tensor() if isinstance(each, Kept) else each for name, each in found.items()}
+    return {name: as_tensor(each) for name, each in found.items()}
 
 
 def _shape_of(name: str) -> tuple[str, tuple[int, ...]]:
@@ -136,13 +145,18 @@ def _shape_of(name: str) -> tuple[str, tuple[int, ...]]:
     return own, shape
 
 
-def _request_values(source: Source, value: Tensor) -> Values:
-    flat: Values = value.to(torch.float32).numpy().reshape(-1)
-    return flat.reshape(-1, source.width) if source.length else flat
+def _request_values(source: Source, value: Made | Kept) -> Values:
+    assert not isinstance(value, Kept)
+    held: Values = value.to(torch.float32).numpy() if isinstance(value, Tensor) else value
+    return held.reshape(-1, source.width) if source.length else held.reshape(-1)
 
 
-def _rows_of(value: Tensor | Kept, rows: int) -> Items:
+def _rows_of(value: Made | Kept, rows: int) -> Items:
     if isinstance(value, Kept):
         return value.stored, value.places
-    values: Values = value.to(torch.float32).expand(rows, *value.shape[1:]).reshape(rows, -1).contiguous().numpy()
+    if not isinstance(value, Tensor):
+        value = torch.from_numpy(value)
+    if len(value) != rows or value.dtype != torch.float32 or not value.is_contiguous():
+        value = value.to(torch.float32).expand(rows, *value.shape[1:]).contiguous()
+    values: Values = value.numpy().reshape(rows, -1)
     return values

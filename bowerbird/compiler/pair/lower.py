@@ -224,8 +224,11 @@ class _Lowerer:
         ]
         return parts[0] if len(parts) == 1 else self.step(node, "concat", parts)
 
-    def _linear(self, layers: list[Node], added: list[Node], node: Node) -> str | None:
-        """Return the step of a sum of linear layers and other terms: one layer over all that they read."""
+    def _linear(self, layers: list[Node], added: list[Node], node: Node, **scaled: str) -> str | None:
+        """Return the step of a sum of linear layers and other terms: one layer over all that they read, if anything.
+
+        ``scaled`` are the names that the sum is multiplied with and what is then added.
+        """
         inputs: list[Node] = []
         for layer in layers:
             given = layer.inputs[0]
@@ -237,7 +240,9 @@ class _Lowerer:
             return None
         value = self.graph.builder.value
         biases = [value(layer.inputs[2]) for layer in layers if len(layer.inputs) > 2]
-        more: Step = {"weight": self.draft.weight(torch.cat([value(layer.inputs[1]) for layer in layers], dim=1))}
+        width = math.prod(node.shape[-1:])
+        weights = [torch.empty(width, 0), *(value(layer.inputs[1]) for layer in layers)]
+        more: Step = {"weight": self.draft.weight(torch.cat(weights, dim=1)), **scaled}
         if biases:
             more["bias"] = self.draft.weight(torch.stack(biases).sum(dim=0))
         if terms:
@@ -259,7 +264,7 @@ class _Lowerer:
 
     def _pointwise(self, node: Node, operation: Pointwise) -> str | None:
         if binary(node, "add.Tensor"):
-            fused = self._sum(node)
+            fused = self._crossed(node) or self._sum(node)
             if fused is not None:
                 return fused
         if any(not isinstance(each, Ref) for each in operation.arguments) or len(operation.arguments) == 1:
@@ -271,19 +276,41 @@ class _Lowerer:
             return self._of_one(node, "square")
         return None
 
-    def _sum(self, node: Node) -> str | None:
-        """Return a sum with linear layers in it as one step."""
-        terms = self._terms(node, root=True)
+    def _sum(self, node: Node, total: Node | None = None, **more: str) -> str | None:
+        """Return a sum as one step, with the linear layers in it; of another node's ``total``, what is made of it."""
+        terms = self._terms(total or node, root=True)
         layers = [each for each in terms if isinstance(each.operation, Linear) and self._is_single(each)]
         width = node.shape[-1:]
-        if not layers or any(math.prod(each.shape) != math.prod(width) for each in terms):
+        if any(math.prod(each.shape) != math.prod(width) for each in terms):
             return None
-        return self._linear(layers, [each for each in terms if each not in layers], node)
+        return self._linear(layers, [each for each in terms if each not in layers], node, **more)
+
+    def _crossed(self, node: Node) -> str | None:
+        """Return factor · total + after as the step of the total: a cross layer (Wang et al., DCN V2, 2021), say."""
+        pair = binary(node, "add.Tensor")
+        assert pair is not None
+        for product, after in (pair, pair[::-1]):
+            product = self._through(product)
+            factors = binary(product, "mul.Tensor") if self._is_single(product) else None
+            for total, factor in (factors, factors[::-1]) if factors else ():
+                alike = all(math.prod(each.shape) == math.prod(node.shape[-1:]) for each in (total, factor, after))
+                total = self._through(total)
+                if not alike or not self._is_single(total) or not _adds_up(total):
+                    continue
+                times, plus = self.name(factor), self.name(after)
+                if times is not None and plus is not None:
+                    return self._sum(node, total, times=times, plus=plus)
+        return None
+
+    def _through(self, node: Node) -> Node:
+        """Return what reshapes that nobody else reads are of."""
+        while isinstance(node.operation, Reshape) and self._is_single(node):
+            node = node.inputs[0]
+        return node
 
     def _terms(self, node: Node, root: bool = False) -> list[Node]:
         """Return what a sum adds, seen through reshapes; a sum that others read, too, is one term."""
-        while isinstance(node.operation, Reshape) and self._is_single(node):
-            node = node.inputs[0]
+        node = self._through(node)
         found = binary(node, "add.Tensor")
         if found is None or not (root or self._is_single(node)):
             return [node]
@@ -302,7 +329,7 @@ class _Lowerer:
         if name is None:
             return None
         made = self.draft.steps[-1] if self.draft.steps else {}
-        fits = made.get("out") == name and made["op"] == "linear" and "activation" not in made
+        fits = made.get("out") == name and made["op"] == "linear" and not {"activation", "times"} & set(made)
         if fits and activation["op"] in _FUSED and self._reads_alone(given):
             made["activation"] = activation
             self._of_step[name] = node
@@ -311,9 +338,7 @@ class _Lowerer:
 
     def _reads_alone(self, node: Node) -> bool:
         """Return whether a value has one reader, also through reshapes."""
-        while isinstance(node.operation, Reshape) and self._is_single(node):
-            node = node.inputs[0]
-        return self._is_single(node)
+        return self._is_single(self._through(node))
 
     def _binary(self, node: Node, op: str) -> str | None:
         inputs = [self._repeated(each, node) for each in node.inputs]
@@ -393,6 +418,11 @@ class _Lowerer:
 def answer_name(name: str, shape: tuple[int, ...]) -> str:
     """Return the name under which an answer of the engine stands in the graph that goes on from it."""
     return f"native.{name}.{'x'.join(map(str, shape))}"
+
+
+def _adds_up(node: Node) -> bool:
+    """Return whether a value is a sum or a linear layer."""
+    return isinstance(node.operation, Linear) or binary(node, "add.Tensor") is not None
 
 
 def _parts(node: Node) -> list[Node]:

@@ -1,0 +1,57 @@
+"""The native engine for what is computed once per request; what it has no step for stays PyTorch's, before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from bowerbird.compiler.backends.contract import Made
+from bowerbird.compiler.execute import Executable
+from bowerbird.compiler.graph import RowGraph
+from bowerbird.compiler.precision import Precision
+from bowerbird.compiler.tensor.lower import lower_tensors
+from bowerbird.kernels.tensor import Array, TensorProgram
+from bowerbird.kernels.tensor_spec import TensorSpec
+from bowerbird.kernels.tensor_twin import TensorTwin
+
+MakeTensors = Callable[[TensorSpec, Precision], TensorProgram | TensorTwin]
+"""From a specification and a precision to what runs it."""
+
+
+class RequestRunner:
+    """A request's graph: PyTorch's part, where there is one, then one native call."""
+
+    def __init__(self, graph: RowGraph, precision: Precision, make: MakeTensors = TensorProgram) -> None:
+        lowering = lower_tensors(graph)
+        self._before = Executable(lowering.before)
+        self._program = make(lowering.spec, precision)
+        self._inputs = list(lowering.spec.inputs)
+        sizes = [math.prod(shape) for shape, _ in lowering.outputs.values()]
+        stops = list(accumulate(sizes))
+        self._outputs = [
+            (name, stop - size, stop, shape, dtype == "bool")
+            for (name, (shape, dtype)), size, stop in zip(lowering.outputs.items(), sizes, stops, strict=True)
+        ]
+        self._passed = lowering.passed
+
+    def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Made]:
+        """Return the graph's outputs [requests, *shape]: one, or as many as the inputs have."""
+        known = {**given, **self._before(given, rows)} if self._before.inputs else given
+        requests = max((len(known[name]) for name in self._inputs), default=1)
+        answers = self._program.run([_array(known[name], requests) for name in self._inputs], requests)
+        found: dict[str, Made] = {name: known[source] for name, source in self._passed.items()}
+        for name, start, stop, shape, truths in self._outputs:
+            value = answers[:, start:stop].reshape(requests, *shape)
+            found[name] = torch.from_numpy(value != 0) if truths else value
+        return found
+
+
+def _array(value: Tensor, requests: int) -> Array:
+    if len(value) != requests or not value.is_contiguous():
+        value = value.expand(requests, *value.shape[1:]).contiguous()
+    array: Array = value.numpy()
+    return array

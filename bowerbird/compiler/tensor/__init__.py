@@ -1,0 +1,1 @@
+"""Lowering what is computed once per request to a tensor program: steps over tensors of fixed shapes."""
