@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 
 from bench.common import OUT, Row, write
 from bench.latency import make_bodies
-from bench.served import resident_bytes, served_workspace, server_process
+from bench.served import resident_bytes, served_workspace, server_process, stand_apart
 from bowerbird.declare.workspace import load_workspace
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
@@ -57,7 +57,8 @@ def main() -> None:
     workspace = load_workspace(arguments.workspace) if arguments.workspace else served_workspace("din")
     bodies = make_bodies(workspace, arguments.candidates)
     requests = [Request("/v1/scenes/feed/score", body) for body in bodies]
-    with server_process(workspace, "--workers", str(arguments.workers)) as (port, pid):
+    cores = stand_apart(arguments.workers)
+    with server_process(workspace, "--workers", str(arguments.workers), cores=cores) as (port, pid):
         target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=arguments.deadline_ms)
 
         def run(**more: object) -> Measured:

@@ -63,8 +63,7 @@ class Startup:
 
     def start(self) -> bool:
         """Read the log, load the live versions, take requests; False where ``error`` happened."""
-        settings = self._services.workspace.settings.server
-        bound_model_threads(settings.threads * settings.workers)
+        bound_model_threads(self._services.workspace.settings.server)
         try:
             self._start()
         except Exception as error:
