@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from bowerbird.errors import BowerbirdError, DeclarationError, OverloadedError, UnauthorizedError, UnavailableError
@@ -23,7 +22,7 @@ def problem_document(error: BowerbirdError, request_id: str) -> dict[str, Any]:
     """Return the document of an error: what is wrong (``detail``) and what to do (``remedy``)."""
     document: dict[str, Any] = {
         "type": f"urn:bowerbird:problem:{error.code}",
-        "title": _title(type(error)),
+        "title": (type(error).__doc__ or error.code).split("\n")[0].rstrip("."),
         "status": error.status,
         "detail": error.what,
         "code": error.code,
@@ -35,11 +34,6 @@ def problem_document(error: BowerbirdError, request_id: str) -> dict[str, Any]:
             {"line": each.line, "what": each.what, "remedy": each.remedy} for each in error.problems
         ]
     return document
-
-
-@cache
-def _title(kind: type[BowerbirdError]) -> str:
-    return (kind.__doc__ or kind.code).split("\n")[0].rstrip(".")
 
 
 def problem_response(error: Exception, request_id: str) -> Response:
