@@ -2,7 +2,7 @@
 
     python -m bench.serving_swaps [--workspace FOLDER] [--swaps 20] [--events 5000]
 
-Serves KuaiRand with DIN, published twice. An open loop at 40% of capacity is measured quiet and then while versions
+Serves KuaiRand with DIN, published twice, on a core of its own. An open loop at 40% of capacity is measured quiet and then while versions
 change places; no request may fail.
 """
 
@@ -20,7 +20,7 @@ import msgspec
 
 from bench.common import Row, write
 from bench.latency import make_bodies
-from bench.served import served_workspace, server_process
+from bench.served import served_workspace, server_process, stand_apart
 from bowerbird.bundles.bundle import read_bundle
 from bowerbird.bundles.registry import Registry, VersionStage
 from bowerbird.bundles.write import BundleParts, write_bundle
@@ -111,7 +111,7 @@ def main() -> None:
     numbers = [each.version for each in registry.versions(MODEL)][::-1]
     bodies = make_bodies(workspace, 200)
     requests = [Request("/v1/scenes/feed/score", body) for body in bodies]
-    with server_process(workspace) as (port, _):
+    with server_process(workspace, cores=stand_apart()) as (port, _):
         target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=5_000)
 
         def run(seconds: float, **more: object) -> Measured:

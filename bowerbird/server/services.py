@@ -24,6 +24,7 @@ from bowerbird.server.relay import RelayClient
 from bowerbird.server.service_time import ServiceTime
 from bowerbird.server.state_report import StateReport
 from bowerbird.server.status import Status
+from bowerbird.serving.background import background_thread
 from bowerbird.serving.clock import Clock, time_source
 from bowerbird.serving.degradation import Degradation, Level
 from bowerbird.serving.ranker import SceneRanker
@@ -96,6 +97,7 @@ class Services:
         self.keys = KeyStore(workspace.keys_file)
         self.slates = SlateLog(workspace.slates_folder)
         settings = workspace.settings.server
+        self.background = background_thread()
         threads = scoring_threads(settings)
         self.pool = make_pool(threads, settings.queue, self.metrics.observe_wait)
         self.degradation = Degradation(max(1, threads))
