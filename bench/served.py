@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,11 +50,24 @@ def server(workspace: Workspace) -> Iterator[int]:
         yield port
 
 
+def stand_apart(servers: int = 1) -> set[int]:
+    """Keep this process off the last ``servers`` cores, and return them: a server has them to itself."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) <= servers:
+        raise SystemExit(f"There are {len(cores)} cores: {servers} for the server leave none for the load generator.")
+    os.sched_setaffinity(0, cores[:-servers])
+    return set(cores[-servers:])
+
+
 @contextmanager
-def server_process(workspace: Workspace, *options: str) -> Iterator[tuple[int, int]]:
-    """Run ``bowerbird serve`` with options; yields its port and process id once it is ready."""
+def server_process(workspace: Workspace, *options: str, cores: Collection[int] = ()) -> Iterator[tuple[int, int]]:
+    """Run ``bowerbird serve`` with options, on some cores alone; yields its port and process id once it is ready."""
     command = [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(workspace.folder), "--port", "0"]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores or os.sched_getaffinity(0)),
+    )
     assert process.stdout is not None
     try:
         for line in iter(process.stdout.readline, b""):

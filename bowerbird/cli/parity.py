@@ -30,7 +30,7 @@ def parity_command(workspace: Workspace, count: int | None, since: str | None, a
     Exits with 1 when a logged feature is not bit-equal to what replay gives, or a score is not as near as the way that
     it was served by promises: within 1e-5 in float32, the same bits in fewer (elsewhere, what the gates measured).
     """
-    bound_model_threads(workspace.settings.server.threads)
+    bound_model_threads(workspace.settings.server)
     served: Iterable[Slate] = slates_since(workspace, instant(since))
     served = served if count is None else deque(served, maxlen=count)
     columns = (SpinnerColumn(), TextColumn("{task.description}"))

@@ -29,7 +29,7 @@ def profile_command(workspace: Workspace, model: str, run: str | None, candidate
         network = load_run_network(workspace.runs_folder / run)
         console.print(_profile(profile(network.collection, network.model, candidates), candidates, f"Run {run}"))
         return
-    bound_model_threads(workspace.settings.server.threads)
+    bound_model_threads(workspace.settings.server)
     measured = profile_requests(workspace, model, candidates)
     choice = measured.choice
     title = f"{measured.model} {measured.version}, served by {choice.way} ({choice.why})"

@@ -21,7 +21,7 @@ DECLARATIONS_FILE = "project.py"
 
 
 _POSITIVE_SERVER_SETTINGS = (
-    "threads", "workers", "queue", "body_limit", "connections", "idle_seconds", "header_seconds", "body_seconds",
+    "workers", "queue", "body_limit", "connections", "idle_seconds", "header_seconds", "body_seconds",
     "write_seconds", "candidate_limit", "event_batch_limit",
 )  # fmt: skip
 
@@ -36,9 +36,10 @@ class PathSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Where the server listens and how much it takes.
 
-    ``threads`` score requests side by side in each of ``workers`` processes; ``queue`` requests may wait for them,
-    and a scene that declares no deadline of its own has ``deadline``. ``body_limit`` is in bytes, ``body_memory``
-    what all bodies together may take. Of at most ``connections`` to a process, one is closed that is idle for
+    ``threads`` score requests side by side in each of ``workers`` processes; with 0 the event loop's own thread scores,
+    and without a number there are two, or none where a process has one core. ``queue`` requests may wait for them, and
+    a scene that declares no deadline of its own has ``deadline``. ``body_limit`` is in bytes, ``body_memory`` what all
+    bodies together may take. Of at most ``connections`` to a process, one is closed that is idle for
     ``idle_seconds``, that takes more than ``header_seconds`` for the head of a request or ``body_seconds`` for all of
     it, or that does not take its answer for ``write_seconds``. ``clock`` is a file, relative to the project's folder,
     that holds the time as microseconds since 1970, for a log that is played back; without it the system tells the
@@ -51,7 +52,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8765
     grpc_port: int = -1
-    threads: int = 2
+    threads: int | None = None
     workers: int = 1
     queue: int = 1_000
     deadline: str = "5s"
@@ -71,6 +72,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     def __post_init__(self) -> None:
         """Raise ValueError for a value that cannot be."""
         _check_positive(self, _POSITIVE_SERVER_SETTINGS)
+        if self.threads is not None and self.threads < 0:
+            raise ValueError(f"threads = {self.threads} is below 0")
         microseconds(self.deadline)
         size_bytes(self.body_memory)
         size_bytes(self.delta_memory)

@@ -129,8 +129,12 @@ class AdmissionQueue:
             if job is not None:
                 return job
 
-    def take_now(self) -> Job | None:
-        """Return the next job that can still be answered in time; None where none waits."""
+    def take_now(self, free_since: float = math.inf) -> Job | None:
+        """Return the next job that can still be answered in time; None where none waits.
+
+        What whoever takes it did since ``free_since``, while the job waited, counts as the job's: others will wait as
+        long for it.
+        """
         while True:
             with self._changed:
                 now = self._clock()
@@ -144,7 +148,7 @@ class AdmissionQueue:
                 if late:
                     self._expired += 1
                 else:
-                    job.started = now
+                    job.started = min(now, max(job.queued, free_since))
                     job.seconds = job.work.service.expect(job.work.size)
                     self._running[id(job)] = job
             if not late:

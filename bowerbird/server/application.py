@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from bowerbird.errors import TooLargeError
@@ -13,16 +13,38 @@ from bowerbird.server.body_memory import BodyMemory, BodyShare
 from bowerbird.server.http import Request, Response
 from bowerbird.server.observer import Observer
 from bowerbird.server.problems import PROBLEMS
-from bowerbird.server.request_id import new_request_id
 from bowerbird.server.routing import Route, Router
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-_GIVEN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+OPENED = "bowerbird.opened"
+"""Where an ASGI scope holds a request that was opened by its head."""
 _UNROUTED = "unrouted"
 
 
+@dataclass(slots=True)
+class Opened:
+    """A request as far as its head tells: its route, or the ``refusal`` that its head is answered with."""
+
+    request: Request
+    route: Route | None = None
+    refusal: Response | None = None
+
+    @property
+    def label(self) -> str:
+        """The route's template."""
+        return self.route.template if self.route is not None else _UNROUTED
+
+    def problem(self, error: Exception) -> Response:
+        """Return the answer to what went wrong, in the route's form."""
+        errors = self.route.errors if self.route is not None else PROBLEMS
+        return errors.answer(error, self.request.id)
+
+
 class Application:
-    """A bare ASGI application over a router."""
+    """A bare ASGI application over a router.
+
+    A server may ``open`` a request as soon as its head is there: what its head refuses needs no task and no body.
+    """
 
     def __init__(
         self, router: Router, keys: KeyStore, body_limit: int, body_memory: BodyMemory, observer: Observer
@@ -33,60 +55,66 @@ class Application:
         self._body_memory = body_memory
         self._observer = observer
 
+    def open(self, request: Request) -> Opened:
+        """Find a request's route, check its key and admit it by its head."""
+        opened = Opened(request)
+        try:
+            opened.route, request.parameters = self._router.find(request.method, request.path)
+            if opened.route.scope is not None:
+                self._keys.authorise(request.headers, opened.route.scope)
+            if opened.route.admit is not None:
+                opened.route.admit(request)
+        except Exception as error:
+            opened.refusal = opened.problem(error)
+        return opened
+
+    def refused(self, opened: Opened) -> None:
+        """Note that a request's refusal was sent."""
+        assert opened.refusal is not None
+        self._observer.answered(opened.request, opened.label, opened.refusal)
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one ASGI connection; only HTTP is spoken."""
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        request = _request_of(scope)
+        opened: Opened = scope.get(OPENED) or self.open(_request_of(scope))
+        request = opened.request
+        request.scope, request.client = scope, _client(scope)
         share = BodyShare(self._body_memory)
-        label, errors, rest_unread = _UNROUTED, PROBLEMS, False
+        rest_unread = False
         try:
-            route, request.parameters = self._router.find(request.method, request.path)
-            label, errors = route.template, route.errors
-            response = await self._run(route, request, receive, share)
+            response = opened.refusal or await self._run(opened, receive, share)
         except ClientGone:
             return
         except TooLargeError as error:
-            response, rest_unread = errors.answer(error, request.id), True
+            response, rest_unread = opened.problem(error), True
         except Exception as error:
-            response = errors.answer(error, request.id)
+            response = opened.problem(error)
         finally:
             share.give_back()
         await _send(send, response, request.id, receive if rest_unread else None)
-        self._observer.answered(request, label, response)
+        self._observer.answered(request, opened.label, response)
 
-    async def _run(self, route: Route, request: Request, receive: Receive, share: BodyShare) -> Response:
-        if route.scope is not None:
-            self._keys.authorise(request.headers, route.scope)
-        if route.admit is not None:
-            route.admit(request)
+    async def _run(self, opened: Opened, receive: Receive, share: BodyShare) -> Response:
+        request, route = opened.request, opened.route
+        assert route is not None
         if route.method != "GET":
             request.body = await read_body(receive, request.headers, self._body_limit, share)
         return await route.handler(request)
 
 
 def _request_of(scope: MutableMapping[str, Any]) -> Request:
-    headers = dict(scope["headers"])
-    given = headers.get(b"x-request-id", b"")
+    path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+    return Request(scope["method"], path, dict(scope["headers"]), scope["query_string"], _client(scope))
+
+
+def _client(scope: MutableMapping[str, Any]) -> str:
     client = scope.get("client")
-    return Request(
-        scope["method"],
-        scope.get("raw_path", scope["path"].encode()).decode("latin-1"),
-        headers,
-        scope["query_string"],
-        client[0] if client else "",
-        given.decode("latin-1") if _GIVEN_ID.fullmatch(given) else new_request_id(),
-        scope=scope,
-    )
+    return str(client[0]) if client else ""
 
 
 async def _send(send: Send, response: Response, request_id: str, unread: Receive | None) -> None:
-    headers = [
-        (b"content-type", response.content_type.encode()),
-        (b"content-length", str(len(response.body)).encode()),
-        (b"x-request-id", request_id.encode("latin-1")),
-        *response.headers,
-    ]
+    headers = response.head(request_id)
     if unread is not None:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": int(response.status), "headers": headers})

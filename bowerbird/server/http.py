@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ import msgspec
 
 from bowerbird.errors import InputError
 from bowerbird.server.admission import Work
+from bowerbird.server.request_id import new_request_id
 
 Decoded = TypeVar("Decoded")
 JSON = "application/json"
 DISCONNECT = "bowerbird.disconnect"
 """Where an ASGI scope holds what to call when its client goes before it was answered."""
 _ENCODER = msgspec.json.Encoder()
+_GIVEN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 @dataclass(slots=True)
@@ -32,12 +35,17 @@ class Request:
     headers: Mapping[bytes, bytes]
     query_text: bytes
     client: str
-    id: str
+    id: str = field(init=False)
     body: bytes = b""
     parameters: dict[str, str] = field(default_factory=dict)
     scope: MutableMapping[str, Any] = field(default_factory=dict)
     arrived: float = field(default_factory=time.monotonic)
     work: Work | None = None
+
+    def __post_init__(self) -> None:
+        """Take the id that the client gave, or a new one."""
+        given = self.headers.get(b"x-request-id", b"")
+        self.id = given.decode("latin-1") if _GIVEN_ID.fullmatch(given) else new_request_id()
 
     @property
     def body_length(self) -> int:
@@ -84,6 +92,15 @@ class Response:
     content_type: str = JSON
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
+
+    def head(self, request_id: str) -> list[tuple[bytes, bytes]]:
+        """Return the headers of the answer to a request."""
+        return [
+            (b"content-type", self.content_type.encode()),
+            (b"content-length", str(len(self.body)).encode()),
+            (b"x-request-id", request_id.encode("latin-1")),
+            *self.headers,
+        ]
 
     @staticmethod
     def json(value: Any, status: int = 200) -> Response:

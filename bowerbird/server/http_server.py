@@ -18,7 +18,8 @@ import uvicorn
 from bowerbird.errors import BowerbirdError, InputError, UnavailableError
 from bowerbird.server.access import KeyStore
 from bowerbird.server.application import Application
-from bowerbird.server.protocol import BoundedProtocol, ConnectionLimits, sweep
+from bowerbird.server.connection_limits import ConnectionLimits
+from bowerbird.server.protocol import BoundedProtocol, sweep
 
 _LOG = logging.getLogger("bowerbird.server")
 DRAIN_SECONDS = 30
@@ -45,7 +46,7 @@ def uvicorn_config(application: Application, limits: ConnectionLimits, idle_seco
     return uvicorn.Config(
         application,
         loop="uvloop",
-        http=cast(type[asyncio.Protocol], partial(BoundedProtocol, limits)),
+        http=cast(type[asyncio.Protocol], partial(BoundedProtocol, limits, application)),
         ws="none",
         lifespan="off",
         access_log=False,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Gauge
 
 from bowerbird.server.admission import QueueReport
-from bowerbird.server.protocol import ConnectionLimits
+from bowerbird.server.connection_limits import ConnectionLimits
 
 
 class LoadMetrics:

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from bowerbird.errors import BowerbirdError, DeclarationError, OverloadedError, UnauthorizedError, UnavailableError
@@ -73,7 +72,7 @@ def known_error(error: Exception, request_id: str) -> BowerbirdError:
 
 
 def _failed(error: BowerbirdError, document: dict[str, Any]) -> Response:
-    response = Response.json(document, HTTPStatus(error.status))
+    response = Response.json(document, error.status)
     if isinstance(error, UnavailableError):
         response.headers.append((b"retry-after", b"1"))
     if isinstance(error, OverloadedError):

@@ -5,41 +5,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from bowerbird.server.http import DISCONNECT
+from bowerbird.server.application import OPENED, Application, Opened
+from bowerbird.server.arrival import unread_clock
+from bowerbird.server.connection_limits import ConnectionLimits
+from bowerbird.server.http import DISCONNECT, Request
 
 _SWEEP_SECONDS = 0.5
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-@dataclass
-class ConnectionLimits:
-    """What connections may do, and counts of those that did more.
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's connection, closed when it is one too many or too slow; tells the request when its client goes.
 
-    ``header_seconds`` is for the head of a request from its first byte on, ``body_seconds`` for all of it,
-    ``write_seconds`` for a client that does not take its answer. ``on_close`` is called when a connection has ended.
+    A request is opened by its head. What is refused is answered there and then, without a task of its own, and the
+    body that may follow is dropped: under overload, refusals have to cost next to nothing.
     """
 
-    connections: int
-    header_seconds: float
-    body_seconds: float
-    write_seconds: float
-    timed_out: int = 0
-    turned_away: int = 0
-    on_close: Callable[[], None] = lambda: None
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's connection, closed when it is one too many or too slow; tells the request when its client goes."""
-
-    def __init__(self, limits: ConnectionLimits, *arguments: Any, **named: Any) -> None:
+    def __init__(self, limits: ConnectionLimits, application: Application, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
+        self._application = application
+        self._unread: Callable[[], float] = lambda: 0.0
+        self._refused = False
         self._began = 0.0
         self._in_body = False
         self._blocked = 0.0
@@ -47,7 +40,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or turn it away with 503 when there are too many."""
         super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._unread = unread_clock(transport)
+        self._wait_for_next()
         if len(self.connections) > self._limits.connections:
             self._limits.turned_away += 1
             transport.write(_FULL)
@@ -70,15 +64,34 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """Begin the request; its body may take longer than its head."""
+        """Refuse the request by its head, or begin it; its body may take longer than its head."""
         self._in_body = True
+        self._unset_keepalive_if_required()
+        if self._is_idle():
+            opened = self._application.open(self._request())
+            if opened.refusal is not None and not self.expect_100_continue and opened.request.method != "HEAD":
+                self._refuse(opened)
+                return
+            self.scope[OPENED] = opened  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; drop it where the request was refused."""
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the request's clock."""
         self._in_body = False
         self._began = 0.0
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
+            return
+        self._refused = False
+        if self._keeps_alive():
+            self._wait_for_next()
+        else:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Start the clock of an answer that the client does not take."""
@@ -97,9 +110,40 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._began and now - self._began > self._request_seconds():
             self._limits.timed_out += 1
-            if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            if not self._refused and (self._is_idle() or not self.cycle.response_started):
                 self.transport.write(_TIMED_OUT)
             self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _keeps_alive(self) -> bool:
+        return self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+
+    def _request(self) -> Request:
+        url = httptools.parse_url(self.url)
+        return Request(
+            self.parser.get_method().decode("ascii"),
+            url.path.decode("latin-1"),
+            dict(self.headers),
+            url.query or b"",
+            self.client[0] if self.client else "",
+            arrived=time.monotonic() - self._unread(),
+        )
+
+    def _refuse(self, opened: Opened) -> None:
+        assert opened.refusal is not None
+        self._refused = True
+        self.server_state.total_requests += 1
+        headers = [*self.server_state.default_headers, *opened.refusal.head(opened.request.id)]
+        if not self._keeps_alive():
+            headers.append((b"connection", b"close"))
+        lines = [b"%b: %b\r\n" % each for each in headers]
+        self.transport.write(b"".join([STATUS_LINE[int(opened.refusal.status)], *lines, b"\r\n", opened.refusal.body]))
+        self._application.refused(opened)
+
+    def _wait_for_next(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _request_seconds(self) -> float:
         return self._limits.body_seconds if self._in_body else self._limits.header_seconds

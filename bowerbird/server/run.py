@@ -80,6 +80,7 @@ def _run_alone(
     grpc_server = _grpc_server(services, host, grpc_port) if grpc_port >= 0 else None
     server = HttpServer(
         uvicorn_config(build_application(services), services.limits, workspace.settings.server.idle_seconds),
+        [services.pool.serve],
         other=grpc_server,
     )
     startup = WriterStartup(services)

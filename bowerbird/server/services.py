@@ -13,17 +13,18 @@ from bowerbird.pipeline.recommend import ScenePipeline
 from bowerbird.recall.items import ItemCatalog
 from bowerbird.server.access import KeyStore
 from bowerbird.server.admission import Work
+from bowerbird.server.connection_limits import ConnectionLimits
 from bowerbird.server.deadlines import deadline_of
 from bowerbird.server.http import Request
 from bowerbird.server.metrics import Metrics
 from bowerbird.server.metrics_exchange import MetricsExchange
 from bowerbird.server.observer import Observer
-from bowerbird.server.pool import ScoringPool
-from bowerbird.server.protocol import ConnectionLimits
+from bowerbird.server.pool import make_pool
 from bowerbird.server.relay import RelayClient
 from bowerbird.server.service_time import ServiceTime
 from bowerbird.server.state_report import StateReport
 from bowerbird.server.status import Status
+from bowerbird.serving.background import background_thread
 from bowerbird.serving.clock import Clock, time_source
 from bowerbird.serving.degradation import Degradation, Level
 from bowerbird.serving.ranker import SceneRanker
@@ -33,6 +34,7 @@ from bowerbird.serving.slates import SlateLog
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_keeper import StateKeeper
 from bowerbird.serving.state_view import StateSource
+from bowerbird.serving.threads import scoring_threads
 from bowerbird.serving.writer import EventWriter
 
 
@@ -95,8 +97,10 @@ class Services:
         self.keys = KeyStore(workspace.keys_file)
         self.slates = SlateLog(workspace.slates_folder)
         settings = workspace.settings.server
-        self.pool = ScoringPool(settings.threads, settings.queue, self.metrics.observe_wait)
-        self.degradation = Degradation(settings.threads)
+        self.background = background_thread()
+        threads = scoring_threads(settings)
+        self.pool = make_pool(threads, settings.queue, self.metrics.observe_wait)
+        self.degradation = Degradation(max(1, threads))
         self.limits = ConnectionLimits(
             settings.connections, settings.header_seconds, settings.body_seconds, settings.write_seconds
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from bowerbird.recall.plan import RecallPlan, recall_plan
 from bowerbird.server.relay import RelayServer
 from bowerbird.server.services import SceneServices, Services, Writing
 from bowerbird.server.writer_calls import ITEMS
+from bowerbird.serving.background import lower_priority
 from bowerbird.serving.degradation import levels_of
 from bowerbird.serving.intake import LiveIntake
 from bowerbird.serving.live_model import warm
@@ -34,7 +36,7 @@ from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_groups import StateMaker
 from bowerbird.serving.state_keeper import StateKeeper
 from bowerbird.serving.state_view import StateView
-from bowerbird.serving.threads import bound_model_threads
+from bowerbird.serving.threads import bound_model_threads, share_interpreter
 from bowerbird.serving.writer import EventWriter
 
 _LOG = logging.getLogger("bowerbird.server")
@@ -64,8 +66,8 @@ class Startup:
 
     def start(self) -> bool:
         """Read the log, load the live versions, take requests; False where ``error`` happened."""
-        settings = self._services.workspace.settings.server
-        bound_model_threads(settings.threads * settings.workers)
+        share_interpreter()
+        bound_model_threads(self._services.workspace.settings.server)
         try:
             self._start()
         except Exception as error:
@@ -82,6 +84,7 @@ class Startup:
         self._stopping.set()
         for follower in self._followers:
             follower.join()
+        self._services.background.shutdown()
         self._stop_writing()
         self._services.pool.close()
         self._services.slates.close()
@@ -115,6 +118,8 @@ class Startup:
         services = self._services
         for model in services.releases.live.values():
             services.pool.on_every_thread(partial(warm, model))
+        gc.collect()
+        gc.freeze()  # what a start made stays: the collector need not walk through it while requests wait
         services.status.set("ready")
         followers = {"releases": self._poll, "deltas": self._follow_deltas, "tables": self._check_tables}
         self._followers = [threading.Thread(target=target, name=name) for name, target in followers.items()]
@@ -139,6 +144,7 @@ class Startup:
 
     def _poll(self) -> None:
         """Follow the registry: a version promoted by another process answers within seconds."""
+        lower_priority()
         while not self._stopping.wait(_POLL_SECONDS):
             try:
                 self._services.releases.refresh()

@@ -49,7 +49,7 @@ def run_worker(workspace: Workspace, place: WorkerPlace) -> int:
     worker = _Worker(services, place, startup)
     server = HttpServer(
         uvicorn_config(build_application(services), services.limits, workspace.settings.server.idle_seconds),
-        [companion, worker.take_connections, services.exchange.run],
+        [services.pool.serve, companion, worker.take_connections, services.exchange.run],
     )
     worker.serve(server)
     return 0 if startup.error is None else 1

@@ -27,7 +27,8 @@ def writer_calls(services: Services) -> Mapping[str, Handler]:
     async def promote(payload: Any) -> Any:
         services.status.check_ready()
         name, number = payload
-        await asyncio.to_thread(services.releases.promote, name, number)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(services.background, services.releases.promote, name, number)
 
     async def state(payload: Any) -> Any:
         services.status.check_ready()

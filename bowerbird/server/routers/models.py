@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from bowerbird.bundles.registry import VersionRecord
 from bowerbird.errors import InputError
@@ -51,11 +52,14 @@ class ModelsRouter:
         name, version = self._named(request)
         link = self._services.link
         if link is None:
-            await asyncio.to_thread(self._services.releases.promote, name, version)
+            await self._in_background(self._services.releases.promote, name, version)
         else:
             await link.call(PROMOTE, (name, version))
-            await asyncio.to_thread(self._services.releases.refresh)
+            await self._in_background(self._services.releases.refresh)
         return Response.json(await asyncio.to_thread(self._version, name, version))
+
+    async def _in_background(self, call: Callable[..., object], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._services.background, call, *arguments)
 
     def _named(self, request: Request) -> tuple[str, int]:
         text = request.parameters["version"]

@@ -1,0 +1,77 @@
+"""A real server in front of a scene that takes a stated time, in a thread: overload without a model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bowerbird.declare.workspace import TelemetrySettings
+from bowerbird.server.access import KeyStore
+from bowerbird.server.admission import Work
+from bowerbird.server.application import Application
+from bowerbird.server.body_memory import BodyMemory
+from bowerbird.server.connection_limits import ConnectionLimits
+from bowerbird.server.deadlines import deadline_of
+from bowerbird.server.http import Request, Response
+from bowerbird.server.http_server import HttpServer, bound_socket, uvicorn_config
+from bowerbird.server.metrics import Metrics
+from bowerbird.server.observer import Observer
+from bowerbird.server.pool import ScoringPool, make_pool
+from bowerbird.server.routing import Route, Router
+from bowerbird.server.service_time import ServiceTime
+
+PATH = "/slow"
+DEADLINE_SECONDS = 0.2
+
+
+class SlowScene:
+    """Answers ``POST /slow`` after ``seconds`` in a pool, with the body's length; ``taken`` counts what it did."""
+
+    def __init__(self, pool: ScoringPool, seconds: float) -> None:
+        self._pool = pool
+        self._service = ServiceTime()
+        self._service.observe(1.0, seconds)
+        self.seconds = seconds
+        self.taken = 0
+
+    def route(self) -> Route:
+        return Route("POST", PATH, self._answer, "Wait.", None, "slow", admit=self._admit)
+
+    def _admit(self, request: Request) -> None:
+        deadline = deadline_of(request, DEADLINE_SECONDS)
+        request.work = Work(self._service, request.body_length, request.arrived, deadline)
+        self._pool.check(request.work)
+
+    async def _answer(self, request: Request) -> Response:
+        assert request.work is not None
+        return await self._pool.run(request.work, lambda waited: self._compute(request.body))
+
+    def _compute(self, body: bytes) -> Response:
+        self.taken += 1
+        time.sleep(self.seconds)
+        return Response.json(len(body))
+
+
+@contextmanager
+def slow_server(folder: Path, threads: int, seconds: float) -> Iterator[tuple[int, SlowScene]]:
+    """Serve a slow scene on so many threads (0: the event loop's own); yields the port and the scene."""
+    pool = make_pool(threads, 1000, lambda waited: None)
+    scene = SlowScene(pool, seconds)
+    observer = Observer(Metrics(), TelemetrySettings(), "slow")
+    application = Application(
+        Router([scene.route()]), KeyStore(folder / "keys.json"), 1 << 20, BodyMemory(1 << 24), observer
+    )
+    limits = ConnectionLimits(1000, 5.0, 5.0, 5.0)
+    server = HttpServer(uvicorn_config(application, limits, 5), [pool.serve])
+    with bound_socket("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield listening.getsockname()[1], scene
+        finally:
+            server.should_exit = True
+            thread.join()
+            pool.close()
