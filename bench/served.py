@@ -92,11 +92,11 @@ def resident_bytes(pid: int) -> int:
 
 
 def memory_of(pids: list[int]) -> tuple[int, int]:
-    """Return the bytes that processes take together (pages that several share count once), and how many are private."""
-    total = private = 0
+    """Return the bytes that processes take together (pages that several share count once), and how many they wrote."""
+    total = written = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             name, _, size = line.partition(":")
             total += 1024 * int(size.split()[0]) if name == "Pss" else 0
-            private += 1024 * int(size.split()[0]) if name.startswith("Private_") else 0
-    return total, private
+            written += 1024 * int(size.split()[0]) if name == "Private_Dirty" else 0
+    return total, written

@@ -3,9 +3,9 @@
     python -m bench.serving_memory [--workspace FOLDER] [--rows 50000000] [--formats fp32 fp16 int8] [--workers 1 2 4]
 
 Serves KuaiRand with DIN, its largest table filled up with made-up keys, rows in each format. Pages that several
-processes share count once (the sum of proportional set sizes); private memory is what a process has to itself. Servers
+processes share count once (the sum of proportional set sizes); own memory is what a process has written. Servers
 map what requests touch, whatever the format, so that the first one's are measured; beside them, processes that read
-every row show what the whole table costs.
+all of it show what the whole table costs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from bench.common import Row, write
 from bench.large_table import large_versions
 from bench.latency import make_bodies
@@ -29,7 +27,6 @@ from bowerbird.embedding.served_table import RowFormat, ServedTable
 
 PATH = "/v1/scenes/feed/score"
 GIB = 2**30
-PIECE = 1_000_000
 ANSWER_SECONDS = 300
 
 
@@ -48,10 +45,10 @@ def ask(port: int, bodies: list[bytes], count: int) -> None:
 
 def memory_rows(case: str, pids: list[int]) -> list[Row]:
     """Return the memory of processes."""
-    total, private = memory_of(pids)
+    total, own = memory_of(pids)
     return [
         Row(f"{case}: memory", total / GIB, "GiB", note="shared pages count once"),
-        Row(f"{case}: of it private", private / GIB, "GiB"),
+        Row(f"{case}: of it their own", own / GIB, "GiB"),
     ]
 
 
@@ -63,20 +60,16 @@ def measure_server(case: str, workspace: Workspace, workers: int, bodies: list[b
 
 
 def read_all(table: Path) -> None:
-    """Read every row of a table, then wait for the end of the input."""
+    """Map a table and read all of it, then wait for the end of the input."""
     served = ServedTable.open(table)
-    for first in range(0, len(served) + 2, PIECE):
-        served.take(np.arange(first, min(first + PIECE, len(served) + 2)))
-    keys, _ = served.file_keys()
-    assert len(keys) == len(served)
-    del keys
+    served.verify()
     print("ready", flush=True)
     sys.stdin.readline()
 
 
 @contextmanager
 def readers(table: Path, count: int) -> Iterator[list[int]]:
-    """Run processes that have read every row of a table; yields their ids."""
+    """Run processes that have read all of a table; yields their ids."""
     command = [sys.executable, "-m", "bench.serving_memory", "--read", str(table)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(count)]
     try:
@@ -97,7 +90,7 @@ def measure(workspace: Workspace, rows: int, formats: list[RowFormat], workers: 
         measured.append(Row(f"{format}: file of {rows:,} rows", size / GIB, "GiB", note=f"{size / rows:.1f} bytes/row"))
         for count in workers:
             with readers(large.file, count) as pids:
-                measured += memory_rows(f"{format}, {count} processes that read every row", pids)
+                measured += memory_rows(f"{format}, {count} processes that read all of it", pids)
             if format == formats[0]:
                 measured += measure_server(format, workspace, count, bodies)
     return measured
