@@ -154,10 +154,11 @@ class Registry:
             row.stage, row.promoted, row.retired = VersionStage.LIVE, _now(), None
 
     def retire(self, name: str, version: int) -> None:
-        """Take a version out of use; raises NotFoundError."""
+        """Take a version out of use, if it is not already; raises NotFoundError."""
         with self._transaction() as session:
             row = _find(session, name, version)
-            row.stage, row.retired = VersionStage.RETIRED, _now()
+            if row.stage != VersionStage.RETIRED:
+                row.stage, row.retired = VersionStage.RETIRED, _now()
 
     def rollback(self, name: str) -> VersionRecord:
         """Make the version live that was live before the present one, and return it.
@@ -183,12 +184,16 @@ class Registry:
 
 
 def _before_live(session: Session, name: str) -> _VersionRow | None:
+    """Return what stopped being live last, of what became live before the live version did.
+
+    A version that was rolled back from stopped before the one did that took its place.
+    """
     live = _live(session, name)
     query = (
         select(_VersionRow)
         .where(_VersionRow.name == name, _VersionRow.promoted.is_not(None))
         .where(_VersionRow.stage == VersionStage.RETIRED)
-        .order_by(_VersionRow.promoted.desc(), _VersionRow.version.desc())
+        .order_by(_VersionRow.retired.desc(), _VersionRow.version.desc())
     )
     if live is not None:
         query = query.where(_VersionRow.promoted < live.promoted)

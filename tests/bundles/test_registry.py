@@ -69,6 +69,17 @@ def test_rollback_walks_back_through_what_was_live(registry):
     assert stages(registry)[1] == "live"
 
 
+def test_rollback_does_not_bring_back_what_was_rolled_back_from(registry):
+    registry.promote("home", 1)
+    registry.promote("home", 2)
+    assert registry.rollback("home").version == 1
+    registry.promote("home", 3)
+    registry.retire("home", 2)
+    assert registry.rollback("home").version == 1
+    with pytest.raises(NotFoundError):
+        registry.rollback("home")
+
+
 def test_rollback_ignores_what_was_never_live(registry):
     registry.promote("home", 3)
     registry.retire("home", 2)
