@@ -38,12 +38,12 @@ struct StepSpec {
   std::size_t rank = 0;
   Shape shape{};
   Operand out;
-  std::vector<Operand> in;
+  std::vector<Operand> in{};
   Element element = Element::kCopy;  // pointwise, and what a linear step does with its sums
   std::array<float, 3> numbers{};
   Reduction reduction = Reduction::kSum;
   std::size_t reduced = 0;
-  std::vector<float> weight, bias;  // linear [outputs, inputs], [outputs]; norm [width]
+  std::vector<float> weight{}, bias{};  // linear [outputs, inputs], [outputs]; norm [width]
   Weight stored = Weight::kFp32;    // linear
   float number = 0.0f;              // norm: epsilon; attention: scale
 };

@@ -2,31 +2,15 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <random>
 #include <string>
 
+#include "checks.hpp"
 #include "pair_program.hpp"
 
 namespace {
 
 using namespace bowerbird::pair;
-
-int failures = 0;
-
-void expect(bool holds, const std::string& what) {
-  if (holds) return;
-  ++failures;
-  std::fprintf(stderr, "  FAILED: %s\n", what.c_str());
-}
-
-std::mt19937 source(7);
-
-std::vector<float> normal(std::size_t count) {
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(count);
-  for (float& value : values) value = distribution(source);
-  return values;
-}
+using namespace bowerbird::checks;
 
 LayerSpec layer(std::size_t inputs, std::size_t outputs, Precision precision, Function function = Function::kRelu) {
   LayerSpec made{outputs, inputs, normal(outputs * inputs), normal(outputs), {}, precision};
@@ -71,7 +55,9 @@ class Everything {
     add(Op::kSlice, 21, {last()}).group = 3;
     add(Op::kBinary, 21, {last(), x}).binary = Binary::kMul;
     add(Op::kMap, 21, {last()}).map.function = Function::kTanh;
-    add(Op::kMultiplyAdd, 21, {last(), x, x});
+    StepSpec& cross = add(Op::kLinear, 21, {last()});
+    cross.layers = {layer(21, 21, precision, Function::kNone)};
+    cross.factor = cross.after = x;
     add(Op::kLayerNorm, 21, {last()}).number = 1e-5f;
     add(Op::kSoftmax, 21, {last()}).group = 7;
     const std::size_t soft = last();

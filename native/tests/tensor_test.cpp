@@ -2,33 +2,17 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <random>
 #include <stdexcept>
 #include <string>
 
+#include "checks.hpp"
 #include "tensor_program.hpp"
 
 namespace {
 
 using namespace bowerbird;
 using namespace bowerbird::tensor;
-
-int failures = 0;
-
-void expect(bool holds, const std::string& what) {
-  if (holds) return;
-  ++failures;
-  std::fprintf(stderr, "  FAILED: %s\n", what.c_str());
-}
-
-std::mt19937 source(7);
-
-std::vector<float> normal(std::size_t count) {
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(count);
-  for (float& value : values) value = distribution(source);
-  return values;
-}
+using namespace bowerbird::checks;
 
 // Odd sizes: no vector is whole. Inputs are x [kRows, kWidth] and truths [kRows]; nothing follows the values in memory.
 constexpr std::size_t kRows = 13, kWidth = 21, kOutputs = 75;

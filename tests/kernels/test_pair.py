@@ -8,22 +8,12 @@ from hypothesis import strategies as st
 from bowerbird.errors import InputError
 from bowerbird.kernels.pair import PairProgram
 from bowerbird.kernels.pair_twin import PairTwin
-from tests.kernels.pair_cases import ACTIVATIONS, ISAS, WITH_FIELDS, Case
+from tests.kernels.pair_cases import ACTIVATIONS, WITH_FIELDS, Case
 
 TOLERANCE = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.03}
 counts = st.sampled_from([0, 1, 2, 11, 12, 13, 24, 47, 48, 49, 100, 203])
 seeds = st.integers(0, 2**31)
 widths = st.integers(1, 70)
-
-
-@pytest.fixture(params=ISAS)
-def isa(request, monkeypatch):
-    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
-    try:
-        assert PairProgram.isa() == request.param
-    except InputError:
-        pytest.skip(f"this machine has no {request.param}")
-    return request.param
 
 
 def check(case, precision="fp32"):

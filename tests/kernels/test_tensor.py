@@ -8,12 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bowerbird.errors import InputError
-from bowerbird.kernels.pair import PairProgram
 from bowerbird.kernels.tensor import TensorProgram
 from bowerbird.kernels.tensor_spec import ARITY, TensorInput, TensorSpec, TensorStep
 from bowerbird.kernels.tensor_twin import TensorTwin
 from bowerbird.kernels.tensor_view import View
-from tests.kernels.pair_cases import ISAS
 
 POSITIVE = {"log", "log1p", "sqrt", "rsqrt"}
 seeds = st.integers(0, 2**31)
@@ -22,16 +20,6 @@ shapes = st.lists(st.integers(1, 19), min_size=0, max_size=4).map(tuple)
 properties = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-
-
-@pytest.fixture(params=ISAS)
-def isa(request, monkeypatch):
-    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
-    try:
-        assert PairProgram.isa() == request.param
-    except InputError:
-        pytest.skip(f"this machine has no {request.param}")
-    return request.param
 
 
 class Case:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bowerbird.compiler.graph import Builder, Node
 from bowerbird.compiler.operations import Pointwise, Product, Reduce, Ref, Reshape, Softmax
-from bowerbird.compiler.rewrite import operands
+from bowerbird.compiler.rewrite import binary, operands
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,29 @@ def _bare(node: Node) -> Node:
 
 
 def _unseen(scores: Node, build: Builder) -> tuple[Node, Node] | None:
-    """Return the mask and the scores where masked positions are made -infinity."""
-    operation = scores.operation
-    if not isinstance(operation, Pointwise) or operation.target != "where.self" or len(scores.inputs) != 3:
+    """Return the mask and the scores where masked positions are made -infinity, or have it added."""
+    added = binary(scores, "add.Tensor")
+    for given, term in (added, added[::-1]) if added else ():
+        chosen = _chosen(_bare(term))
+        if chosen is not None and _is_all(chosen[1], -math.inf, build) and _is_all(chosen[2], 0.0, build):
+            return _mask(chosen[0], given)
+    chosen = _chosen(scores)
+    return _mask(chosen[0], chosen[2]) if chosen is not None and _is_all(chosen[1], -math.inf, build) else None
+
+
+def _chosen(node: Node) -> tuple[Node, Node, Node] | None:
+    """Return the condition and the two values that a node chooses between."""
+    operation = node.operation
+    if not isinstance(operation, Pointwise) or operation.target != "where.self" or len(node.inputs) != 3:
         return None
-    mask, filled, given = (scores.inputs[each.position] for each in operation.arguments if isinstance(each, Ref))
-    if not _is_all(filled, -math.inf, build) or math.prod(mask.shape) != scores.shape[-1]:
-        return None
-    return (mask, given) if mask.shape[-1:] == scores.shape[-1:] else None
+    condition, then, otherwise = (node.inputs[each.position] for each in operation.arguments if isinstance(each, Ref))
+    return condition, then, otherwise
+
+
+def _mask(mask: Node, scores: Node) -> tuple[Node, Node] | None:
+    """Return a mask that has one truth value for each position, with the scores."""
+    fits = math.prod(mask.shape) == scores.shape[-1] and mask.shape[-1:] == scores.shape[-1:]
+    return (mask, scores) if fits else None
 
 
 def _scaled(scores: Node) -> tuple[Node, float]:
