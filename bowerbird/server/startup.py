@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -113,8 +112,6 @@ class Startup:
         services = self._services
         for model in services.releases.live.values():
             services.pool.on_every_thread(partial(warm, model))
-        gc.collect()
-        gc.freeze()  # what a start made stays: the collector need not walk through it while requests wait
         services.status.set("ready")
         self._poller = threading.Thread(target=self._poll, name="releases")
         self._poller.start()
