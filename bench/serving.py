@@ -30,6 +30,7 @@ from bench.common import WORK, Row, write
 from bench.kuairand import sampled
 from bench.served import served_workspace
 from bench.serving_cases import Case, make_bodies, make_cases
+from bench.serving_swaps import Events
 from bowerbird.declare.workspace import load_workspace
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
@@ -43,6 +44,7 @@ PORTS = {OURS: 18700, "LitServe": 18701, "BentoML": 18702, "Ray Serve": 18703}
 EQUAL = 2e-3
 CONNECTIONS = 8
 BODIES = 32
+EVENTS = 5_000.0
 START_SECONDS = 300.0
 
 
@@ -202,6 +204,47 @@ def rows_of(case: Case, found: dict[tuple[str, str], list[Measured]], difference
     return rows
 
 
+def http_row(case: Case, server: Server, seconds: float) -> Row:
+    """Return what a request over one connection takes beside the stages of scoring: sockets, HTTP, waiting, client."""
+    (path, body), *_ = ((OUR_PATH, body) for body in case.bodies.values())
+    sums, counts = stage_totals(server)
+    test = LoadTest(Target.of(server.address), [Request(path, body)], closed=[1], seconds=seconds, warm_up=0.0)
+    (one,) = test.run()
+    sums_after, counts_after = stage_totals(server)
+    stages = 1e3 * (sums_after - sums) / (counts_after - counts)
+    title = f"{case.candidates} candidates: mean of a request over one connection, less its stages of scoring"
+    return Row(title, one.mean - stages, "ms", note=f"{one.mean:.2f} ms, {stages:.2f} ms of them in its stages")
+
+
+def stage_totals(server: Server) -> tuple[float, float]:
+    """Return the seconds in all stages but the queue, and the number of answers, since our server's start."""
+    lines = httpx.get(f"{server.address}/metrics", trust_env=False).text.splitlines()
+    found = [line.rsplit(" ", 1) for line in lines if line.startswith("bowerbird_stage_seconds_")]
+    seconds = sum(float(value) for name, value in found if "_sum{" in name and 'stage="queue"' not in name)
+    return seconds, max(float(value) for name, value in found if "_count{" in name)
+
+
+def events_rows(case: Case, server: Server, rate: float, seconds: float) -> list[Row]:
+    """Return our closed loop with and without events beside it."""
+    requests = [Request(OUR_PATH, body) for body in case.bodies.values()]
+
+    def answered() -> float:
+        return LoadTest(
+            Target.of(server.address), requests, closed=[CONNECTIONS], seconds=seconds, warm_up=0.5
+        ).run()[0].answered  # fmt: skip
+
+    alone = answered()
+    events = Events(PORTS[OURS], rate, list(case.bodies.values()))
+    events.start()
+    beside = answered()
+    events.stopping.set()
+    events.join()
+    title = (
+        f"{case.candidates} candidates, {events.sent / events.seconds:,.0f} events/s beside (peer: none): closed loop"
+    )
+    return [Row(title, beside, "requests/s", alone, beside / alone)]
+
+
 def _median(found: list[Measured], figure: str) -> float:
     return median(getattr(each, figure) for each in found)
 
@@ -234,6 +277,9 @@ def main() -> None:
         for case in cases:
             differences = {server.name: difference(case, server) for server in servers[1:]}
             rows += rows_of(case, measure(case, servers, arguments.rounds, arguments.seconds), differences)
+            servers[0].signal(signal.SIGCONT)
+            rows.append(http_row(case, servers[0], arguments.seconds))
+            rows += events_rows(case, servers[0], EVENTS, 3 * arguments.seconds)
     write("serving", rows)
 
 

@@ -21,6 +21,7 @@ class Connection:
         self._unsent = b""
         self._received = bytearray()
         self._whole = 0
+        self._chunk = 0
         self._status = 0
         self._connecting = False
         self._last = False
@@ -28,7 +29,7 @@ class Connection:
     def send(self, request: bytes) -> int:
         """Begin to send; returns 0, or the code of what went wrong at once."""
         self._received.clear()
-        self._whole = 0
+        self._whole = self._chunk = 0
         if self._socket is None:
             self._unsent = request
             return self._connect()
@@ -100,27 +101,50 @@ class Connection:
         if not part:
             return self._fail(DISCONNECT)
         self._received += part
-        if not self._whole and not self._read_head():
+        try:
+            if not self._is_whole():
+                return 0
+        except ValueError:
             return self._fail(MALFORMED)
-        if not self._whole or len(self._received) < self._whole:
-            return 0
         if self._last:
             self.close()
         return self._status
 
-    def _read_head(self) -> bool:
-        """Read status and length once the head is whole; False where there is no length or no status."""
+    def _is_whole(self) -> bool:
+        """Return whether the answer has come; ValueError where its status, length or chunks cannot be read."""
+        if not self._whole and not self._chunk:
+            self._read_head()
+        if self._chunk:
+            self._skip_chunks()
+        return 0 < self._whole <= len(self._received)
+
+    def _read_head(self) -> None:
+        """Read status and length once the head is whole."""
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
-            return True
+            return
         head = bytes(self._received[:end]).lower()
-        _, found, rest = head.partition(b"\r\ncontent-length:")
-        length = rest.split(b"\r\n", 1)[0].strip()
-        if not (found and length.isdigit() and head[9:12].isdigit()):
-            return False
-        self._status, self._whole = int(head[9:12]), end + 4 + int(length)
+        self._status = int(head[9:12])
         self._last = b"\r\nconnection: close" in head
-        return True
+        if b"\r\ntransfer-encoding: chunked" in head:
+            self._chunk = end + 4
+        else:
+            length = head.partition(b"\r\ncontent-length:")[2].split(b"\r\n", 1)[0]
+            self._whole = end + 4 + int(length)
+
+    def _skip_chunks(self) -> None:
+        """Go to the first chunk that is not whole; behind the last, empty one the answer ends."""
+        while not self._whole:
+            end = self._received.find(b"\r\n", self._chunk)
+            if end < 0:
+                return
+            size = int(self._received[self._chunk : end].split(b";")[0], 16)
+            following = end + 2 + size + 2
+            if size == 0:
+                self._whole = following
+            elif following > len(self._received):
+                return
+            self._chunk = following
 
     def _fail(self, code: int) -> int:
         self.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -118,8 +117,6 @@ class Startup:
         services = self._services
         for model in services.releases.live.values():
             services.pool.on_every_thread(partial(warm, model))
-        gc.collect()
-        gc.freeze()  # what a start made stays: the collector need not walk through it while requests wait
         services.status.set("ready")
         followers = {"releases": self._poll, "deltas": self._follow_deltas, "tables": self._check_tables}
         self._followers = [threading.Thread(target=target, name=name) for name, target in followers.items()]

@@ -57,6 +57,13 @@ class Peer:
             for part in (OK[:9], OK[9:30], OK[30:-1], OK[-1:]):
                 writer.write(part)
                 await asyncio.sleep(0.002)
+        elif path == b"/chunks":
+            answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;more=yes\r\n}\r\n0\r\n\r\n"
+            for at in range(0, len(answer), 7):
+                writer.write(answer[at : at + 7])
+                await asyncio.sleep(0.001)
+        elif path == b"/not-chunks":
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
         elif path == b"/once":
             writer.write(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
             await writer.drain()

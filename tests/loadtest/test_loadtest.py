@@ -80,7 +80,13 @@ def test_processes_share_a_rate_and_connections(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/full", "status 429"), ("/drop", "disconnected"), ("/odd", "malformed answer"), ("/slow", "timeout")],
+    [
+        ("/full", "status 429"),
+        ("/drop", "disconnected"),
+        ("/odd", "malformed answer"),
+        ("/not-chunks", "malformed answer"),
+        ("/slow", "timeout"),
+    ],
 )
 def test_errors_have_names(address: str, path: str, kind: str) -> None:
     found = load(address, path, rates=[50.0], timeout=0.2)
@@ -101,7 +107,7 @@ def test_who_finds_no_connection_in_time_gives_up(address: str) -> None:
     assert found.errors == {"timeout": found.requests} and found.waited > 0
 
 
-@pytest.mark.parametrize("path", ["/parts", "/once"])
+@pytest.mark.parametrize("path", ["/parts", "/once", "/chunks"])
 def test_answers_in_parts_and_single_use_connections(address: str, path: str) -> None:
     found = load(address, path, rates=[50.0])
     assert not found.errors and found.answered > 0
