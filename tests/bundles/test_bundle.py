@@ -79,7 +79,7 @@ def test_a_wrong_golden_answer_is_found(bundle):
     served = scorer.model.collection
     keys, rows = served.tables["item"].file_keys()
     change = TableChange(keys, served.tables["item"].take(rows) + np.float32(1))
-    scorer.model.collection = served.with_changes({"item": change}, 1)
+    scorer.model.collection = served.with_changes({"item": change}, 1, "")
     with pytest.raises(CorruptionError, match="golden"):
         verify_golden(bundle, scorer=scorer)
     verify_golden(read_bundle(bundle.folder))
