@@ -28,7 +28,7 @@ demo: $(READY) ## Run the whole loop on MovieLens-100k; ends with demo/index.htm
 	@$(BIN)/python examples/movielens/demo.py
 
 test: check native-test ## Checks, native tests under sanitizers, Python tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
 
 test-slow: $(READY) ## The slow proofs: crash, parity under load, the demo in full.
 	$(BIN)/python -m pytest -m slow
