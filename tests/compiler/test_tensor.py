@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bowerbird.compiler.backends.native import Native, _request_graph
+from bowerbird.compiler.backends.native import Native, request_graph
 from bowerbird.compiler.backends.native_request import RequestRunner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.pair.lower import lower_pair
@@ -27,7 +27,7 @@ def case(request):
     """Return a model's name, its request graph as the native way runs it, and features."""
     _, features, compilation = compiled(request.param)
     program = compilation.program
-    return request.param, _request_graph(program, lower_pair(program.pair)), features
+    return request.param, request_graph(program, lower_pair(program.pair)), features
 
 
 def as_numbers(value):
@@ -134,3 +134,8 @@ def test_what_is_passed_on_is_not_computed():
     assert set(lowering.passed) | set(lowering.outputs) == set(graph.outputs)
     assert not set(lowering.passed) & set(lowering.outputs)
     assert all(source in graph.outputs or source in lowering.before.outputs for source in lowering.passed.values())
+
+
+def test_an_input_that_is_absent_is_named():
+    with pytest.raises(InputError, match="is absent"):
+        RequestRunner(compiled("dcnv2")[2].program.request, "fp32")({}, 1)

@@ -60,7 +60,7 @@ class Native:
             )
         engine = self.make(lowering.spec, lowering.weights, precision)
         run = PairRunner(lowering, engine)
-        request = RequestRunner(_request_graph(program, lowering), precision, self.make_request)
+        request = RequestRunner(request_graph(program, lowering), precision, self.make_request)
         return Prepared(request, Executable(program.item), run, run)
 
 
@@ -99,7 +99,7 @@ class PairRunner:
         return self._after({**_tensors(known, self._after), **after}, rows)
 
 
-def _request_graph(program: StagedProgram, lowering: PairLowering) -> RowGraph:
+def request_graph(program: StagedProgram, lowering: PairLowering) -> RowGraph:
     """Return what the pair stage reads of a request, and what the engine needs made of it, once per request."""
     build = program.builder
     made = dict(program.request.outputs)

@@ -14,6 +14,7 @@ from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.tensor.lower import lower_tensors
+from bowerbird.errors import InputError
 from bowerbird.kernels.tensor import Array, TensorProgram
 from bowerbird.kernels.tensor_spec import TensorSpec
 from bowerbird.kernels.tensor_twin import TensorTwin
@@ -39,10 +40,17 @@ class RequestRunner:
         self._passed = lowering.passed
 
     def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Made]:
-        """Return the graph's outputs [requests, *shape]: one, or as many as the inputs have."""
+        """Return the graph's outputs [requests, *shape]: one, or as many as the inputs have.
+
+        Raises InputError where an input is absent.
+        """
         known = {**given, **self._before(given, rows)} if self._before.inputs else given
-        requests = max((len(known[name]) for name in self._inputs), default=1)
-        answers = self._program.run([_array(known[name], requests) for name in self._inputs], requests)
+        try:
+            inputs = [known[name] for name in self._inputs]
+        except KeyError as absent:
+            raise InputError(f"The input {absent} is absent.", f"Give {', '.join(self._inputs)}.") from None
+        requests = max((len(value) for value in inputs), default=1)
+        answers = self._program.run([_array(value, requests) for value in inputs], requests)
         found: dict[str, Made] = {name: known[source] for name, source in self._passed.items()}
         for name, start, stop, shape, truths in self._outputs:
             value = answers[:, start:stop].reshape(requests, *shape)
