@@ -148,13 +148,14 @@ class Startup:
             except BowerbirdError as error:
                 _LOG.warning("the registry was not read: %s", error)
 
-
     def _follow_deltas(self) -> None:
+        lower_priority()
         while not self._stopping.wait(_DELTA_SECONDS):
             self._services.releases.follow_deltas()
 
     def _check_tables(self) -> None:
         """Compare mapped tables with their hashes while requests are answered, each version's once."""
+        lower_priority()
         while not self._stopping.wait(_POLL_SECONDS):
             self._services.releases.check_tables(self._stopping)
 
