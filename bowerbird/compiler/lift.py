@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 
 from bowerbird.compiler.capture import Captured
 from bowerbird.compiler.graph import RowGraph
-from bowerbird.compiler.lifting import along, elements, indexing, norms, parts, products, reductions, shapes  # noqa: F401  # register their rules
+from bowerbird.compiler.lifting import (  # noqa: F401  # register their rules
+    along,
+    elements,
+    indexing,
+    norms,
+    parts,
+    products,
+    reductions,
+    shapes,
+)
 from bowerbird.compiler.lifting.lifter import Coupling, Lifter
 from bowerbird.compiler.stage import Stage
 

@@ -63,14 +63,12 @@ def select(lifter: Lifter, call: Call) -> Lifted:
     return lifter.finish(call, lifter.reshape(part, row_shape(call.shape, rows)), rows)
 
 
-@rule("split_with_sizes.default", "split.Tensor", "chunk.default", "unbind.int")
+@rule("split_with_sizes.default", "split.Tensor", "chunk.default")
 def split(lifter: Lifter, call: Call) -> Lifted:
     """Parts along a dimension that is not the rows'; each result is one of them."""
     given = lifter.get(call.arguments[0])
     assert call.output is not None
-    dim = (call.arguments[-1] if len(call.arguments) > (1 if call.target == "unbind.int" else 2) else 0) % given.rank
-    if call.target == "unbind.int":
-        raise Coupled("the compiler has no rule for it")
+    dim = call.arguments[-1] if len(call.arguments) > 2 else 0
     place = apart(given, dim, "it takes a part of the rows")
     if call.target == "split_with_sizes.default":
         sizes = [plain_size(each) or 0 for each in call.arguments[1]]
