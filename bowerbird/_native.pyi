@@ -1,4 +1,4 @@
-"""Types of the native extension; native/src/bindings.cpp defines it."""
+"""Types of the native extension; native/src/binding/native.cpp defines it."""
 
 from typing import Any, Literal
 

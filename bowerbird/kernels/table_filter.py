@@ -1,4 +1,4 @@
-"""The admission filter of embedding tables, counter for counter as native/src/table_admission.cpp."""
+"""The admission filter of embedding tables, counter for counter as native/src/table/admission.cpp."""
 
 from __future__ import annotations
 

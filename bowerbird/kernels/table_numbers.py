@@ -1,4 +1,4 @@
-"""Half-precision numbers, initial values and rounding of embedding tables; the twin of native/src/table_numbers.hpp."""
+"""Half-precision numbers, initial values and rounding of embedding tables; the twin of native/src/table/numbers.hpp."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COIN_UNIT = float(1 << 24) * float(np.sqrt(16.0 + 1.0 / 6.0))
 
 
 def mix(values: Words) -> Words:
-    """Return SplitMix64's finaliser of uint64 values plus its increment, as native/src/keys.hpp."""
+    """Return SplitMix64's finaliser of uint64 values plus its increment, as native/src/base/keys.hpp."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""Optimiser steps of one row in float32, operation for operation as native/src/table_kernels.cpp."""
+"""Optimiser steps of one row in float32, operation for operation as native/src/table/kernels.cpp."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "checks.hpp"
-#include "pair_program.hpp"
+#include "pair/program.hpp"
 
 namespace {
 

@@ -11,7 +11,7 @@
 #include <iterator>
 #include <thread>
 
-#include "bulk_replay.hpp"
+#include "bulk/replay.hpp"
 #include "shop.hpp"
 
 namespace {

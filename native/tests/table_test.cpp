@@ -14,8 +14,8 @@
 #include <thread>
 #include <unordered_map>
 
-#include "served_table.hpp"
-#include "table.hpp"
+#include "table/served.hpp"
+#include "table/table.hpp"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "checks.hpp"
-#include "tensor_program.hpp"
+#include "tensor/program.hpp"
 
 namespace {
 

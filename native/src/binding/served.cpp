@@ -1,0 +1,97 @@
+#include "binding/served.hpp"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "table/arrays.hpp"
+#include "table/served.hpp"
+#include "table/table.hpp"
+
+using namespace nanobind::literals;
+
+namespace bowerbird {
+namespace {
+
+using embedding::RowFormat;
+using embedding::ServedTable;
+
+RowFormat format_of(const std::string& name) {
+  if (name == "fp32") return RowFormat::kFloat32;
+  if (name == "fp16") return RowFormat::kFloat16;
+  if (name == "int8") return RowFormat::kInt8;
+  throw std::invalid_argument("rows are kept as fp32, fp16 or int8");
+}
+
+std::string name_of(RowFormat format) {
+  return format == RowFormat::kFloat32 ? "fp32" : format == RowFormat::kFloat16 ? "fp16" : "int8";
+}
+
+void write(const std::string& path, Keys keys, Floats rows, const std::string& format) {
+  require(rows.shape(0) == keys.shape(0) + embedding::kReservedRows, "there are not two rows more than keys");
+  const nb::gil_scoped_release release;
+  ServedTable::write(path, keys.data(), keys.shape(0), rows.data(), rows.shape(1), format_of(format));
+}
+
+std::unique_ptr<ServedTable> with_changes(const ServedTable& table, Keys keys, Floats vectors, Keys removed, std::optional<Floats> reserved) {
+  require(vectors.shape(0) == keys.shape(0) && vectors.shape(1) == table.dimension(), "the vectors are not [keys, dimension]");
+  require(!reserved || (reserved->shape(0) == embedding::kReservedRows && reserved->shape(1) == table.dimension()),
+          "the reserved rows are not [2, dimension]");
+  const nb::gil_scoped_release release;
+  return table.with({keys.data(), vectors.data(), keys.shape(0), removed.data(), removed.shape(0), reserved ? reserved->data() : nullptr});
+}
+
+nb::tuple file_keys(const ServedTable& table) {
+  std::pair<std::vector<std::uint64_t>, std::vector<std::int64_t>> found;
+  {
+    const nb::gil_scoped_release release;
+    found = table.file_keys();
+  }
+  return nb::make_tuple(as_numpy(std::move(found.first)), as_numpy(std::move(found.second)));
+}
+
+nb::tuple changed(const ServedTable& table) {
+  return nb::make_tuple(as_numpy(std::vector<std::uint64_t>(table.changed())), as_numpy(std::vector<std::int64_t>(table.changed_rows())));
+}
+
+// The vectors of a training table's delta: (keys, [keys + 2, dimension] with the reserved rows first, keys that went).
+nb::tuple delta_rows(const std::string& path) {
+  embedding::DeltaRows found;
+  {
+    const nb::gil_scoped_release release;
+    found = embedding::read_delta(path);
+  }
+  auto [array, floats] = empty_array<float>({found.vectors.size() / found.dimension, found.dimension});
+  std::copy(found.vectors.begin(), found.vectors.end(), floats);
+  return nb::make_tuple(as_numpy(std::move(found.keys)), array, as_numpy(std::move(found.removed)));
+}
+
+}  // namespace
+
+void bind_served(nb::module_& module) {
+  const nb::call_guard<nb::gil_scoped_release> freely;
+  module.def("write_served_table", &write, "path"_a, "keys"_a.noconvert(), "rows"_a.noconvert(), "format"_a);
+  module.def("table_delta_rows", &delta_rows, "path"_a);
+  nb::class_<ServedTable>(module, "ServedTable")
+      .def(nb::init<const std::string&, bool>(), "path"_a, "verify"_a = false)
+      .def_prop_ro("dimension", &ServedTable::dimension)
+      .def_prop_ro("format", [](const ServedTable& self) { return name_of(self.format()); })
+      .def_prop_ro("file_bytes", &ServedTable::file_bytes)
+      .def_prop_ro("changed_keys", &ServedTable::changed_keys)
+      .def_prop_ro("changed_bytes", &ServedTable::changed_bytes)
+      .def("__len__", &ServedTable::keys)
+      .def("find", &find<ServedTable>, "keys"_a.noconvert())
+      .def("take", &take<ServedTable>, "rows"_a.noconvert(), "out"_a.none() = nb::none())
+      .def("file_keys", &file_keys)
+      .def("changed", &changed)
+      .def_prop_ro("unknown_row", &ServedTable::unknown_row)
+      .def("with_changes", &with_changes, "keys"_a.noconvert(), "vectors"_a.noconvert(), "removed"_a.noconvert(), "reserved"_a.none().noconvert())
+      .def("verify", &ServedTable::verify, freely);
+}
+
+}  // namespace bowerbird

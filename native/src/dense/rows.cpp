@@ -1,0 +1,74 @@
+#include "dense/rows.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/team.hpp"
+
+namespace bowerbird {
+namespace {
+
+constexpr std::size_t kBlock = 2048;  // rows that one task gathers
+constexpr std::size_t kAhead = 16;    // rows between a prefetch and its use
+
+BOWERBIRD_INLINE void prefetch(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#else
+  static_cast<void>(address);
+#endif
+}
+
+template <typename T>
+BOWERBIRD_INLINE void add_row(const T* from, std::size_t width, float* to) {
+  for (std::size_t i = 0; i < width; ++i) to[i] += to_float(from[i]);
+}
+
+// Adds the values of the rows whose number leaves `lane` when divided by `lanes`.
+template <typename T>
+BOWERBIRD_INLINE void add_lane(const T* values, std::size_t stride, const std::int64_t* places, std::size_t count,
+                               std::size_t width, float* table, std::size_t lane, std::size_t lanes) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto row = static_cast<std::size_t>(places[i]);
+    if (lanes == 1 || row % lanes == lane) add_row(values + i * stride, width, table + row * width);
+  }
+}
+
+BOWERBIRD_CLONES void add_floats(const float* values, std::size_t stride, const std::int64_t* places,
+                                 std::size_t count, std::size_t width, float* table, std::size_t lane,
+                                 std::size_t lanes) {
+  add_lane(values, stride, places, count, width, table, lane, lanes);
+}
+
+BOWERBIRD_CLONES void add_halves(const BFloat16* values, std::size_t stride, const std::int64_t* places,
+                                 std::size_t count, std::size_t width, float* table, std::size_t lane,
+                                 std::size_t lanes) {
+  add_lane(values, stride, places, count, width, table, lane, lanes);
+}
+
+}  // namespace
+
+void gather_rows(const float* table, const std::int64_t* places, std::size_t count, std::size_t width, float* out,
+                 std::size_t threads) {
+  run_team(threads, (count + kBlock - 1) / kBlock, [&](std::size_t block) {
+    const std::size_t last = std::min(count, (block + 1) * kBlock);
+    for (std::size_t i = block * kBlock; i < last; ++i) {
+      if (i + kAhead < last) prefetch(table + static_cast<std::size_t>(places[i + kAhead]) * width);
+      std::memcpy(out + i * width, table + static_cast<std::size_t>(places[i]) * width, width * sizeof(float));
+    }
+  });
+}
+
+void scatter_rows(const float* values, std::size_t stride, const std::int64_t* places, std::size_t count,
+                  std::size_t width, float* table, std::size_t threads) {
+  const std::size_t lanes = std::max<std::size_t>(threads, 1);
+  run_team(threads, lanes, [&](std::size_t lane) { add_floats(values, stride, places, count, width, table, lane, lanes); });
+}
+
+void scatter_rows(const BFloat16* values, std::size_t stride, const std::int64_t* places, std::size_t count,
+                  std::size_t width, float* table, std::size_t threads) {
+  const std::size_t lanes = std::max<std::size_t>(threads, 1);
+  run_team(threads, lanes, [&](std::size_t lane) { add_halves(values, stride, places, count, width, table, lane, lanes); });
+}
+
+}  // namespace bowerbird

@@ -1,0 +1,29 @@
+#include "pair/kernels.hpp"
+
+namespace bowerbird::pair {
+
+namespace generic {
+extern const Kernels kernels;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace avx512_bf16 {
+extern const Kernels kernels;
+}
+#endif
+
+const Kernels& kernels_of(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx2) return avx2::kernels;
+  if (isa == Isa::kAvx512) return avx512::kernels;
+  if (isa == Isa::kAvx512Bf16) return avx512_bf16::kernels;
+#endif
+  return generic::kernels;
+}
+
+}  // namespace bowerbird::pair

@@ -1,3 +1,0 @@
-// The pair kernels for any machine; CMakeLists.txt holds the flags.
-#define BOWERBIRD_PAIR_ISA generic
-#include "pair_table.hpp"

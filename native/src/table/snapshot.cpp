@@ -1,0 +1,304 @@
+// Snapshots, which are the table's memory as it is, and deltas, which are the keys that changed after an earlier version.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+
+#include "table/index_file.hpp"
+#include "table/table.hpp"
+
+namespace bowerbird::embedding {
+namespace {
+
+std::uint64_t new_id() {
+  std::random_device random;
+  return (std::uint64_t{random()} << 32) | random() | 1;
+}
+
+template <typename Bytes>
+void write_rows(TableFileWriter& file, Section which, const RowsView& rows, std::size_t width, Bytes&& chunk_bytes) {
+  file.begin(which);
+  const std::size_t in_chunk = rows.layout.chunk_rows();
+  for (std::uint64_t first = 0; first < rows.rows; first += in_chunk) {
+    file.write(chunk_bytes(rows.chunks[first / in_chunk]), std::min<std::uint64_t>(in_chunk, rows.rows - first) * width);
+  }
+  file.end();
+}
+
+}  // namespace
+
+TableFileHeader Table::header_of(FileKind kind, const Published& made) const {
+  TableFileHeader header{};
+  header.kind = kind;
+  header.precision = options_.precision;
+  header.version = made.version;
+  header.version_id = made.id;
+  header.dimension = options_.dimension;
+  header.state_bytes = rows_.layout().state_bytes;
+  header.rows = rows_.rows();
+  header.keys = index_.size();
+  header.salt = index_.salt();
+  header.steps = steps_;
+  header.calls = calls_;
+  header.admitted = admitted_;
+  header.refused = refused_;
+  header.expired = expired_;
+  header.evicted = evicted_;
+  return header;
+}
+
+void Table::adopt_counters(const TableFileHeader& header) {
+  version_ = header.version;
+  steps_ = header.steps;
+  calls_ = header.calls;
+  admitted_ = header.admitted;
+  refused_ = header.refused;
+  expired_ = header.expired;
+  evicted_ = header.evicted;
+  changed_ = false;
+}
+
+void Table::publish(const Published& made) {
+  version_ = made.version;
+  published_.push_back(made);
+  changed_ = false;
+}
+
+void Table::check_layout(const TableFile& file, FileKind kind) const {
+  const TableFileHeader& header = file.header();
+  if (header.kind != kind) {
+    throw std::invalid_argument(file.path() + (kind == FileKind::kSnapshot ? " is not a snapshot but a delta" : " is not a delta but a snapshot"));
+  }
+  if (header.dimension != options_.dimension || header.precision != options_.precision ||
+      header.state_bytes != rows_.layout().state_bytes || header.salt != index_.salt()) {
+    throw std::invalid_argument(file.path() + " is of a table with another dimension, precision, optimiser or seed");
+  }
+}
+
+// ---- snapshots ---------------------------------------------------------------------------------
+
+void Table::snapshot(const std::string& path) {
+  const std::unique_lock lock(mutex_);
+  const Published made{version_ + 1, new_id()};
+  TableFileWriter file(path);
+  const RowsView rows = rows_.view();
+  write_all(file, Section::kConfig, std::vector<char>(options_.config.begin(), options_.config.end()));
+  write_index(file, index_);
+  write_rows(file, Section::kWeights, rows, rows.layout.weight_bytes, [](const RowChunk& chunk) { return chunk.weights; });
+  write_rows(file, Section::kStates, rows, rows.layout.state_bytes, [](const RowChunk& chunk) { return chunk.states; });
+  write_all(file, Section::kFree, rows_.free_rows());
+  write_all(file, Section::kFilter, filter_.dump());
+  file.finish(header_of(FileKind::kSnapshot, made));
+  publish(made);
+}
+
+void Table::restore(const std::string& path) {
+  const std::unique_lock lock(mutex_);
+  const TableFile file(path, true);
+  check_layout(file, FileKind::kSnapshot);
+  const TableFileHeader& header = file.header();
+  const std::vector<IndexShard> shards = shards_of(file);
+  file.expect(Section::kWeights, header.rows * rows_.layout().weight_bytes);
+  file.expect(Section::kStates, header.rows * rows_.layout().state_bytes);
+  const IndexView view = view_of(shards, header.salt);
+  if (header.rows < kReservedRows || !view.sound(header.rows)) file.damaged("has a damaged index");
+  const std::byte* filter = file.data(Section::kFilter);
+  filter_.adopt({filter, filter + file.bytes(Section::kFilter)});
+  std::vector<std::uint32_t> free(file.bytes(Section::kFree) / sizeof(std::uint32_t));
+  if (!free.empty()) std::memcpy(free.data(), file.data(Section::kFree), free.size() * sizeof(std::uint32_t));
+  index_.adopt(shards);
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    for (std::size_t unit = 0; unit < shards[i].unit_count(); ++unit) {
+      std::memcpy(static_cast<void*>(index_.shards()[i].units[unit]), shards[i].units[unit], kUnitBytes);
+    }
+  }
+  rows_.adopt(header.rows, std::move(free));
+  const RowsView rows = rows_.view();
+  const std::size_t in_chunk = rows.layout.chunk_rows();
+  for (std::uint64_t first = 0; first < header.rows; first += in_chunk) {
+    const std::uint64_t count = std::min<std::uint64_t>(in_chunk, header.rows - first);
+    std::memcpy(rows.weights(first), file.data(Section::kWeights) + first * rows.layout.weight_bytes, count * rows.layout.weight_bytes);
+    std::memcpy(rows.state(first), file.data(Section::kStates) + first * rows.layout.state_bytes, count * rows.layout.state_bytes);
+  }
+  adopt_counters(header);
+  removed_.clear();
+  published_ = {{header.version, header.version_id}};
+}
+
+// ---- deltas ------------------------------------------------------------------------------------
+
+std::uint64_t Table::base_id(std::uint64_t since) const {
+  for (const Published& earlier : published_) {
+    if (earlier.version == since) return earlier.id;
+  }
+  throw WrongOrder("no delta can start at version " + std::to_string(since) + " (the table is at " + std::to_string(version_) +
+                   " and has forgotten older ones or never made it): take a snapshot");
+}
+
+void Table::delta(const std::string& path, std::uint64_t since) {
+  const std::unique_lock lock(mutex_);
+  const Published made{version_ + 1, new_id()};
+  TableFileHeader header = header_of(FileKind::kDelta, made);
+  header.base = since;
+  header.base_id = base_id(since);
+  const RowsView rows = rows_.view();
+  std::vector<std::uint64_t> keys(kReservedRows, kMissingKey);
+  std::vector<std::uint32_t> numbers{kMissingRow, kUnknownRow};
+  index_.each([&](std::uint64_t key, std::uint32_t row) {
+    if (rows.stamps(row).version <= since) return;
+    keys.push_back(key);
+    numbers.push_back(row);
+  });
+  std::vector<std::uint64_t> removed;
+  for (const Removed& gone : removed_) {
+    if (gone.version > since) removed.push_back(gone.key);
+  }
+  header.keys = keys.size();
+  TableFileWriter file(path);
+  std::vector<std::byte> buffer;
+  const auto write_each = [&](Section which, std::size_t width, auto&& at) {
+    file.begin(which);
+    for (const std::uint32_t row : numbers) {
+      const std::byte* from = at(row);
+      buffer.insert(buffer.end(), from, from + width);
+      if (buffer.size() < (std::size_t{1} << 20)) continue;
+      file.write(buffer.data(), buffer.size());
+      buffer.clear();
+    }
+    file.write(buffer.data(), buffer.size());
+    buffer.clear();
+    file.end();
+  };
+  write_all(file, Section::kConfig, std::vector<char>(options_.config.begin(), options_.config.end()));
+  write_all(file, Section::kKeys, keys);
+  write_each(Section::kWeights, rows.layout.weight_bytes, [&](std::uint32_t row) { return rows.weights(row); });
+  write_each(Section::kStates, rows.layout.state_bytes, [&](std::uint32_t row) { return rows.state(row); });
+  write_all(file, Section::kRemoved, removed);
+  file.finish(header);
+  publish(made);
+}
+
+void Table::check_base(const TableFile& file) const {
+  const TableFileHeader& header = file.header();
+  const std::string span = file.path() + " goes from version " + std::to_string(header.base) + " to " + std::to_string(header.version) +
+                           ", and the table is at " + std::to_string(version_);
+  if (version_ >= header.version) throw WrongOrder(span + ": it was applied already, or is older");
+  if (version_ < header.base) throw WrongOrder(span + ": apply the deltas between them first");
+  if (version_ > header.base) throw WrongOrder(span + ": apply one that starts at the table's version");
+  if (published_.empty() || published_.back().id != header.base_id) throw WrongOrder(span + ", which has another history: restore its snapshot");
+  if (changed_) throw WrongOrder(span + ", but was changed since: restore the snapshot");
+}
+
+void Table::apply_delta(const std::string& path) {
+  const std::unique_lock lock(mutex_);
+  const TableFile file(path, true);
+  check_layout(file, FileKind::kDelta);
+  check_base(file);
+  const TableFileHeader& header = file.header();
+  const RowLayout& layout = rows_.layout();
+  file.expect(Section::kKeys, header.keys * 8);
+  file.expect(Section::kWeights, header.keys * layout.weight_bytes);
+  file.expect(Section::kStates, header.keys * layout.state_bytes);
+  const auto key_at = [](const std::byte* keys, std::uint64_t i) {
+    std::uint64_t key;
+    std::memcpy(&key, keys + 8 * i, 8);
+    return key;
+  };
+  const std::uint64_t removed = file.bytes(Section::kRemoved) / 8;
+  for (std::uint64_t i = 0; i < removed; ++i) {
+    const std::uint64_t key = key_at(file.data(Section::kRemoved), i);
+    if (key != kMissingKey && index_.view().find(key) != kAbsentRow) let_go(key);
+  }
+  for (std::uint64_t i = 0; i < header.keys; ++i) {
+    const std::uint64_t key = key_at(file.data(Section::kKeys), i);
+    std::uint32_t row = i < kReservedRows ? static_cast<std::uint32_t>(i) : index_.view().find(key);
+    if (i >= kReservedRows && key == kMissingKey) file.damaged("has a missing key");
+    if (row == kAbsentRow && i >= kReservedRows) {
+      row = rows_.take();
+      index_.insert(key, row);
+    }
+    std::memcpy(rows_.view().weights(row), file.data(Section::kWeights) + i * layout.weight_bytes, layout.weight_bytes);
+    std::memcpy(rows_.view().state(row), file.data(Section::kStates) + i * layout.state_bytes, layout.state_bytes);
+  }
+  adopt_counters(header);
+  published_.push_back({header.version, header.version_id});
+}
+
+DeltaRows read_delta(const std::string& path) {
+  const TableFile file(path, true);
+  const TableFileHeader& header = file.header();
+  if (header.kind != FileKind::kDelta) throw std::invalid_argument(path + " is not a delta");
+  if (header.dimension == 0 || header.keys < kReservedRows) file.damaged("has no rows");
+  TableOptions options;
+  options.dimension = header.dimension;
+  options.precision = header.precision;
+  file.expect(Section::kKeys, header.keys * 8);
+  file.expect(Section::kWeights, header.keys * options.weight_bytes());
+  DeltaRows found;
+  found.dimension = header.dimension;
+  const auto keys_of = [&](Section which, std::size_t skipped) {
+    std::vector<std::uint64_t> keys(file.bytes(which) / 8 - skipped);
+    if (!keys.empty()) std::memcpy(keys.data(), file.data(which) + 8 * skipped, 8 * keys.size());
+    return keys;
+  };
+  found.keys = keys_of(Section::kKeys, kReservedRows);
+  found.removed = keys_of(Section::kRemoved, 0);
+  found.vectors.resize(header.keys * header.dimension);
+  RowChunk chunk{const_cast<std::byte*>(file.data(Section::kWeights)), nullptr};
+  RowLayout layout(options);
+  std::vector<RowChunk> chunks;
+  for (std::uint64_t first = 0; first < header.keys; first += layout.chunk_rows()) {
+    chunks.push_back(chunk);
+    chunk.weights += layout.chunk_rows() * layout.weight_bytes;
+  }
+  std::vector<std::int64_t> rows(header.keys);
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  table_kernels("").take({chunks.data(), header.keys, layout}, header.precision, rows.data(), rows.size(), found.vectors.data());
+  return found;
+}
+
+// ---- mapped tables -----------------------------------------------------------------------------
+
+MappedTable::MappedTable(const std::string& path, bool verify, const std::string& instructions)
+    : file_(path, verify), kernels_(table_kernels(instructions)), layout_([this] {
+        TableOptions options;
+        options.dimension = std::max<std::uint64_t>(file_.header().dimension, 1);
+        options.precision = file_.header().precision;
+        return RowLayout(options);
+      }()) {
+  const TableFileHeader& header = file_.header();
+  if (header.kind != FileKind::kSnapshot) throw std::invalid_argument(path + " is not a snapshot but a delta");
+  shards_ = shards_of(file_);
+  file_.expect(Section::kWeights, header.rows * layout_.weight_bytes);
+  if (verify && (header.rows < kReservedRows || !index().sound(header.rows))) file_.damaged("has a damaged index");
+  auto* weights = const_cast<std::byte*>(file_.data(Section::kWeights));
+  for (std::uint64_t first = 0; first < header.rows; first += layout_.chunk_rows()) {
+    chunks_.push_back({weights + first * layout_.weight_bytes, nullptr});
+  }
+}
+
+IndexView MappedTable::index() const { return view_of(shards_, file_.header().salt); }
+
+void MappedTable::find(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const {
+  kernels_.find(index(), keys, count, rows);
+}
+
+void MappedTable::check_rows(const std::int64_t* rows, std::size_t count) const {
+  const auto limit = static_cast<std::int64_t>(file_.header().rows);
+  bool inside = true;
+  for (std::size_t i = 0; i < count; ++i) inside &= rows[i] >= 0 && rows[i] < limit;
+  if (!inside) throw std::out_of_range("a row is not one of the table's " + std::to_string(limit));
+}
+
+void MappedTable::take(const std::int64_t* rows, std::size_t count, float* out) const {
+  check_rows(rows, count);
+  kernels_.take({chunks_.data(), file_.header().rows, layout_}, file_.header().precision, rows, count, out);
+}
+
+void MappedTable::pool(const PoolJob& job, float* out) const {
+  check_rows(job.rows, static_cast<std::size_t>(job.offsets[job.bags]));
+  kernels_.pool({chunks_.data(), file_.header().rows, layout_}, file_.header().precision, job, out);
+}
+
+}  // namespace bowerbird::embedding

@@ -1,0 +1,25 @@
+#include "tensor/kernels.hpp"
+
+namespace bowerbird::tensor {
+
+namespace generic {
+extern const Kernels kernels;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
+#endif
+
+const Kernels& kernels_of(pair::Isa isa) {
+#if defined(__x86_64__)
+  if (isa == pair::Isa::kAvx2) return avx2::kernels;
+  if (isa == pair::Isa::kAvx512 || isa == pair::Isa::kAvx512Bf16) return avx512::kernels;
+#endif
+  return generic::kernels;
+}
+
+}  // namespace bowerbird::tensor

@@ -1,3 +1,0 @@
-// The tensor kernels for AVX2; CMakeLists.txt holds the flags.
-#define BOWERBIRD_PAIR_ISA avx2
-#include "tensor_table.hpp"

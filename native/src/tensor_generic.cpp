@@ -1,3 +1,0 @@
-// The tensor kernels for any machine; CMakeLists.txt holds the flags.
-#define BOWERBIRD_PAIR_ISA generic
-#include "tensor_table.hpp"
