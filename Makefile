@@ -5,7 +5,9 @@
 PYTHON ?= python3
 CXX ?= c++
 VENV ?= .venv
-JOBS ?= 2
+# Tests of servers wait: one more than cores.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell expr $(CORES) + 1)
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -17,7 +19,7 @@ export CXX PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test bench bench-features bench-state bench-training bench-compiler bench-serving docs clean
+.PHONY: help setup demo test test-slow check native-test sanitize-address sanitize-thread bench bench-features bench-state bench-training bench-compiler bench-serving docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,7 +29,8 @@ setup: $(READY) ## Make the virtual environment and build the package into it.
 demo: $(READY) ## Run the whole loop on MovieLens-100k; ends with demo/index.html.
 	@$(BIN)/python examples/movielens/demo.py
 
-test: check native-test ## Checks, native tests under sanitizers, Python tests.
+test: $(READY) ## Checks, native tests under sanitizers, Python tests.
+	@$(MAKE) --no-print-directory --output-sync -j 3 check native-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
 
 test-slow: $(READY) ## The slow proofs: crash, parity under load, the demo in full.
@@ -38,13 +41,20 @@ check: $(READY) ## Style, types, layers.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-native-test: $(READY) ## The native state's test under address, undefined-behaviour and thread sanitizers.
+native-test: sanitize-address sanitize-thread ## The native core's tests under address, undefined-behaviour and thread sanitizers.
+
+sanitize-address: SANITIZERS = address,undefined
+sanitize-thread: SANITIZERS = thread
+sanitize-address sanitize-thread: sanitize-%: $(READY) build/.sanitize-ready
+	@echo "== -fsanitize=$(SANITIZERS)"
+	@$(BIN)/cmake -S . -B build/$@ -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -DCMAKE_BUILD_TYPE=Debug -DBOWERBIRD_SANITIZE=$(SANITIZERS)
+	@$(BIN)/cmake --build build/$@ --parallel $(CORES)
+	@$(BIN)/ctest --test-dir build/$@ --output-on-failure
+
+build/.sanitize-ready:
 	@scripts/setup.sh sanitize
-	@set -e; for sanitizers in address,undefined thread; do echo "== -fsanitize=$$sanitizers"; folder=build/sanitize-$${sanitizers%%,*}; \
-	  $(BIN)/cmake -S . -B $$folder -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-	    -DCMAKE_BUILD_TYPE=Debug -DBOWERBIRD_SANITIZE=$$sanitizers; \
-	  $(BIN)/cmake --build $$folder; \
-	  $(BIN)/ctest --test-dir $$folder --output-on-failure; done
+	@mkdir -p build && touch $@
 
 bench: $(READY) ## The measurements, one script per claim; ends with docs/benchmarks.md.
 	@set -e; for name in replay no_leak accuracy parity latency summary; do \
