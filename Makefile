@@ -83,6 +83,7 @@ bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and sta
 bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve; overload; swaps; processes (about 20 minutes on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench-serving]'
 	@bench/peers/serving.sh
+	$(BIN)/python -m bench.serving --processes 2
 	@set -e; for name in serving serving_overload serving_swaps serving_deltas serving_memory table_start; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 

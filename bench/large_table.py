@@ -95,8 +95,6 @@ def publish_filled_up(workspace: Workspace, bundle: Bundle, vocabulary: str, tab
     return written
 
 
-
-
 @dataclass(frozen=True)
 class LargeVersion:
     """A live version with a large table, and that table's file."""

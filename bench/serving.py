@@ -1,11 +1,12 @@
-"""Whole requests against LitServe, BentoML and Ray Serve with ONNX Runtime behind the same JSON, on one core.
+"""Whole requests against LitServe, BentoML and Ray Serve with ONNX Runtime behind the same JSON, by processes.
 
-    python -m bench.serving [--candidates 200 500] [--rounds 3] [--seconds 2]
+    python -m bench.serving [--candidates 200 500] [--processes 1] [--rounds 3] [--seconds 2]
 
 KuaiRand's DIN of ``bench.accuracy``. Ours reads features from live state, scores and logs the slate; the peers have
 their features ready-made in memory and return logits alone. Equal scores are checked first, on every request. All
-servers run at once on the last core, those that are not measured are stopped (SIGSTOP); the load generator stands on
-the first. Rounds are interleaved. Needs ``bench/peers/serving.sh``.
+servers run at once on the last cores, one for each process that scores; those that are not measured are stopped
+(SIGSTOP). The load generator stands on the first core, beside a server where there are as many processes as cores.
+Rounds are interleaved. Needs ``bench/peers/serving.sh``.
 """
 
 from __future__ import annotations
@@ -89,9 +90,11 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def commands(project: Path) -> dict[str, list[str]]:
+def commands(project: Path, processes: int) -> dict[str, list[str]]:
     """Return how each server is started."""
-    bowerbird = [sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(project)]
+    bowerbird = [
+        sys.executable, "-m", "bowerbird.cli.main", "serve", "--project", str(project), "--workers", str(processes),
+    ]  # fmt: skip
     return {
         OURS: [*bowerbird, "--port", str(PORTS[OURS])],
         "LitServe": [str(PYTHON), "serving_litserve.py", str(PORTS["LitServe"])],
@@ -104,14 +107,17 @@ def commands(project: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def running(name: str, command: list[str], cases: Path, body: bytes) -> Iterator[Server]:
-    """Run a server on the last core until it answers; stop it with all its processes at the end."""
-    environment = {**os.environ, "SERVING_CASES": str(cases), "OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "1"}
-    core = max(os.sched_getaffinity(0))
+def running(name: str, command: list[str], cases: Path, body: bytes, processes: int) -> Iterator[Server]:
+    """Run a server on the last cores until it answers; stop it with all its processes at the end."""
+    environment = {
+        **os.environ, "SERVING_CASES": str(cases), "SERVING_PROCESSES": str(processes), "OMP_NUM_THREADS": "1",
+        "BENTOML_DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    cores = sorted(os.sched_getaffinity(0))[-processes:]
     process = subprocess.Popen(
         command, env=environment, cwd=None if name == OURS else PEERS,
         stdout=subprocess.DEVNULL, stderr=(WORK / f"serving-{name}.log").open("wb"),
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )  # fmt: skip
     server = Server(name, process, OUR_PATH if name == OURS else PEER_PATH)
     try:
@@ -179,14 +185,16 @@ def measure(case: Case, servers: list[Server], rounds: int, seconds: float) -> d
     return found
 
 
-def rows_of(case: Case, found: dict[tuple[str, str], list[Measured]], differences: dict[str, float]) -> list[Row]:
+def rows_of(
+    case: Case, found: dict[tuple[str, str], list[Measured]], differences: dict[str, float], processes: int
+) -> list[Row]:
     """Return a row by peer and figure: ours beside it."""
     rows = []
     for name, far in differences.items():
         equal, note = far <= EQUAL, f"scores differ by at most {far:.1e}"
         title = f"{case.candidates} candidates, {name}"
-        ours, theirs = (_median(found[each, "closed"], "answered") for each in (OURS, name))
-        spread = ", ".join(f"{each.answered:.0f}" for each in found[OURS, "closed"])
+        ours, theirs = (_median(found[each, "closed"], "answered") / processes for each in (OURS, name))
+        spread = ", ".join(f"{each.answered / processes:.0f}" for each in found[OURS, "closed"])
         rows.append(
             Row(
                 f"{title}: closed loop, {CONNECTIONS} connections", ours, "requests/s a core", theirs, ours / theirs,
@@ -252,10 +260,12 @@ def _median(found: list[Measured], figure: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, nargs="+", default=[200, 500])
+    parser.add_argument("--processes", type=int, default=1, help="That score, of each server.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--keep", action="store_true", help="Serve the workspace of an earlier run again.")
     arguments = parser.parse_args()
+    processes = arguments.processes
     source = sampled()
     run, _ = trained(source, SampleFolder(samples_by_date(source)), "din", seed=0)
     folder = WORK / "kuairand-served"
@@ -269,18 +279,20 @@ def main() -> None:
     with ExitStack() as stack:
         servers: list[Server] = []
         cases: list[Case] = []
-        for name, command in commands(folder).items():
-            servers.append(stack.enter_context(running(name, command, cases_folder, first)))
+        for name, command in commands(folder, processes).items():
+            servers.append(stack.enter_context(running(name, command, cases_folder, first, processes)))
             if name == OURS:
                 cases = make_cases(workspace, run, bodies, servers[0].address, cases_folder)
         os.sched_setaffinity(0, {0})
         for case in cases:
             differences = {server.name: difference(case, server) for server in servers[1:]}
-            rows += rows_of(case, measure(case, servers, arguments.rounds, arguments.seconds), differences)
+            rows += rows_of(case, measure(case, servers, arguments.rounds, arguments.seconds), differences, processes)
             servers[0].signal(signal.SIGCONT)
-            rows.append(http_row(case, servers[0], arguments.seconds))
+            if processes == 1:
+                rows.append(http_row(case, servers[0], arguments.seconds))
             rows += events_rows(case, servers[0], EVENTS, 3 * arguments.seconds)
-    write("serving", rows)
+    name = "serving" if processes == 1 else f"serving_{processes}"
+    write(name, rows, script=f"serving --processes {processes}")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import bentoml
 from serving_model import Model
 
+WORKERS = int(os.environ["SERVING_PROCESSES"])
 
-@bentoml.service(workers=1, traffic={"timeout": 30}, logging={"access": {"enabled": False}})
+
+@bentoml.service(workers=WORKERS, traffic={"timeout": 30}, logging={"access": {"enabled": False}})
 class Score:
-    """One worker; the body's fields are the method's parameters."""
+    """The body's fields are the method's parameters."""
 
     def __init__(self) -> None:
         self.model = Model()

@@ -1,5 +1,6 @@
 """LitServe: ``python serving_litserve.py PORT``. It reads annotations itself, so they are not postponed."""
 
+import os
 import sys
 from typing import Any
 
@@ -8,7 +9,7 @@ from serving_model import Model
 
 
 class Api(litserve.LitAPI):
-    """One worker, no batching: each request is whole."""
+    """No batching: each request is whole."""
 
     def setup(self, device: str) -> None:
         self.model = Model()
@@ -24,5 +25,6 @@ class Api(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Api(api_path="/score"), accelerator="cpu", workers_per_device=1)
+    workers = int(os.environ["SERVING_PROCESSES"])
+    server = litserve.LitServer(Api(api_path="/score"), accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning")
