@@ -32,14 +32,14 @@ from bench.kuairand import sampled
 from bowerbird.bundles.calibrate import Probabilities, calibrations_from_json
 from bowerbird.declare.workspace import Workspace
 from bowerbird.samples.manifest import MANIFEST_FILE, PLAN_FILE, DayCount, read_manifest
-from bowerbird.training.bootstrap import auc_difference, auc_interval, pcoc_interval
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.held_out import HeldOut, score_range
-from bowerbird.training.metrics import measure
-from bowerbird.training.report import Report
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.quality.bootstrap import auc_difference, auc_interval, pcoc_interval
+from bowerbird.training.quality.held_out import HeldOut, score_range
+from bowerbird.training.quality.metrics import measure
+from bowerbird.training.quality.report import Report
 from bowerbird.training.run import TrainRequest, train_model
 from bowerbird.training.run_record import CALIBRATION_FILE, METRICS_FILE, RunRecord, list_runs, read_run
-from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 
 # Chosen on 05-05. Ids that reach an MLP directly are learned by heart within two epochs; attention puts up with them.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.training.bootstrap import RESAMPLES, Interval
-from bowerbird.training.metrics import auc, likelihood_losses
+from bowerbird.training.quality.bootstrap import RESAMPLES, Interval
+from bowerbird.training.quality.metrics import auc, likelihood_losses
 
 Array = npt.NDArray[Any]
 

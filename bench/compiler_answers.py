@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.compiler_models import Case, expanded
 from bowerbird.bundles.way_results import AUC_CHANGE, CALIBRATION_CHANGE, kendall
-from bowerbird.training.metrics import auc
+from bowerbird.training.quality.metrics import auc
 
 Logits = npt.NDArray[np.float64]
 REQUESTS, ROWS = 400, 50

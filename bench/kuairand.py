@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bench.common import WORK, data_folder
 from bowerbird.declare.workspace import Workspace, load_workspace
-from bowerbird.log.ingest import ingest
+from bowerbird.log.sources.ingest import ingest
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.samples.build import build_samples
 from bowerbird.samples.manifest import read_manifest

@@ -21,7 +21,7 @@ from bowerbird.samples.columns import FeatureColumn, LabelColumn, ReadyColumns, 
 from bowerbird.samples.columns_build import build_from_columns
 from bowerbird.samples.columns_plan import ReadyNames
 from bowerbird.samples.manifest import MANIFEST_FILE
-from bowerbird.training.dataset import SampleFolder, SampleRows
+from bowerbird.training.batches.dataset import SampleFolder, SampleRows
 
 FIELDS = (
     "user", "video", "author", "tab", "hour", "weekday", "duration_step", "user_active_degree", "video_type",

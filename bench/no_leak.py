@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from bench.common import WORK, Row, write
 from bench.kuairand import EXAMPLE, sampled
 from bowerbird.declare.workspace import Workspace, load_workspace
-from bowerbird.log.ingest import ingest
 from bowerbird.log.reader import LogReader
+from bowerbird.log.sources.ingest import ingest
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.engine import build_engine

@@ -14,8 +14,8 @@ from bench.accuracy import RECIPES, samples_by_date, trained
 from bench.common import WORK
 from bench.kuairand import sampled
 from bowerbird.declare.workspace import Workspace, load_workspace
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.publishing.publish import PublishRequest, publish
 
 
 def served_workspace(model: str = "din", name: str = "kuairand-served") -> Workspace:

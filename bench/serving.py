@@ -36,7 +36,7 @@ from bowerbird.declare.workspace import load_workspace
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
 from bowerbird.loadtest.run import LoadTest
-from bowerbird.training.dataset import SampleFolder
+from bowerbird.training.batches.dataset import SampleFolder
 
 PEERS = Path(__file__).parent / "peers"
 PYTHON = WORK / "serving-venv" / "bin" / "python"

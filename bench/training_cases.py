@@ -20,13 +20,13 @@ from bench.peers.fuxictr_call import FuxiRun, run_fuxictr
 from bench.peers.plain_loop import PlainConfig, PlainData, PlainDCNv2, PlainDIN, PlainModel, train_plain
 from bowerbird.bundles.calibrate import logistic
 from bowerbird.samples.columns import SPLIT_DATES
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.split import DateRange
 from bowerbird.training.curve import Evaluation
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.held_out import score_range
-from bowerbird.training.metrics import auc
 from bowerbird.training.progress import Silent
+from bowerbird.training.quality.held_out import score_range
+from bowerbird.training.quality.metrics import auc
 from bowerbird.training.run import TrainRequest, train_model
-from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 
 _DCNV2 = SETTINGS["DCNv2"]

@@ -26,14 +26,14 @@ from bench.accuracy import samples_by_date
 from bench.common import WORK, Row, write
 from bench.kuairand import sampled
 from bowerbird.plan.block import Keys, Numbers
-from bowerbird.training.bootstrap import RESAMPLES, Interval, auc_difference, auc_interval
+from bowerbird.training.batches.dataset import Labels, SampleFolder
+from bowerbird.training.batches.split import DateRange
 from bowerbird.training.code_version import code_version
-from bowerbird.training.dataset import Labels, SampleFolder
-from bowerbird.training.held_out import score_range
-from bowerbird.training.metrics import Floats, auc
+from bowerbird.training.quality.bootstrap import RESAMPLES, Interval, auc_difference, auc_interval
+from bowerbird.training.quality.held_out import score_range
+from bowerbird.training.quality.metrics import Floats, auc
 from bowerbird.training.run import TrainRequest, train_model
 from bowerbird.training.run_record import read_run
-from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 
 FIRST, LAST = datetime.date(2022, 4, 29), datetime.date(2022, 5, 5)

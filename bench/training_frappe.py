@@ -27,11 +27,11 @@ from bench.frappe_settings import BATCH, LEARNING_RATE, SETTINGS, Setting
 from bench.peers.fuxictr_call import PEER, FuxiRun, run_fuxictr
 from bowerbird.bundles.calibrate import logistic
 from bowerbird.samples.columns import SPLIT_DATES
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.held_out import HeldOut, score_range
-from bowerbird.training.metrics import auc, log_loss
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.quality.held_out import HeldOut, score_range
+from bowerbird.training.quality.metrics import auc, log_loss
 from bowerbird.training.run import TrainRequest, train_model
-from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 
 RESULTS = OUT / "runs" / "frappe.json"

@@ -17,11 +17,11 @@ from bench.common import WORK, Row, write
 from bench.frappe import CAVEAT, frappe_samples
 from bowerbird.bundles.calibrate import logistic
 from bowerbird.samples.columns import SPLIT_DATES
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.held_out import HeldOut, score_range
-from bowerbird.training.metrics import auc, log_loss
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.quality.held_out import HeldOut, score_range
+from bowerbird.training.quality.metrics import auc, log_loss
 from bowerbird.training.run_record import list_runs
-from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 
 Logits = npt.NDArray[np.float64]

@@ -12,13 +12,13 @@ from rich.table import Table
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
-from bowerbird.training.bootstrap import Interval
-from bowerbird.training.evaluate import EvaluationRequest, EvaluationResult, evaluate_run
-from bowerbird.training.importance import Importance
-from bowerbird.training.report import Report
+from bowerbird.training.batches.split import date_range
+from bowerbird.training.quality.bootstrap import Interval
+from bowerbird.training.quality.evaluate import EvaluationRequest, EvaluationResult, evaluate_run
+from bowerbird.training.quality.importance import Importance
+from bowerbird.training.quality.report import Report
+from bowerbird.training.quality.slices import SliceReport
 from bowerbird.training.run_record import latest_run
-from bowerbird.training.slices import SliceReport
-from bowerbird.training.split import date_range
 from bowerbird.training.tracking import track, tracking_settings
 
 _MOST = 20

@@ -10,9 +10,9 @@ import click
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
 from bowerbird.log.dead_letters import count_dead_letters, read_dead_letters
-from bowerbird.log.infer import infer
-from bowerbird.log.ingest import TOLERANCE, ingest
-from bowerbird.log.scaffold import example_files, inferred_files, write_project
+from bowerbird.log.scaffolding.infer import infer
+from bowerbird.log.scaffolding.scaffold import example_files, inferred_files, write_project
+from bowerbird.log.sources.ingest import TOLERANCE, ingest
 from bowerbird.plan.check import require_valid
 
 

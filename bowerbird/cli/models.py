@@ -19,7 +19,7 @@ from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
 from bowerbird.embedding.served_table import TableChange
 from bowerbird.errors import InputError
-from bowerbird.training.delta import run_changes
+from bowerbird.training.publishing.delta import run_changes
 
 
 @click.group("models")

@@ -9,7 +9,7 @@ from bowerbird.bundles.profile import Profile, profile
 from bowerbird.bundles.way_choice import WayChoice
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
-from bowerbird.server.request_profile import profile_requests
+from bowerbird.server.observe.request_profile import profile_requests
 from bowerbird.serving.threads import bound_model_threads
 from bowerbird.training.trained import load_run_network
 

@@ -15,7 +15,7 @@ import click
 from bowerbird.cli.common import project_option
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import UnavailableError
-from bowerbird.server.access import SCOPES, KeyStore
+from bowerbird.server.web.access import SCOPES, KeyStore
 
 _START_SECONDS = 300.0
 

@@ -16,8 +16,8 @@ from bowerbird.embedding.served_table import ROW_FORMATS, RowFormat
 from bowerbird.errors import InputError
 from bowerbird.models.zoo import MODELS
 from bowerbird.training.progress import Terminal
-from bowerbird.training.publish import PublishRequest, PublishResult
-from bowerbird.training.publish import publish as publish_run
+from bowerbird.training.publishing.publish import PublishRequest, PublishResult
+from bowerbird.training.publishing.publish import publish as publish_run
 from bowerbird.training.run import TrainRequest, TrainResult, resume_training, train_model
 from bowerbird.training.run_record import latest_run
 from bowerbird.training.tracking import track, tracking_settings

@@ -1,6 +1,7 @@
 """Powers of two by additions and multiplications alone: the same bits here, in C++ and on every machine.
 
-The coefficients of 2^f are (ln 2)^k / k!, those of its Taylor series; ``native/src/base/exp2.hpp`` holds the same doubles.
+The coefficients of 2^f are (ln 2)^k / k!, those of its Taylor series;
+``native/src/base/exp2.hpp`` holds the same doubles.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ import pyarrow as pa
 from bowerbird.declare.records import Event, Table
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import CorruptionError, InputError
-from bowerbird.log.imported import Day, ImportedLog
-from bowerbird.log.live import live_chunks, live_table
+from bowerbird.log.imported.reader import Day, ImportedLog
+from bowerbird.log.live.records import live_chunks, live_table
+from bowerbird.log.live.wal_reader import Payload, wal_bounds
 from bowerbird.log.retractions import mark, standing
 from bowerbird.log.schema import (
     AVAILABLE,
@@ -28,7 +29,6 @@ from bowerbird.log.schema import (
     record_schema,
 )
 from bowerbird.log.slate_id import read_slate_id
-from bowerbird.log.wal_reader import Payload, wal_bounds
 from bowerbird.plan.batch import RETRACTION, RecordBatch, Slots
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan

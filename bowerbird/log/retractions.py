@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bowerbird.log.coerce import to_mask
-from bowerbird.log.faults import Mask
+from bowerbird.log.rows.coerce import to_mask
+from bowerbird.log.rows.faults import Mask
 from bowerbird.log.schema import FORGOTTEN, ID, MARKS, RETRACTS
 
 SUFFIX = "#retracted"

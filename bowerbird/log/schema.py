@@ -8,7 +8,7 @@ from bowerbird.declare.columns import ColumnType, PlainType, VectorType
 from bowerbird.declare.project import Project
 from bowerbird.declare.records import Event, Exposure, Table
 from bowerbird.errors import NotFoundError
-from bowerbird.log.vectors import vector_type
+from bowerbird.log.rows.vectors import vector_type
 from bowerbird.plan.catalog import plain_type
 from bowerbird.plan.mistake import nearest
 

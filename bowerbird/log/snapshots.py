@@ -16,7 +16,7 @@ import msgspec
 from bowerbird.declare.workspace import Workspace
 from bowerbird.durable import TEMPORARY_PREFIX, make_folder, storage_errors, sync_folder
 from bowerbird.errors import BowerbirdError, CorruptionError
-from bowerbird.log.manifest import read_manifest
+from bowerbird.log.imported.manifest import read_manifest
 from bowerbird.plan.spec import Plan
 from bowerbird.plan.state import FeatureState
 from bowerbird.plan.subset import Held, held_by

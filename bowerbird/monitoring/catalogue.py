@@ -9,8 +9,8 @@ import msgspec
 from bowerbird.declare.records import Event, Table
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import BowerbirdError, NotFoundError
-from bowerbird.log.manifest import read_manifest as read_log_manifest
-from bowerbird.log.parts import read_part
+from bowerbird.log.imported.manifest import read_manifest as read_log_manifest
+from bowerbird.log.imported.parts import read_part
 from bowerbird.log.schema import record_schema
 from bowerbird.monitoring.bundled import bundled_plan
 from bowerbird.monitoring.describe import aggregate_text, feature_text

@@ -16,7 +16,7 @@ from bowerbird.monitoring.coverage import CoverageCounter, FeatureCoverage
 from bowerbird.plan.encode import encode_column
 from bowerbird.samples.labels import IMMATURE, join_labels
 from bowerbird.serving.slate import Slate
-from bowerbird.training.metrics import Metrics, measure
+from bowerbird.training.quality.metrics import Metrics, measure
 
 
 class VersionMetrics(msgspec.Struct, frozen=True):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bowerbird.errors import TooLargeError
-from bowerbird.server.access import KeyStore
-from bowerbird.server.body import ClientGone, Receive, discard_body, read_body
-from bowerbird.server.body_memory import BodyMemory, BodyShare
-from bowerbird.server.http import Request, Response
-from bowerbird.server.observer import Observer
-from bowerbird.server.problems import PROBLEMS
-from bowerbird.server.routing import Route, Router
+from bowerbird.server.observe.observer import Observer
+from bowerbird.server.web.access import KeyStore
+from bowerbird.server.web.body import ClientGone, Receive, discard_body, read_body
+from bowerbird.server.web.body_memory import BodyMemory, BodyShare
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.problems import PROBLEMS
+from bowerbird.server.web.routing import Route, Router
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 OPENED = "bowerbird.opened"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bowerbird.declare.sizes import size_bytes
 from bowerbird.server.application import Application
-from bowerbird.server.body_memory import BodyMemory
 from bowerbird.server.routers.entities import EntitiesRouter
 from bowerbird.server.routers.events import EventsRouter
 from bowerbird.server.routers.features import FeaturesRouter
@@ -12,8 +11,9 @@ from bowerbird.server.routers.inference import InferenceRouter
 from bowerbird.server.routers.models import ModelsRouter
 from bowerbird.server.routers.scenes import ScenesRouter
 from bowerbird.server.routers.system import SystemRouter
-from bowerbird.server.routing import Router
 from bowerbird.server.services import Services
+from bowerbird.server.web.body_memory import BodyMemory
+from bowerbird.server.web.routing import Router
 
 
 def build_application(services: Services) -> Application:

@@ -15,11 +15,11 @@ from bowerbird.pipeline.popularity import Popular
 from bowerbird.pipeline.recommend import Recommendation, Wish
 from bowerbird.pipeline.trace import Trace
 from bowerbird.server import wire
-from bowerbird.server.http import Request, Response
+from bowerbird.server.observe.stage_times import StageTimes
 from bowerbird.server.scoring import Scoring
 from bowerbird.server.services import SceneServices, Services
-from bowerbird.server.stage_times import StageTimes
 from bowerbird.server.times import iso_time
+from bowerbird.server.web.http import Request, Response
 from bowerbird.serving.answers import slate_of
 from bowerbird.serving.degradation import Level
 from bowerbird.serving.ranker import Question, Scored

@@ -6,8 +6,8 @@ import time
 
 from bowerbird.errors import InputError, NotFoundError
 from bowerbird.plan.mistake import nearest
+from bowerbird.server.observe.stage_times import StageTimes
 from bowerbird.server.services import SceneServices, Services
-from bowerbird.server.stage_times import StageTimes
 from bowerbird.serving.answers import slate_of
 from bowerbird.serving.ranker import Question, Scored
 from bowerbird.serving.slate import Slate

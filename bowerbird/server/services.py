@@ -11,19 +11,19 @@ from bowerbird.log.snapshots import SnapshotStore
 from bowerbird.pipeline.channels import Channel
 from bowerbird.pipeline.recommend import ScenePipeline
 from bowerbird.recall.items import ItemCatalog
-from bowerbird.server.access import KeyStore
-from bowerbird.server.admission import Work
-from bowerbird.server.connection_limits import ConnectionLimits
-from bowerbird.server.deadlines import deadline_of
-from bowerbird.server.http import Request
-from bowerbird.server.metrics import Metrics
-from bowerbird.server.metrics_exchange import MetricsExchange
-from bowerbird.server.observer import Observer
-from bowerbird.server.pool import make_pool
-from bowerbird.server.relay import RelayClient
-from bowerbird.server.service_time import ServiceTime
-from bowerbird.server.state_report import StateReport
+from bowerbird.server.load.admission import Work
+from bowerbird.server.load.deadlines import deadline_of
+from bowerbird.server.load.pool import make_pool
+from bowerbird.server.load.service_time import ServiceTime
+from bowerbird.server.observe.metrics import Metrics
+from bowerbird.server.observe.metrics_exchange import MetricsExchange
+from bowerbird.server.observe.observer import Observer
+from bowerbird.server.observe.state_report import StateReport
+from bowerbird.server.processes.relay import RelayClient
 from bowerbird.server.status import Status
+from bowerbird.server.web.access import KeyStore
+from bowerbird.server.web.connection_limits import ConnectionLimits
+from bowerbird.server.web.http import Request
 from bowerbird.serving.background import background_thread
 from bowerbird.serving.clock import Clock, time_source
 from bowerbird.serving.degradation import Degradation, Level

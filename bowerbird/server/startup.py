@@ -12,17 +12,17 @@ from bowerbird.bundles.choose_way import way_setting
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.durations import microseconds
 from bowerbird.errors import BowerbirdError
+from bowerbird.log.live.write_ahead import WriteAheadLog, open_wal
 from bowerbird.log.snapshots import open_snapshots
-from bowerbird.log.wal import WriteAheadLog, open_wal
 from bowerbird.pipeline.channels import scene_channels
 from bowerbird.pipeline.recommend import ScenePipeline
 from bowerbird.plan.block import FeatureBlock, Keys
 from bowerbird.recall.items import Id
 from bowerbird.recall.live import ItemFeed, load_indexes
 from bowerbird.recall.plan import RecallPlan, recall_plan
-from bowerbird.server.relay import RelayServer
+from bowerbird.server.processes.relay import RelayServer
+from bowerbird.server.processes.writer_calls import ITEMS
 from bowerbird.server.services import SceneServices, Services, Writing
-from bowerbird.server.writer_calls import ITEMS
 from bowerbird.serving.background import lower_priority
 from bowerbird.serving.degradation import levels_of
 from bowerbird.serving.intake import LiveIntake

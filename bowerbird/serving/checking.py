@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bowerbird.errors import InputError, StorageError
-from bowerbird.log.faults import LATE, NOTHING_TO_RETRACT
 from bowerbird.log.retractions import original_id
+from bowerbird.log.rows.faults import LATE, NOTHING_TO_RETRACT
 from bowerbird.serving.known_ids import KnownIds
 from bowerbird.serving.state import LogEvent
 from bowerbird.serving.submission import Outcome

@@ -14,12 +14,12 @@ from bowerbird.declare.workspace import Workspace
 from bowerbird.durable import storage_errors
 from bowerbird.errors import InputError
 from bowerbird.log.dead_letters import DeadLetter, remove_dead_letters
-from bowerbird.log.erasures import Erasures
-from bowerbird.log.forget_imported import forget_imported
-from bowerbird.log.forget_live import forget_live
-from bowerbird.log.personal import Id, raw_columns
-from bowerbird.log.store import LogStore
-from bowerbird.log.wal import open_wal
+from bowerbird.log.erasure.imported import forget_imported
+from bowerbird.log.erasure.live import forget_live
+from bowerbird.log.erasure.personal import Id, raw_columns
+from bowerbird.log.erasure.record import Erasures
+from bowerbird.log.imported.store import LogStore
+from bowerbird.log.live.write_ahead import open_wal
 from bowerbird.plan.encode import encode_value
 from bowerbird.samples.forget import forget_samples
 from bowerbird.serving.slates import remove_slates

@@ -8,9 +8,9 @@ from typing import Any
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
-from bowerbird.log.forgotten import Forgotten
-from bowerbird.log.lateness import lateness_by_type
-from bowerbird.log.validate import EventValidator
+from bowerbird.log.erasure.returning import Forgotten
+from bowerbird.log.rows.lateness import lateness_by_type
+from bowerbird.log.rows.validate import EventValidator
 from bowerbird.serving.dead_letters import LiveDeadLetters
 from bowerbird.serving.state import LogEvent
 

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import UnavailableError
 from bowerbird.kernels.keys import keys_of_texts
-from bowerbird.log.manifest import read_manifest
-from bowerbird.log.parts import read_part
+from bowerbird.log.imported.manifest import read_manifest
+from bowerbird.log.imported.parts import read_part
+from bowerbird.log.live.wal_reader import read_wal
 from bowerbird.log.reader import LogReader
 from bowerbird.log.schema import ID, record_schema
-from bowerbird.log.wal_reader import read_wal
 from bowerbird.plan.batch import RecordBatch
 from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan

@@ -26,7 +26,7 @@ from bowerbird.serving.state_groups import StateGroup, StateMaker, choose_groups
 _LOG = logging.getLogger("bowerbird.serving")
 Id = str | int
 LogEvent = dict[str, Any]
-"""A validated, normalised record as ``bowerbird.log.validate`` makes it."""
+"""A validated, normalised record as ``bowerbird.log.rows.validate`` makes it."""
 
 
 class History(Protocol):

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from bowerbird.errors import BowerbirdError, UnavailableError
-from bowerbird.log.wal import WriteAheadLog
+from bowerbird.log.live.write_ahead import WriteAheadLog
 from bowerbird.serving.checking import Intake, check_events
 from bowerbird.serving.clock import Clock
 from bowerbird.serving.known_ids import KnownIds

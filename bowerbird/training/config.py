@@ -10,7 +10,7 @@ import msgspec
 
 from bowerbird.errors import InputError
 from bowerbird.models.zoo import nearest
-from bowerbird.training.open_source import Placement
+from bowerbird.training.batches.open_source import Placement
 
 Precision = Literal["float32", "bfloat16", "auto"]
 Optimisation = Literal["adamw", "adam", "adagrad", "sgd"]

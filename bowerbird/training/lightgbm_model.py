@@ -13,8 +13,8 @@ from bowerbird.bundles.scorer import import_lightgbm
 from bowerbird.models.task import Task
 from bowerbird.models.tree_columns import Matrix, TreeColumns
 from bowerbird.plan.spec import Plan
-from bowerbird.training.dataset import SampleRows
-from bowerbird.training.key_counts import count_keys
+from bowerbird.training.batches.dataset import SampleRows
+from bowerbird.training.batches.key_counts import count_keys
 from bowerbird.training.progress import Reporter
 from bowerbird.training.trained import TrainedTrees
 

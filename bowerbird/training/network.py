@@ -10,7 +10,7 @@ from bowerbird.bundles.arrays import AnyArray
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.rows import RowBlock
 from bowerbird.models.ranker import Ranker, Targets, TrainingPass
-from bowerbird.training.encoded import EncodedSamples
+from bowerbird.training.batches.encoded import EncodedSamples
 from bowerbird.training.losses import TaskWeighting, task_losses
 
 _EVALUATION_ROWS = 4096

@@ -7,10 +7,10 @@ import time
 
 import torch
 
+from bowerbird.training.batches.encoded import Batch
+from bowerbird.training.batches.targets import targets_of
 from bowerbird.training.config import Precision
-from bowerbird.training.encoded import Batch
 from bowerbird.training.network import Network
-from bowerbird.training.targets import targets_of
 
 _REPEATS = 5
 _WORTHWHILE = 1.15

@@ -22,20 +22,22 @@ from bowerbird.models.own import label_of, model_files, pinned_name, read_model_
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.functions import function_files
 from bowerbird.plan.spec import Plan
-from bowerbird.training.calibration import check_method
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.encoded_size import machine_memory
+from bowerbird.training.batches.key_counts import count_keys
+from bowerbird.training.batches.open_source import encode_range, open_source
+from bowerbird.training.batches.split import Split, choose_split
+from bowerbird.training.batches.unseen import unseen_shares, unseen_warnings
+from bowerbird.training.calibration.fit import check_method
 from bowerbird.training.code_version import code_version, package_versions
 from bowerbird.training.config import MODEL_DEFAULTS, plain, trainer_config
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded_size import machine_memory
-from bowerbird.training.evaluate import reliability_of
-from bowerbird.training.held_out import read_range, score_range
 from bowerbird.training.initialise import start_linear_layers
-from bowerbird.training.key_counts import count_keys
 from bowerbird.training.lightgbm_model import train_trees
-from bowerbird.training.open_source import encode_range, open_source
-from bowerbird.training.plots import plot_run
 from bowerbird.training.progress import Reporter, Silent
-from bowerbird.training.report import Report
+from bowerbird.training.quality.evaluate import reliability_of
+from bowerbird.training.quality.held_out import read_range, score_range
+from bowerbird.training.quality.plots import plot_run
+from bowerbird.training.quality.report import Report
 from bowerbird.training.run_record import (
     CALIBRATION_FILE,
     METRICS_FILE,
@@ -45,7 +47,6 @@ from bowerbird.training.run_record import (
     read_run,
     write_run,
 )
-from bowerbird.training.split import Split, choose_split
 from bowerbird.training.trained import (
     LIGHTGBM,
     Trained,
@@ -56,7 +57,6 @@ from bowerbird.training.trained import (
     load_weights,
 )
 from bowerbird.training.trainer import FitResult, Trainer
-from bowerbird.training.unseen import unseen_shares, unseen_warnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class TrainRequest:
     ``from_run`` starts from an earlier run's weights, model and tables; new keys get new rows. With ``trees``
     LightGBM is trained beside a network, and their mean logit is the answer. ``model`` may be a class of the user's
     own, ``module:Class``, which is looked for in ``code`` and among the installed packages. ``calibration`` forces one
-    by name (see ``training/calibration.py``). ``negative_rate`` is the share of negatives that the samples' source kept
-    and that their weights do not know of.
+    by name (see ``training/calibration/fit.py``). ``negative_rate`` is the share of negatives that the samples' source
+    kept and that their weights do not know of.
     """
 
     samples: Path

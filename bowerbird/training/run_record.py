@@ -11,7 +11,7 @@ import msgspec
 from bowerbird.durable import write_atomically
 from bowerbird.errors import CorruptionError, NotFoundError
 from bowerbird.models.task import Task
-from bowerbird.training.split import Split
+from bowerbird.training.batches.split import Split
 
 RUN_FILE = "run.json"
 PLAN_FILE = "plan.json"

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import MissingExtraError, StorageError
 from bowerbird.training.curve import CURVE_FILE, read_curve
-from bowerbird.training.report import SCALARS, Report
+from bowerbird.training.quality.report import SCALARS, Report
 from bowerbird.training.run_record import CALIBRATION_FILE, METRICS_FILE, PLAN_FILE, RUN_FILE, RunRecord, read_run
 
 RUN_TAG = "bowerbird.run"

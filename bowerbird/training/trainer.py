@@ -16,6 +16,10 @@ from bowerbird.bundles.calibrate import logistic
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.training.allocator import keep_freed_memory
 from bowerbird.training.averaging import WeightAverage
+from bowerbird.training.batches.encoded import Batch, EncodedSamples
+from bowerbird.training.batches.faulty_batch import faulty_values, save_faulty_batch
+from bowerbird.training.batches.source import BatchSource
+from bowerbird.training.batches.targets import targets_of
 from bowerbird.training.checkpoint import (
     Checkpoint,
     LoopState,
@@ -26,16 +30,12 @@ from bowerbird.training.checkpoint import (
 )
 from bowerbird.training.config import TrainerConfig
 from bowerbird.training.curve import Curve, Evaluation
-from bowerbird.training.encoded import Batch, EncodedSamples
-from bowerbird.training.faulty_batch import faulty_values, save_faulty_batch
-from bowerbird.training.metrics import auc, log_loss
 from bowerbird.training.network import Network
 from bowerbird.training.optimisers import add_l2, build_optimiser, learning_rate_factor, set_learning_rate
 from bowerbird.training.precision import autocast, choose_precision
 from bowerbird.training.progress import Reporter, Silent
-from bowerbird.training.source import BatchSource
+from bowerbird.training.quality.metrics import auc, log_loss
 from bowerbird.training.table_files import TableFiles
-from bowerbird.training.targets import targets_of
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from bowerbird.kernels.keys import key_integer
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.block_rows import take_rows
 from bowerbird.plan.spec import Plan
-from bowerbird.training.bootstrap import auc_interval
-from bowerbird.training.dataset import SampleFolder, SampleRows
-from bowerbird.training.metrics import auc, log_loss, pcoc
+from bowerbird.training.batches.dataset import SampleFolder, SampleRows
+from bowerbird.training.quality.bootstrap import auc_interval
+from bowerbird.training.quality.metrics import auc, log_loss, pcoc
 from bowerbird.training.run_record import CALIBRATION_FILE, PLAN_FILE, read_run
 from bowerbird.training.trained import Trained, load_trained
 

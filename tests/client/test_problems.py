@@ -4,7 +4,7 @@ import pytest
 from bowerbird.client.call import Reply
 from bowerbird.client.problems import error_of
 from bowerbird.errors import BowerbirdError, CorruptionError, DeclarationError, InputError
-from bowerbird.server.problems import problem_document
+from bowerbird.server.web.problems import problem_document
 
 
 def answer(status: int, content: object) -> Reply:

@@ -14,7 +14,7 @@ import pytest
 
 from bowerbird.declare.workspace import load_workspace
 from bowerbird.errors import InputError, UnavailableError
-from bowerbird.log.ingest import ingest
+from bowerbird.log.sources.ingest import ingest
 from bowerbird.plan.check import check
 from bowerbird.samples.build import build_samples
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from bowerbird.declare import FLAG, INTEGER, NUMBER, TEXT, ColumnType
 from bowerbird.errors import InputError
-from bowerbird.log.coerce import coerce
-from bowerbird.log.deduplicate import split_by_id, without_duplicates, without_stored
-from bowerbird.log.validate import EventValidator
+from bowerbird.log.imported.deduplicate import split_by_id, without_duplicates, without_stored
+from bowerbird.log.rows.coerce import coerce
+from bowerbird.log.rows.validate import EventValidator
 from tests.log.shop import NOW
 from tests.log.test_validate import PROJECT
 

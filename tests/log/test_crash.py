@@ -18,7 +18,7 @@ import pytest
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import StorageError
 from bowerbird.log import LogReader, WriteAheadLog, count_dead_letters, ingest
-from bowerbird.log.wal_reader import read_wal
+from bowerbird.log.live.wal_reader import read_wal
 from tests.log.shop import NOW, make_workspace, many_rows, row, write_csv
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ def test_an_ingest_killed_at_a_random_time(before: Workspace, after: Workspace, 
 def test_an_interrupted_import_into_a_live_log_is_completed_by_the_next(
     before: Workspace, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr("bowerbird.log.live_import._APPEND_ROWS", 9)
+    monkeypatch.setattr("bowerbird.log.imported.live_import._APPEND_ROWS", 9)
     with WriteAheadLog(before.wal_folder, before.log_folder) as wal:
         wal.append([{"_type": "click", "_id": "live", "_time": NOW, "user": "ann", "item": 1}], NOW)
     shutil.copytree(before.folder, before.folder.with_name("whole"))
@@ -156,7 +156,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(before: Workspace, after: Workspac
 
 def test_a_full_disk_while_records_are_spilled(before: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     old = state(before)
-    monkeypatch.setattr("bowerbird.log.spill.MEMORY_LIMIT", 100)
+    monkeypatch.setattr("bowerbird.log.imported.spill.MEMORY_LIMIT", 100)
     with file_size_limit(300), pytest.raises(StorageError):
         ingest(before, now=NOW)
     assert state(before) == old and not (before.log_folder / ".staging").exists()

@@ -13,8 +13,8 @@ from bowerbird import declare as bb
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, NotFoundError, UnavailableError
 from bowerbird.log import LogReader, ingest, ingest_table
+from bowerbird.log.imported.manifest import read_manifest
 from bowerbird.log.lock import FolderLock
-from bowerbird.log.manifest import read_manifest
 from tests.log import shop
 from tests.log.shop import NOW, make_workspace, many_rows, row, wide_source, write_csv
 
@@ -216,7 +216,7 @@ def test_an_ingest_larger_than_memory_gives_the_same_log(tmp_path: Path, monkeyp
     rows = [*many_rows(400), *many_rows(100)]
     results = []
     for name, limit in (("memory", 1 << 30), ("disk", 2_000)):
-        monkeypatch.setattr("bowerbird.log.spill.MEMORY_LIMIT", limit)
+        monkeypatch.setattr("bowerbird.log.imported.spill.MEMORY_LIMIT", limit)
         workspace = make_workspace(tmp_path / name)
         write_csv(tmp_path / name / "raw/log.csv", rows)
         report = ingest(workspace, now=NOW)

@@ -13,7 +13,7 @@ from bowerbird.declare import INTEGER, NUMBER, TEXT
 from bowerbird.declare.workspace import load_workspace
 from bowerbird.errors import InputError
 from bowerbird.log import LogReader
-from bowerbird.log.infer import Outcome, infer
+from bowerbird.log.scaffolding.infer import Outcome, infer
 from bowerbird.plan.check import check
 
 

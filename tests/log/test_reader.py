@@ -13,7 +13,7 @@ from bowerbird import declare as bb
 from bowerbird.declare.workspace import Settings, Workspace
 from bowerbird.errors import CorruptionError, InputError, NotFoundError
 from bowerbird.log import LogReader, ingest, open_wal
-from bowerbird.log.order import order_day
+from bowerbird.log.imported.order import order_day
 from bowerbird.log.slate_id import new_slate_id
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder

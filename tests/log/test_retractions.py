@@ -11,10 +11,10 @@ from bowerbird import declare as bb
 from bowerbird.declare.workspace import Settings, Workspace
 from bowerbird.errors import InputError
 from bowerbird.log import LogReader, ingest, open_wal, read_dead_letters
-from bowerbird.log.parts import write_part
+from bowerbird.log.imported.parts import write_part
+from bowerbird.log.imported.store import LogStore
+from bowerbird.log.rows.validate import validate_event
 from bowerbird.log.schema import MARKS, record_schema
-from bowerbird.log.store import LogStore
-from bowerbird.log.validate import validate_event
 from bowerbird.plan.batch import RETRACTION
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
@@ -68,7 +68,7 @@ def test_a_file_takes_back_what_it_or_an_earlier_one_said(tmp_path: Path) -> Non
 
 
 def test_taking_back_what_never_was_is_a_dead_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bowerbird.log.spill.MEMORY_LIMIT", 100)  # many shares: a pair must meet in one
+    monkeypatch.setattr("bowerbird.log.imported.spill.MEMORY_LIMIT", 100)  # many shares: a pair must meet in one
     workspace = make_workspace(tmp_path)
     pairs = [row for n in range(40) for row in (order(f"o{n}", 10), order(f"o{n}", 20, cancelled=1))]
     orphans = [order(f"never{n}", 30, cancelled=1) for n in range(5)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bowerbird.declare import Timestamp
 from bowerbird.errors import InputError
-from bowerbird.log.timestamps import parse_times
+from bowerbird.log.rows.timestamps import parse_times
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from bowerbird import declare as bb
 from bowerbird.errors import InputError
 from bowerbird.log import LogReader, ingest, open_wal
+from bowerbird.log.rows.validate import EventValidator, validate_event
 from bowerbird.log.slate_id import new_slate_id
-from bowerbird.log.validate import EventValidator, validate_event
 from tests.log import shop
 from tests.log.shop import NOW, make_workspace, row, wide_source, write_csv
 

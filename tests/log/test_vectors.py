@@ -14,11 +14,11 @@ from bowerbird import declare as bb
 from bowerbird.declare.workspace import Settings, Workspace
 from bowerbird.errors import InputError
 from bowerbird.log.dead_letters import read_dead_letters
-from bowerbird.log.ingest import ingest, ingest_table
+from bowerbird.log.live.write_ahead import open_wal
 from bowerbird.log.reader import LogReader
-from bowerbird.log.validate import validate_event
-from bowerbird.log.vectors import read_vectors, vector_type
-from bowerbird.log.wal import open_wal
+from bowerbird.log.rows.validate import validate_event
+from bowerbird.log.rows.vectors import read_vectors, vector_type
+from bowerbird.log.sources.ingest import ingest, ingest_table
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder
 from tests.log.shop import NOW

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bowerbird.errors import CorruptionError, StorageError, TooLargeError, UnavailableError
-from bowerbird.log.segment import HEADER_BYTES, segments
-from bowerbird.log.wal import SEGMENT_BYTES, WriteAheadLog
-from bowerbird.log.wal_reader import read_wal, wal_bounds
+from bowerbird.log.live.segment import HEADER_BYTES, segments
+from bowerbird.log.live.wal_reader import read_wal, wal_bounds
+from bowerbird.log.live.write_ahead import SEGMENT_BYTES, WriteAheadLog
 
 Record = dict[str, Any]
 

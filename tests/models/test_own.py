@@ -11,8 +11,8 @@ from bowerbird.bundles.program import unpack_program
 from bowerbird.errors import InputError
 from bowerbird.models.own import label_of, pinned_name
 from bowerbird.models.zoo import model_config
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.held_out import read_range
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.quality.held_out import read_range
 from bowerbird.training.run import TrainRequest, train_model
 from bowerbird.training.trained import load_trained
 from tests.training.conftest import SMALL

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bowerbird import declare as bb
 from bowerbird.declare.workspace import Settings, Workspace
-from bowerbird.log.ingest import ingest
+from bowerbird.log.sources.ingest import ingest
 from tests import shop_more as shop
 
 START = 1_700_000_000_000_000

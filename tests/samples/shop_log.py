@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from bowerbird import declare as bb
 from bowerbird.declare.project import Project
 from bowerbird.declare.workspace import Settings, Workspace
-from bowerbird.log.ingest import ingest
+from bowerbird.log.sources.ingest import ingest
 from tests import shop
 
 START = 1_700_000_000_000  # milliseconds

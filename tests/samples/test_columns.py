@@ -26,8 +26,8 @@ from bowerbird.samples.columns_build import build_from_columns
 from bowerbird.samples.columns_encode import _latest
 from bowerbird.samples.manifest import SampleManifest, read_manifest
 from bowerbird.serving.given import GivenFeatures
-from bowerbird.training.dataset import SampleFolder, SampleRows
-from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.batches.dataset import SampleFolder, SampleRows
+from bowerbird.training.publishing.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model
 from bowerbird.training.trained import load_trained
 from tests.samples.ready_table import rows, write_table

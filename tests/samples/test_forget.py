@@ -16,12 +16,12 @@ from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.errors import InputError, StorageError, UnavailableError
 from bowerbird.kernels.keys import key_integer
 from bowerbird.log.dead_letters import read_dead_letters
-from bowerbird.log.ingest import ingest
-from bowerbird.log.manifest import read_manifest as read_log_manifest
+from bowerbird.log.imported.manifest import read_manifest as read_log_manifest
+from bowerbird.log.live.write_ahead import WriteAheadLog, open_wal
 from bowerbird.log.reader import LogReader
+from bowerbird.log.rows.validate import EventValidator
 from bowerbird.log.schema import FORGOTTEN
-from bowerbird.log.validate import EventValidator
-from bowerbird.log.wal import WriteAheadLog, open_wal
+from bowerbird.log.sources.ingest import ingest
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder

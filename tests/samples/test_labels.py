@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bowerbird import declare as bb
+from bowerbird.log.live.write_ahead import open_wal
 from bowerbird.log.reader import LogReader
-from bowerbird.log.validate import EventValidator
-from bowerbird.log.wal import open_wal
+from bowerbird.log.rows.validate import EventValidator
 from bowerbird.samples.labels import join_labels, latest_arrival
 from tests import shop
 from tests.samples.shop_log import PROJECT, make_workspace, random_rows

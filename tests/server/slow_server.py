@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bowerbird.declare.workspace import TelemetrySettings
-from bowerbird.server.access import KeyStore
-from bowerbird.server.admission import Work
 from bowerbird.server.application import Application
-from bowerbird.server.body_memory import BodyMemory
-from bowerbird.server.connection_limits import ConnectionLimits
-from bowerbird.server.deadlines import deadline_of
-from bowerbird.server.http import Request, Response
-from bowerbird.server.http_server import HttpServer, bound_socket, uvicorn_config
-from bowerbird.server.metrics import Metrics
-from bowerbird.server.observer import Observer
-from bowerbird.server.pool import ScoringPool, make_pool
-from bowerbird.server.routing import Route, Router
-from bowerbird.server.service_time import ServiceTime
+from bowerbird.server.load.admission import Work
+from bowerbird.server.load.deadlines import deadline_of
+from bowerbird.server.load.pool import ScoringPool, make_pool
+from bowerbird.server.load.service_time import ServiceTime
+from bowerbird.server.observe.metrics import Metrics
+from bowerbird.server.observe.observer import Observer
+from bowerbird.server.web.access import KeyStore
+from bowerbird.server.web.body_memory import BodyMemory
+from bowerbird.server.web.connection_limits import ConnectionLimits
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.http_server import HttpServer, bound_socket, uvicorn_config
+from bowerbird.server.web.routing import Route, Router
 
 PATH = "/slow"
 DEADLINE_SECONDS = 0.2

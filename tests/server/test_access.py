@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bowerbird.errors import ForbiddenError, InputError, NotFoundError, UnauthorizedError
-from bowerbird.server.access import KeyStore
+from bowerbird.server.web.access import KeyStore
 
 
 def bearer(key: str) -> dict[bytes, bytes]:

@@ -11,8 +11,8 @@ import pytest
 
 from bowerbird.declare.degradation import CheaperModel, FewerCandidates, Popularity
 from bowerbird.errors import DeadlineError, OverloadedError
-from bowerbird.server.admission import AdmissionQueue, Work
-from bowerbird.server.service_time import ServiceTime
+from bowerbird.server.load.admission import AdmissionQueue, Work
+from bowerbird.server.load.service_time import ServiceTime
 from bowerbird.serving.degradation import Degradation, Level, levels_of
 
 

@@ -76,7 +76,7 @@ def test_a_clock_that_went_back_does_not_disorder_the_log(workspace: Workspace) 
         late = {"type": "click", "id": "b", "user": 1, "item": "i2", "time": "2023-11-14T00:00:00Z"}
         assert client.send_event(late).accepted == 1
         before = client.score("home", 1, ["i1"])
-    from bowerbird.log.wal_reader import read_wal
+    from bowerbird.log.live.wal_reader import read_wal
 
     available = [payload["_available"] for _, payload in read_wal(workspace.wal_folder, 0)]
     assert available == sorted(available)

@@ -15,7 +15,7 @@ from bowerbird.cli.main import run
 from bowerbird.client import Client
 from bowerbird.declare.workspace import Workspace
 from bowerbird.monitoring.explain import explain
-from bowerbird.server.access import KeyStore
+from bowerbird.server.web.access import KeyStore
 from bowerbird.serving.slate import Slate
 from bowerbird.serving.slates import iterate_slates
 from tests.server.process import ServerProcess

@@ -18,8 +18,8 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from bowerbird.declare.workspace import Workspace, load_workspace
-from bowerbird.server.access import KeyStore
 from bowerbird.server.inference.grpc_messages import MESSAGES
+from bowerbird.server.web.access import KeyStore
 from bowerbird.serving.slates import iterate_slates
 from tests.server.process import ServerProcess
 from tests.server.tiny import make_live

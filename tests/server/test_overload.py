@@ -14,7 +14,7 @@ import pytest
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
 from bowerbird.loadtest.run import LoadTest
-from bowerbird.server.pool import make_pool
+from bowerbird.server.load.pool import make_pool
 from tests.server.slow_server import DEADLINE_SECONDS, PATH, slow_server
 
 SECONDS = 0.04

@@ -14,7 +14,7 @@ from bowerbird.monitoring.coverage import CoverageCounter
 from bowerbird.monitoring.parity import check_parity
 from bowerbird.samples.build import build_samples
 from bowerbird.serving.slates import iterate_slates
-from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.publishing.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model
 from tests.server.process import ServerProcess
 from tests.training.own_inputs import FUNCTIONS, make_workspace

@@ -17,8 +17,8 @@ from bowerbird.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from bowerbird.server.access import KeyStore
 from bowerbird.server.run import run_server
+from bowerbird.server.web.access import KeyStore
 from tests.server.process import ServerProcess
 
 

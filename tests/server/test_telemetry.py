@@ -16,8 +16,8 @@ import pytest
 
 from bowerbird.declare.workspace import TelemetrySettings, Workspace
 from bowerbird.errors import MissingExtraError
-from bowerbird.server import telemetry
-from bowerbird.server.metrics import Metrics
+from bowerbird.server.observe import telemetry
+from bowerbird.server.observe.metrics import Metrics
 from tests.server.process import ROOT, ServerProcess
 
 trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.errors import InputError
-from bowerbird.server.http import Request
 from bowerbird.server.inference.binary import read_request
 from bowerbird.server.inference.tensors import FLOATS, INTEGERS, tensor_of_bytes, tensor_of_list
+from bowerbird.server.web.http import Request
 
 DATATYPES = st.sampled_from([*INTEGERS, *FLOATS, "BOOL", "BYTES", "BF16", ""])
 JSON = st.recursive(

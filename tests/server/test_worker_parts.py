@@ -10,9 +10,18 @@ from typing import Any
 import pytest
 
 from bowerbird.errors import InputError, UnavailableError
-from bowerbird.server.handover import Connections, Failed, Ready, hand_over, handover_pair, report, reports, taken_over
-from bowerbird.server.metrics_exchange import joined
-from bowerbird.server.relay import RelayClient, RelayServer
+from bowerbird.server.observe.metrics_exchange import joined
+from bowerbird.server.processes.handover import (
+    Connections,
+    Failed,
+    Ready,
+    hand_over,
+    handover_pair,
+    report,
+    reports,
+    taken_over,
+)
+from bowerbird.server.processes.relay import RelayClient, RelayServer
 
 
 def test_pages_of_metrics_become_one() -> None:

@@ -22,8 +22,8 @@ from bowerbird.bundles.write import BundleParts, torch_files, write_bundle
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.kernels.keys import key_text, keys_of_integers
-from bowerbird.log.ingest import ingest
 from bowerbird.log.reader import LogReader
+from bowerbird.log.sources.ingest import ingest
 from bowerbird.models.ranker import Ranker
 from bowerbird.models.task import Task
 from bowerbird.models.zoo import model_config

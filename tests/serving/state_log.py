@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from bowerbird.declare.workspace import StateSettings, Workspace, load_workspace
+from bowerbird.log.live.write_ahead import open_wal
 from bowerbird.log.reader import LogReader
 from bowerbird.log.snapshots import open_snapshots
-from bowerbird.log.wal import open_wal
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.encode import Encoder

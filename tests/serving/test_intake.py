@@ -7,7 +7,7 @@ import pytest
 from bowerbird import declare as bb
 from bowerbird.declare.workspace import Settings, Workspace
 from bowerbird.log.dead_letters import read_dead_letters
-from bowerbird.log.wal import WriteAheadLog
+from bowerbird.log.live.write_ahead import WriteAheadLog
 from bowerbird.serving.clock import Clock
 from bowerbird.serving.intake import LiveIntake
 from bowerbird.serving.known_ids import KnownIds

@@ -8,8 +8,8 @@ import pytest
 
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.errors import InputError, StorageError
+from bowerbird.log.live.write_ahead import open_wal
 from bowerbird.log.snapshots import SnapshotStore
-from bowerbird.log.wal import open_wal
 from bowerbird.plan.compiler import compile_plan
 from bowerbird.plan.state import FeatureState
 from tests.serving.state_log import DECLARATIONS, Following, assert_equal, events, make_workspace, replayed

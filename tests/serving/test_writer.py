@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bowerbird.errors import InputError, StorageError, UnavailableError
+from bowerbird.log.live.write_ahead import WriteAheadLog
 from bowerbird.log.retractions import retraction_id
-from bowerbird.log.wal import WriteAheadLog
 from bowerbird.serving.clock import Clock
 from bowerbird.serving.known_ids import KnownIds
 from bowerbird.serving.writer import EventWriter
@@ -144,7 +144,7 @@ def test_a_disk_that_fills_and_is_freed(rig: Rig, monkeypatch: pytest.MonkeyPatc
         room[0], taken = 0, write(descriptor, data[: room[0]])
         return taken
 
-    monkeypatch.setattr("bowerbird.log.wal.os.write", fill)
+    monkeypatch.setattr("bowerbird.log.live.write_ahead.os.write", fill)
     assert rig.statuses("a", "b") == ["accepted"] * 2
     for left in (0, 1, 70):
         room[0] = left

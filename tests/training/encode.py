@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from bowerbird.embedding.collection import EmbeddingCollection
-from bowerbird.training.dataset import SampleRows
-from bowerbird.training.encoded import EncodedSamples, SampleEncoder
+from bowerbird.training.batches.dataset import SampleRows
+from bowerbird.training.batches.encoded import EncodedSamples, SampleEncoder
 
 
 def encode_samples(collection: EmbeddingCollection, parts: Iterable[SampleRows]) -> EncodedSamples:

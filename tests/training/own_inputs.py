@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bowerbird.declare.workspace import Workspace, load_workspace
-from bowerbird.log.ingest import ingest
+from bowerbird.log.sources.ingest import ingest
 
 START = 1_700_000_000_000_000
 ITEMS, USERS, WIDTH = 30, 12, 4

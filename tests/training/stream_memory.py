@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from bowerbird.embedding import EmbeddingCollection
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded_size import EncodedSize
-from bowerbird.training.key_counts import count_keys
-from bowerbird.training.split import DateRange
-from bowerbird.training.stream import StreamSource
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.encoded_size import EncodedSize
+from bowerbird.training.batches.key_counts import count_keys
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.batches.stream import StreamSource
 from tests.training.synthetic import DAYS
 
 

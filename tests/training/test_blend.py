@@ -8,7 +8,7 @@ import pytest
 from bowerbird.bundles.bundle import read_bundle
 from bowerbird.bundles.calibrate import calibrate
 from bowerbird.plan.spec import Plan
-from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.publishing.publish import PublishRequest, publish
 from bowerbird.training.run import train_model
 from bowerbird.training.trained import TrainedBlend, load_trained
 from tests.training.conftest import request

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bowerbird.training.bootstrap import auc_difference, auc_interval, pcoc_interval
-from bowerbird.training.metrics import auc
+from bowerbird.training.quality.bootstrap import auc_difference, auc_interval, pcoc_interval
+from bowerbird.training.quality.metrics import auc
 
 
 def clustered(random, users=200, each=10):

@@ -19,12 +19,12 @@ from bowerbird.bundles.calibrate import (
     logistic,
 )
 from bowerbird.errors import InputError
-from bowerbird.training.calibration import fit_calibration
-from bowerbird.training.calibration_field import fit_platt_by_field
-from bowerbird.training.calibration_global import fit_isotonic, fit_platt, fit_shift, pool_adjacent_violators
-from bowerbird.training.calibration_monotone import fit_monotone
-from bowerbird.training.down_sampling import population_weight
-from bowerbird.training.metrics import field_calibration_error, log_loss, pcoc
+from bowerbird.training.batches.down_sampling import population_weight
+from bowerbird.training.calibration.by_field import fit_platt_by_field
+from bowerbird.training.calibration.fit import fit_calibration
+from bowerbird.training.calibration.monotone import fit_monotone
+from bowerbird.training.calibration.overall import fit_isotonic, fit_platt, fit_shift, pool_adjacent_violators
+from bowerbird.training.quality.metrics import field_calibration_error, log_loss, pcoc
 
 
 def drawn(random, truth, rows=20_000):

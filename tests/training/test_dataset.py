@@ -6,9 +6,9 @@ import torch
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import CorruptionError, InputError, NotFoundError
 from bowerbird.plan.block_rows import take_rows
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import base_rates
-from bowerbird.training.key_counts import count_keys
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.encoded import base_rates
+from bowerbird.training.batches.key_counts import count_keys
 from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, write_samples
 

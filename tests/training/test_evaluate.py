@@ -12,14 +12,14 @@ from bowerbird.bundles.calibrate import Platt, PlattByField, calibrations_from_j
 from bowerbird.cli.common import console
 from bowerbird.cli.evaluate import evaluate_command
 from bowerbird.errors import InputError
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.evaluate import EvaluationRequest, evaluate_run
-from bowerbird.training.held_out import score_range
-from bowerbird.training.metrics import auc, measure
-from bowerbird.training.report import conditional_score
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.quality.evaluate import EvaluationRequest, evaluate_run
+from bowerbird.training.quality.held_out import score_range
+from bowerbird.training.quality.metrics import auc, measure
+from bowerbird.training.quality.report import conditional_score
 from bowerbird.training.run import train_model
 from bowerbird.training.run_record import CALIBRATION_FILE, latest_run, read_run, write_run
-from bowerbird.training.split import DateRange
 from bowerbird.training.trained import load_trained
 from tests.training.conftest import request
 from tests.training.synthetic import DAYS, write_samples

@@ -10,15 +10,15 @@ from torch import nn
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.models import model_config
 from bowerbird.models.ranker import Targets
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.key_counts import count_keys
+from bowerbird.training.batches.source import MemorySource
 from bowerbird.training.config import trainer_config
 from bowerbird.training.curve import read_curve
-from bowerbird.training.dataset import SampleFolder
 from bowerbird.training.initialise import start_linear_layers
-from bowerbird.training.key_counts import count_keys
 from bowerbird.training.losses import TaskWeighting, task_losses
 from bowerbird.training.network import Network
 from bowerbird.training.optimisers import add_l2
-from bowerbird.training.source import MemorySource
 from bowerbird.training.trainer import Trainer
 from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, TASKS

@@ -9,15 +9,15 @@ import pytest
 
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import CorruptionError, InputError, StorageError
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded_size import EncodedSize, bytes_text, machine_memory
-from bowerbird.training.faulty_batch import faulty_values, save_faulty_batch
-from bowerbird.training.key_counts import count_keys
-from bowerbird.training.open_source import encode_range, open_source
-from bowerbird.training.source import MemorySource
-from bowerbird.training.split import DateRange
-from bowerbird.training.stream import StreamSource
-from bowerbird.training.unseen import unseen_shares, unseen_warnings
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.encoded_size import EncodedSize, bytes_text, machine_memory
+from bowerbird.training.batches.faulty_batch import faulty_values, save_faulty_batch
+from bowerbird.training.batches.key_counts import count_keys
+from bowerbird.training.batches.open_source import encode_range, open_source
+from bowerbird.training.batches.source import MemorySource
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.batches.stream import StreamSource
+from bowerbird.training.batches.unseen import unseen_shares, unseen_warnings
 from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, write_samples
 from tests.training.vectors import write_vector_samples

@@ -4,9 +4,9 @@ import torch
 
 from bowerbird.bundles.calibrate import Identity, PlattByField
 from bowerbird.plan.block import FeatureBlock
-from bowerbird.training.dataset import SampleRows
-from bowerbird.training.drawn import draw_samples
-from bowerbird.training.importance import BlockColumns, EncodedColumns, permutation_importance, shuffled_within
+from bowerbird.training.batches.dataset import SampleRows
+from bowerbird.training.batches.drawn import draw_samples
+from bowerbird.training.quality.importance import BlockColumns, EncodedColumns, permutation_importance, shuffled_within
 from tests.training.synthetic import World, keys
 
 DAY = 86_400_000_000
@@ -87,7 +87,7 @@ def test_rows_are_dealt_out_within_their_day():
 
 
 def test_a_network_s_encoded_columns_are_its_blocks(din_run, workspace):
-    from bowerbird.training.dataset import SampleFolder
+    from bowerbird.training.batches.dataset import SampleFolder
     from bowerbird.training.trained import load_trained
 
     samples = SampleFolder(workspace / "samples" / "default")

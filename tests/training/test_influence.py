@@ -3,8 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bowerbird.training.influence import Estimate, auc_influence, clustered, log_loss_influence, log_pcoc_influence
-from bowerbird.training.metrics import auc, log_loss, pcoc
+from bowerbird.training.quality.influence import (
+    Estimate,
+    auc_influence,
+    clustered,
+    log_loss_influence,
+    log_pcoc_influence,
+)
+from bowerbird.training.quality.metrics import auc, log_loss, pcoc
 from tests.training.test_bootstrap import clustered as drawn
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from bowerbird.training.metrics import auc, calibration_error, gauc, log_loss, measure, normalised_entropy, pcoc
+from bowerbird.training.quality.metrics import auc, calibration_error, gauc, log_loss, measure, normalised_entropy, pcoc
 
 ROWS = st.lists(
     st.tuples(

@@ -7,12 +7,12 @@ import torch
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models import model_config
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.key_counts import count_keys
+from bowerbird.training.batches.source import MemorySource
 from bowerbird.training.config import trainer_config
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.key_counts import count_keys
 from bowerbird.training.network import Network
 from bowerbird.training.run import train_model
-from bowerbird.training.source import MemorySource
 from bowerbird.training.table_files import TableFiles
 from bowerbird.training.trainer import Trainer
 from tests.training.conftest import SMALL, request

@@ -22,8 +22,8 @@ from bowerbird.plan.engine import build_engine
 from bowerbird.samples.build import build_samples
 from bowerbird.samples.replay import advance
 from bowerbird.serving.given import GivenFeatures
-from bowerbird.training.dataset import SampleFolder, SampleRows
-from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.batches.dataset import SampleFolder, SampleRows
+from bowerbird.training.publishing.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model
 from tests.training.own_inputs import FUNCTIONS, ITEMS, START, make_workspace, vector_of
 

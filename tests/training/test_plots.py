@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from bowerbird.errors import StorageError
-from bowerbird.training.bootstrap import Interval
 from bowerbird.training.curve import Curve, Evaluation
-from bowerbird.training.importance import Importance
-from bowerbird.training.plots import plot_importance, plot_run
-from bowerbird.training.reliability import ReliabilityBin, reliability
+from bowerbird.training.quality.bootstrap import Interval
+from bowerbird.training.quality.importance import Importance
+from bowerbird.training.quality.plots import plot_importance, plot_run
+from bowerbird.training.quality.reliability import ReliabilityBin, reliability
 
 
 def evaluation(step, loss):

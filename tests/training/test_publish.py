@@ -14,9 +14,9 @@ from bowerbird.bundles.registry import Registry, VersionStage
 from bowerbird.bundles.scorer import Scorer
 from bowerbird.errors import CorruptionError, GateError, InputError
 from bowerbird.plan.block_rows import take_rows
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.held_out import read_range, score_range, score_rows
-from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.publishing.publish import PublishRequest, publish
+from bowerbird.training.quality.held_out import read_range, score_range, score_rows
 from bowerbird.training.run import train_model
 from bowerbird.training.run_record import read_run, write_run
 from bowerbird.training.trained import load_trained

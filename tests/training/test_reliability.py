@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bowerbird.training.reliability import reliability
+from bowerbird.training.quality.reliability import reliability
 
 
 def test_bins_hold_equal_weight_and_calibrated_scores_lie_in_them(random):

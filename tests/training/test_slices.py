@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bowerbird.bundles.calibrate import logistic
-from bowerbird.training.slices import (
+from bowerbird.training.quality.slices import (
     USER_ACTIVITY,
     USER_POSITION,
     activity_columns,

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from bowerbird.embedding import EmbeddingCollection
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded import base_rates
-from bowerbird.training.key_counts import count_keys
-from bowerbird.training.source import BatchSource, MemorySource
-from bowerbird.training.split import DateRange
-from bowerbird.training.stream import StreamSource
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.encoded import base_rates
+from bowerbird.training.batches.key_counts import count_keys
+from bowerbird.training.batches.source import BatchSource, MemorySource
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.batches.stream import StreamSource
 from tests.training.encode import encode_samples
 from tests.training.synthetic import DAYS, write_samples
 

@@ -1,7 +1,7 @@
 import pytest
 
 from bowerbird.errors import InputError
-from bowerbird.training.split import DateRange, choose_split
+from bowerbird.training.batches.split import DateRange, choose_split
 
 DAYS = {"2026-01-01": 100, "2026-01-02": 100, "2026-01-03": 100, "2026-01-04": 5, "2026-01-05": 20}
 

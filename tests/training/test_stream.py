@@ -12,11 +12,11 @@ import pytest
 
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import InputError
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.encoded_size import EncodedSize
-from bowerbird.training.split import DateRange
-from bowerbird.training.stream import StreamSource
-from bowerbird.training.windows import ShuffledWindows
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.encoded_size import EncodedSize
+from bowerbird.training.batches.split import DateRange
+from bowerbird.training.batches.stream import StreamSource
+from bowerbird.training.batches.windows import ShuffledWindows
 from tests.training.synthetic import DAYS, write_samples
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from bowerbird.bundles.calibrate import logistic
 from bowerbird.errors import InputError
-from bowerbird.training.metrics import auc
-from bowerbird.training.streaming_auc import StreamingAuc
+from bowerbird.training.quality.metrics import auc
+from bowerbird.training.quality.streaming_auc import StreamingAuc
 
 
 def drawn(seed, rows=400, scale=1.0):

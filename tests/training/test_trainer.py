@@ -14,17 +14,17 @@ from bowerbird.bundles.arrays import read_arrays
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.models import model_config
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.batches.key_counts import count_keys
+from bowerbird.training.batches.source import MemorySource
 from bowerbird.training.checkpoint import CHECKPOINT_FILE
 from bowerbird.training.config import trainer_config
 from bowerbird.training.curve import CURVE_FILE, read_curve
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.key_counts import count_keys
 from bowerbird.training.network import Network
 from bowerbird.training.optimisers import build_optimiser, learning_rate_factor
 from bowerbird.training.precision import choose_precision
 from bowerbird.training.run import resume_training, train_model
 from bowerbird.training.run_record import read_run
-from bowerbird.training.source import MemorySource
 from bowerbird.training.trainer import Trainer
 from tests.training.conftest import SMALL, request
 from tests.training.encode import encode_samples

@@ -8,8 +8,8 @@ import pytest
 from bowerbird.bundles.registry import Registry
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.plan.block_rows import take_rows
-from bowerbird.training.dataset import SampleFolder
-from bowerbird.training.publish import PublishRequest, publish
+from bowerbird.training.batches.dataset import SampleFolder
+from bowerbird.training.publishing.publish import PublishRequest, publish
 from bowerbird.training.run import TrainRequest, train_model
 from tests.training.encode import encode_samples
 from tests.training.vectors import WIDTH, vectors, write_vector_samples

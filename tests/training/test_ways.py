@@ -7,9 +7,9 @@ from bowerbird.bundles.calibrate import Identity, Platt, calibrate, logistic
 from bowerbird.bundles.staged_model import Way
 from bowerbird.bundles.way_results import judged
 from bowerbird.compiler.backends.interpreter import Interpreter
-from bowerbird.training import way_judge
-from bowerbird.training.way_judge import FITTED, WayJudge
-from bowerbird.training.ways import Samples, compare_scores, fitted_shift
+from bowerbird.training.publishing import way_judge
+from bowerbird.training.publishing.way_judge import FITTED, WayJudge
+from bowerbird.training.publishing.ways import Samples, compare_scores, fitted_shift
 
 
 def drawn(rows: int) -> tuple[np.ndarray, Samples]:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.errors import InputError
-from bowerbird.server.http import Request
 from bowerbird.server.inference import wire
 from bowerbird.server.inference.tensors import Tensor, tensor_of_bytes, tensor_of_list
+from bowerbird.server.web.http import Request
 
 LENGTH_HEADER = b"inference-header-content-length"
 _SIZE = "binary_data_size"

@@ -15,9 +15,9 @@ from bowerbird.server.inference.describe import model_metadata, server_metadata
 from bowerbird.server.inference.grpc_call import inference_of, response_of
 from bowerbird.server.inference.grpc_messages import MESSAGES, SERVICE
 from bowerbird.server.inference.service import InferenceService
-from bowerbird.server.problems import known_error
-from bowerbird.server.request_id import new_request_id
 from bowerbird.server.services import Services
+from bowerbird.server.web.problems import known_error
+from bowerbird.server.web.request_id import new_request_id
 
 Answer = Callable[[Any, Any], Awaitable[Any]]
 """From a message and the call's context to a message."""

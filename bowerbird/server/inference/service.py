@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.errors import InputError, NotFoundError
-from bowerbird.server.admission import Work
 from bowerbird.server.inference.signature import RANKING, SCORES, Signature
 from bowerbird.server.inference.tensors import Tensor
+from bowerbird.server.load.admission import Work
+from bowerbird.server.observe.stage_times import StageTimes
 from bowerbird.server.scoring import Scoring
 from bowerbird.server.services import SceneServices, Services
-from bowerbird.server.stage_times import StageTimes
 from bowerbird.server.times import iso_time
 
 _MODEL = "model"

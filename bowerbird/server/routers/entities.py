@@ -11,10 +11,10 @@ from bowerbird.plan.block import FeatureBlock, Ragged
 from bowerbird.plan.mistake import nearest
 from bowerbird.plan.spec import MISSING_KEY, Feature
 from bowerbird.server import wire
-from bowerbird.server.http import Request, Response
-from bowerbird.server.routing import Route
 from bowerbird.server.services import Services
 from bowerbird.server.times import iso_time
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.routing import Route
 from bowerbird.serving.live_model import LiveModel
 
 

@@ -8,10 +8,10 @@ import msgspec
 
 from bowerbird.errors import InputError
 from bowerbird.server import wire
-from bowerbird.server.http import Request, Response
-from bowerbird.server.routing import Route
+from bowerbird.server.processes.writer_calls import EVENTS, outcomes_of, packed_events
 from bowerbird.server.services import Services
-from bowerbird.server.writer_calls import EVENTS, outcomes_of, packed_events
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.routing import Route
 from bowerbird.serving.writer import Outcome
 
 _BODY = msgspec.json.Decoder(dict[str, Any])

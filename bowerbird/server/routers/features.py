@@ -13,10 +13,10 @@ from bowerbird.monitoring.feature_cost import StateSize, costs_file
 from bowerbird.monitoring.process import CatalogueTask, ExplainTask
 from bowerbird.plan.engine import Usage
 from bowerbird.plan.mistake import nearest
-from bowerbird.server.children import Children
-from bowerbird.server.http import Request, Response
-from bowerbird.server.routing import Route
+from bowerbird.server.processes.children import Children
 from bowerbird.server.services import Services
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.routing import Route
 
 _MOST_EVENTS = 1_000
 _Stamp = tuple[tuple[str, int], ...]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bowerbird.server.access import Scope
-from bowerbird.server.deadlines import deadline_of
-from bowerbird.server.http import Request, Response
 from bowerbird.server.inference import wire
 from bowerbird.server.inference.binary import LENGTH_HEADER, output_of, read_request
 from bowerbird.server.inference.describe import model_metadata, server_metadata
 from bowerbird.server.inference.service import Inference, InferenceService
-from bowerbird.server.problems import REFUSALS
-from bowerbird.server.routing import Handler, Route
+from bowerbird.server.load.deadlines import deadline_of
 from bowerbird.server.services import Services
+from bowerbird.server.web.access import Scope
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.problems import REFUSALS
+from bowerbird.server.web.routing import Handler, Route
 
 _OCTETS = "application/octet-stream"
 

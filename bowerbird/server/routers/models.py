@@ -8,10 +8,10 @@ from collections.abc import Callable
 from bowerbird.bundles.registry import VersionRecord
 from bowerbird.errors import InputError
 from bowerbird.server import wire
-from bowerbird.server.http import Request, Response
-from bowerbird.server.routing import Route
+from bowerbird.server.processes.writer_calls import PROMOTE
 from bowerbird.server.services import Services
-from bowerbird.server.writer_calls import PROMOTE
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.routing import Route
 
 
 class ModelsRouter:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from bowerbird.declare.scenes import Scene
 from bowerbird.errors import UnavailableError
 from bowerbird.server import wire
-from bowerbird.server.admission import Work
-from bowerbird.server.deadlines import deadline_of
-from bowerbird.server.http import Request, Response
-from bowerbird.server.routing import Route
+from bowerbird.server.load.admission import Work
+from bowerbird.server.load.deadlines import deadline_of
 from bowerbird.server.scene_answers import SceneAnswers
 from bowerbird.server.scoring import Scoring
 from bowerbird.server.services import SceneServices, Services
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.routing import Route
 from bowerbird.serving.degradation import Level
 from bowerbird.serving.weights import scene_weights
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bowerbird.server import wire
-from bowerbird.server.docs_page import docs_page
-from bowerbird.server.http import Request, Response
-from bowerbird.server.openapi import openapi_document
-from bowerbird.server.routing import Route
+from bowerbird.server.observe.state_report import StateReport
+from bowerbird.server.processes.writer_calls import STATE
 from bowerbird.server.services import Services
-from bowerbird.server.state_report import StateReport
-from bowerbird.server.writer_calls import STATE
+from bowerbird.server.web.docs_page import docs_page
+from bowerbird.server.web.http import Request, Response
+from bowerbird.server.web.openapi import openapi_document
+from bowerbird.server.web.routing import Route
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -1,0 +1,1 @@
+"""The imported log: parts of records in order."""

@@ -1,0 +1,1 @@
+"""From raw rows to records, or to reasons against them."""

@@ -1,0 +1,1 @@
+"""Raw files of a source, and their ingest."""

@@ -1,0 +1,1 @@
+"""What is answered, when, and what is refused."""

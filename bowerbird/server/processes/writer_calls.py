@@ -1,0 +1,47 @@
+"""What the other processes of a server ask of the one that writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bowerbird.server.processes.relay import Handler
+from bowerbird.server.services import Services
+from bowerbird.serving.submission import Outcome
+
+_EVENTS = msgspec.json.Decoder(list[dict[str, Any]])
+EVENTS, PROMOTE, STATE, ITEMS = "events", "promote", "state", "items"
+
+
+def writer_calls(services: Services) -> Mapping[str, Handler]:
+    """Return the writer's answers by kind of call."""
+
+    async def events(payload: Any) -> Any:
+        services.status.check_ready()
+        outcomes = await services.writing.writer.submit_here(_EVENTS.decode(payload))
+        return [(each.status, each.id, each.reason) for each in outcomes]
+
+    async def promote(payload: Any) -> Any:
+        services.status.check_ready()
+        name, number = payload
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(services.background, services.releases.promote, name, number)
+
+    async def state(payload: Any) -> Any:
+        services.status.check_ready()
+        return msgspec.to_builtins(services.state_report())
+
+    return {EVENTS: events, PROMOTE: promote, STATE: state}
+
+
+def packed_events(events: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return events as the payload of a call: JSON, which holds integers of any size."""
+    return msgspec.json.encode(events)
+
+
+def outcomes_of(answer: Any) -> list[Outcome]:
+    """Return the outcomes in the answer to a call with events."""
+    return [Outcome(status, identifier, reason) for status, identifier, reason in answer]

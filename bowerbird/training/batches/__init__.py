@@ -1,0 +1,1 @@
+"""From samples in files to batches in memory."""

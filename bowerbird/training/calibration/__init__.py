@@ -1,0 +1,1 @@
+"""Calibrations of a model's answers, chosen on validation."""
