@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from bowerbird.log.sources import ingest
+from bowerbird.log import ingest
 from tests.log.shop import NOW, make_workspace
 
 
