@@ -27,12 +27,18 @@ class PairProgram:
 
     ``spec`` is the JSON-able program of ``pair_spec``, ``weights`` float32 arrays by name. Products are computed in
     ``precision``: float32, bfloat16 with float32 sums, or int8 with a scale per output and per candidate. A candidate's
-    answer depends neither on the other candidates nor on ``threads``. BOWERBIRD_ISA chooses an instruction set below
-    the machine's best: generic, avx2, avx512, avx512_bf16. An InputError says what of the program does not fit.
+    answer depends neither on the other candidates nor on ``threads``, of which as many work on a request as have
+    ``least_rows`` candidates each. BOWERBIRD_ISA chooses an instruction set below the machine's best: generic, avx2,
+    avx512, avx512_bf16. An InputError says what of the program does not fit.
     """
 
     def __init__(
-        self, spec: Mapping[str, Any], weights: Weights, precision: Precision = "fp32", threads: int = 1
+        self,
+        spec: Mapping[str, Any],
+        weights: Weights,
+        precision: Precision = "fp32",
+        threads: int = 1,
+        least_rows: int = 1,
     ) -> None:
         product_precision(precision, 1, 1)
         if not 1 <= threads <= MOST_THREADS:
@@ -43,7 +49,7 @@ class PairProgram:
         self._outputs = [(name, self.spec.widths[name]) for name in self.spec.outputs]
         self.isa()
         self._program = _native.PairProgram(lowered.values, lowered.steps, lowered.outputs)
-        self._threads = threads
+        self._threads, self._least_rows = threads, least_rows
 
     @staticmethod
     def isa() -> str:
@@ -65,6 +71,10 @@ class PairProgram:
         """The memory that each thread keeps for this program's tiles."""
         return self._program.scratch_bytes
 
+    def threads(self, count: int) -> int:
+        """Return how many threads work on so many candidates."""
+        return max(1, min(self._threads, count // self._least_rows))
+
     def run(self, request: Mapping[str, Values], items: Mapping[str, Items], count: int) -> dict[str, Values]:
         """Return each output as float32 [count, width] for ``count`` candidates of one request.
 
@@ -75,7 +85,7 @@ class PairProgram:
         try:
             inputs = [_native_input((request if shared else items)[name]) for name, shared in self._inputs]
             answers = {name: np.empty((count, width), np.float32) for name, width in self._outputs}
-            self._program.run(inputs, count, self._threads, list(answers.values()))
+            self._program.run(inputs, count, self.threads(count), list(answers.values()))
         except (KeyError, TypeError, ValueError) as error:
             Given.check(self.spec, request, items, count)
             raise InputError(f"A pair program does not take its inputs: {error}.", "See PairProgram.run.") from error

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bowerbird.compiler.backends.contract import Kept
-from bowerbird.compiler.backends.native import Native
+from bowerbird.compiler.backends.native import ROWS_PER_THREAD, Native
 from bowerbird.compiler.pair.lower import lower_pair
 from bowerbird.compiler.staging import TOLERANCE
 from bowerbird.errors import InputError
@@ -75,6 +75,18 @@ def test_fewer_bits_stay_near(case, precision):
         given = features(64, 5)
         prepared = Native().prepare(compilation.program, precision)
         assert differs(prepared(given, 64), module, given, 64) < 0.2
+
+
+def test_as_many_threads_split_a_request_as_pytorch_may_use(case, monkeypatch):
+    name, _, features, compilation = case
+    if name not in SERVED:
+        pytest.skip("the engine does not serve it")
+    rows = 3 * ROWS_PER_THREAD + 5
+    given = features(rows, 3)
+    alone = Native().prepare(compilation.program, "fp32")(given, rows)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    together = Native().prepare(compilation.program, "fp32")(given, rows)
+    assert all(torch.equal(together[each], alone[each]) for each in alone)
 
 
 def test_items_are_taken_from_where_they_are_kept(case):

@@ -292,6 +292,14 @@ def test_neither_threads_nor_companions_change_a_bit(isa, precision):
             assert np.array_equal(values, whole[name][first:last])
 
 
+def test_a_large_request_is_split_and_a_small_one_is_not():
+    case = ranker(700, 20)
+    program = PairProgram(case.spec, case.weights, threads=4, least_rows=256)
+    assert [program.threads(count) for count in (0, 255, 511, 512, 700, 5000)] == [1, 1, 1, 2, 2, 4]
+    for name, values in program.run(case.request, case.items, case.count).items():
+        assert np.array_equal(values, case.answers(PairProgram, "fp32")[name])
+
+
 def test_programs_run_in_many_threads_at_once(isa):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -22,7 +22,7 @@ from bowerbird.compiler.pair.program import PairLowering, Source
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.errors import InputError
-from bowerbird.kernels.pair import PairProgram
+from bowerbird.kernels.pair import MOST_THREADS, PairProgram
 from bowerbird.kernels.pair_activation import Weights
 from bowerbird.kernels.pair_given import Items
 from bowerbird.kernels.pair_twin import PairTwin
@@ -31,18 +31,24 @@ from bowerbird.kernels.tensor import TensorProgram
 Values = npt.NDArray[np.float32]
 LEAST_SHARE = 0.5
 """The least share of a candidate's operations that the engine must compute to be worth its while."""
-
+ROWS_PER_THREAD = 256
+"""A request is split over the threads that PyTorch may use where each has so many candidates at least."""
 
 Engine = PairProgram | PairTwin
 MakeEngine = Callable[[Mapping[str, Any], Weights, Precision], Engine]
 """From a specification, weights and a precision to what runs it."""
 
 
+def split_program(spec: Mapping[str, Any], weights: Weights, precision: Precision) -> PairProgram:
+    """Return a pair program that splits large requests over the threads that PyTorch may use when it is made."""
+    return PairProgram(spec, weights, precision, min(torch.get_num_threads(), MOST_THREADS), ROWS_PER_THREAD)
+
+
 @dataclass(frozen=True)
 class Native:
     """Runs what is left per candidate on ``make``'s pair programs, and a request's part on ``make_request``'s."""
 
-    make: MakeEngine = PairProgram
+    make: MakeEngine = split_program
     make_request: MakeTensors = TensorProgram
     name: str = "native"
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
