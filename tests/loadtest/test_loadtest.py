@@ -65,7 +65,8 @@ def test_requests_come_at_the_stated_rate(address: str) -> None:
     slow, fast = test.run()
     assert slow.offered == 100.0 and abs(slow.requests - 100) < 50
     assert abs(fast.requests - 400) < 100
-    assert abs(fast.answered - fast.requests) < 20
+    assert not fast.errors
+    assert abs(fast.answered - fast.requests) < 100
     assert fast.p50 <= fast.p90 <= fast.p99 <= fast.p999 <= fast.greatest
 
 
