@@ -57,34 +57,34 @@ build/.sanitize-ready:
 	@mkdir -p build && touch $@
 
 bench: $(READY) ## The measurements, one script per claim; ends with docs/benchmarks.md.
-	@set -e; for name in replay no_leak accuracy parity latency summary; do \
+	@set -e; for name in replay no_leak accuracy parity serving.latency summary; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 bench-features: $(READY) ## Point-in-time features against DuckDB and Polars (about 25 minutes on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench]'
 	$(BIN)/python -m bench.features
-	$(BIN)/python -m bench.features_growth
+	$(BIN)/python -m bench.features.growth
 
 bench-state: $(READY) ## Live state: reads beside a writer, partitions, recovery, crashes (about 30 minutes on 2 cores).
-	@set -e; for name in state_live state_partitions state_recovery crashes; do \
+	@set -e; for name in state.live state.partitions state.recovery state.crashes state.ingest_http; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables against hash maps, KuaiRand (hours on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench]'
 	@bench/peers/fuxictr.sh
-	@set -e; for name in training_equal training_speed tables training_frappe training_frappe_best training_daily; do \
+	@set -e; for name in training.equal training.speed tables training.frappe training.frappe_best training.daily; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 	$(BIN)/python -m bench.accuracy --look-at-test
 
 bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and staged (hours on one core).
 	@$(PIP) install --no-compile --editable '.[bench-compiler]'
-	@set -e; for name in compiler pair_kernels; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
+	@set -e; for name in compiler compiler.pair_kernels; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve; overload; swaps; processes (about 20 minutes on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench-serving]'
 	@bench/peers/serving.sh
 	$(BIN)/python -m bench.serving --processes 2
-	@set -e; for name in serving serving_overload serving_swaps serving_deltas serving_memory table_start; do \
+	@set -e; for name in serving serving.overload serving.swaps serving.deltas serving.memory tables.start; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.

@@ -226,7 +226,7 @@ def main() -> None:
     plan = samples.plan
     note = _NOTE + _LOOKED * arguments.look_at_test
     more = {"features": len(plan.features), "plan": plan.fingerprint, "runs": runs}
-    write(arguments.name, rows, script="accuracy", note=note, **more)
+    write(arguments.name, rows, note=note, **more)
 
 
 def _score_all(samples: SampleFolder, judged: dict[str, list[Judged]]) -> Scored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -71,8 +72,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def write(name: str, rows: list[Row], **more: object) -> Path:
-    """Print the rows as a table and write ``bench/out/NAME.json``."""
+def write(name: str, rows: list[Row], arguments: str = "", **more: object) -> Path:
+    """Print the rows as a table and write ``bench/out/NAME.json``; ``arguments`` are what the script needs for them."""
     table = Table("case", "ours", "peer", "ratio", "unit", "equal", "note", title=name)
     for row in rows:
         table.add_row(
@@ -84,6 +85,7 @@ def write(name: str, rows: list[Row], **more: object) -> Path:
     file = OUT / f"{name}.json"
     content = {
         "name": name,
+        "script": f"{_script()} {arguments}".strip(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
         "rows": [asdict(row) for row in rows],
@@ -91,6 +93,12 @@ def write(name: str, rows: list[Row], **more: object) -> Path:
     }
     file.write_text(json.dumps(content, indent=2) + "\n")
     return file
+
+
+def _script() -> str:
+    """Return which module of ``bench`` is run."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removeprefix("bench.").removesuffix(".__main__") if spec is not None else ""
 
 
 def _shown(value: float | None) -> str:

@@ -13,7 +13,7 @@ import threading
 import time
 
 from bench.common import Row, write
-from bench.served import served_workspace, server
+from bench.serving.served import served_workspace, server
 from bowerbird.client import Client
 from bowerbird.log.reader import LogReader
 from bowerbird.monitoring.parity import check_parity

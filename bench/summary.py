@@ -23,7 +23,7 @@ def section(file: Path) -> str:
     lines = [
         f"## {content['name']}",
         "",
-        f"`python -m bench.{content.get('script', content['name'])}` on {content['date']}: {machine['cpu']}, "
+        f"`python -m bench.{content['script']}` on {content['date']}: {machine['cpu']}, "
         f"{machine['cores']} cores, {machine['memory_gib']} GiB, {', '.join(machine['instruction_sets'])}; "
         f"Python {machine['python']}, {versions}.",
         "",

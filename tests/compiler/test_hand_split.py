@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bench.compiler_answers import worst
-from bench.compiler_models import cases, expanded
-from bench.compiler_split import split
+from bench.compiler.answers import worst
+from bench.compiler.models import cases, expanded
+from bench.compiler.split import split
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)

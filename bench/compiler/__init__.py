@@ -1,0 +1,1 @@
+"""The staging compiler and its kernels against runtimes."""

@@ -1,0 +1,1 @@
+"""Point-in-time features against DuckDB and Polars."""

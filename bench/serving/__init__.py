@@ -1,0 +1,1 @@
+"""Whole requests against other servers, and a server under load."""

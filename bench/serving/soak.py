@@ -1,0 +1,159 @@
+"""A soak: load at 70% of capacity with faults for as long as wished, and whether anything grows or goes wrong.
+
+    python -m bench.serving.soak [--minutes 30] [--segment 30] [--workers 2] [--events 1000] [--workspace FOLDER]
+
+Serves KuaiRand with DIN in several processes while events come. Segment after segment an open loop is measured, and in
+each one fault happens: a reader process is killed, versions change places, clients go away in the middle of their
+requests. Latency and memory of the first third of the segments are compared with the last third's, and a sample of
+the slates is computed again: a wrong answer is one whose features or scores differ from what replay gives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+from bench.common import Row, write
+from bench.serving.latency import make_bodies
+from bench.serving.served import resident_bytes, served_workspace, server_pids, server_process
+from bench.serving.swaps import MODEL, Events, publish_again, swap
+from bowerbird.bundles.registry import Registry
+from bowerbird.declare.workspace import Workspace, load_workspace
+from bowerbird.loadtest.measured import Measured
+from bowerbird.loadtest.requests import Request, Target
+from bowerbird.loadtest.run import LoadTest
+from bowerbird.monitoring.parity import ParityReport, check_parity
+from bowerbird.serving.slates import iterate_slates
+
+PATH = "/v1/scenes/feed/score"
+SHARE = 0.7
+GONE = 30
+"""Clients that go away at once."""
+FAULT_AFTER = 0.3
+"""Share of a segment after which its fault happens."""
+SLATES = 500
+
+
+class Faults:
+    """What is done to a server, one thing after another; ``done`` counts them."""
+
+    def __init__(self, port: int, pid: int, versions: list[int], requests: list[bytes]) -> None:
+        self._port, self._pid = port, pid
+        self._versions, self._requests = versions, requests
+        self._kinds: Iterator[Callable[[], None]] = itertools.cycle([self.kill, self.swap, self.leave])
+        self.done: Counter[str] = Counter()
+
+    def next(self) -> None:
+        """Do the next one."""
+        kind = next(self._kinds)
+        kind()
+        self.done[kind.__name__] += 1
+
+    def kill(self) -> None:
+        """Kill the newest process that does not write."""
+        workers = server_pids(self._pid)[1:]
+        if len(workers) > 1:
+            os.kill(workers[-1], signal.SIGKILL)
+
+    def swap(self) -> None:
+        """Promote the other version, and back."""
+        swap(self._port, self._versions, 2)
+
+    def leave(self) -> None:
+        """Send requests, every other one in half, and go."""
+        connections = [socket.create_connection(("127.0.0.1", self._port)) for _ in range(GONE)]
+        for number, connection in enumerate(connections):
+            request = self._requests[number % len(self._requests)]
+            connection.sendall(request if number % 2 else request[: len(request) // 2])
+        time.sleep(0.01)
+        for connection in connections:
+            connection.close()
+
+
+def checked(workspace: Workspace) -> ParityReport:
+    """Return how a sample of the slates compares with replay."""
+    count = sum(1 for _ in iterate_slates(workspace.slates_folder))
+    step = max(1, count // SLATES)
+    return check_parity(workspace, islice(iterate_slates(workspace.slates_folder), 0, None, step))
+
+
+def third_rows(segments: list[Measured], memory: list[float]) -> list[Row]:
+    """Return rows of the first third beside the last."""
+    third = max(1, len(segments) // 3)
+    rows = []
+    for figure, unit in (("p50", "ms"), ("p99", "ms"), ("p999", "ms")):
+        first, last = (median(getattr(each, figure) for each in part) for part in (segments[:third], segments[-third:]))
+        rows.append(Row(f"{figure}: last third (peer: first third)", last, unit, first, last / first))
+    first, last = (median(part) / 2**20 for part in (memory[:third], memory[-third:]))
+    rows.append(Row("memory of all processes: last third (peer: first third)", last, "MiB", first, last / first))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--segment", type=float, default=30.0, help="Seconds that are measured together.")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--events", type=float, default=1_000.0)
+    parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--workspace", type=Path)
+    arguments = parser.parse_args()
+    workspace = load_workspace(arguments.workspace) if arguments.workspace else served_workspace("din")
+    publish_again(workspace)
+    registry = Registry(workspace.registry_url, workspace.bundles_folder)
+    versions = [each.version for each in registry.versions(MODEL)][::-1][:2]
+    bodies = make_bodies(workspace, arguments.candidates)
+    requests = [Request(PATH, body) for body in bodies]
+    segments: list[Measured] = []
+    memory: list[float] = []
+    errors: Counter[str] = Counter()
+    with server_process(workspace, "--workers", str(arguments.workers)) as (port, pid):
+        target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000)
+
+        def run(seconds: float, warm_up: float, **more: object) -> Measured:
+            test = LoadTest(target, requests, seconds=seconds, warm_up=warm_up, deadline=2.0, **more)  # type: ignore[arg-type]
+            return test.run()[0]
+
+        events = Events(port, arguments.events, bodies)
+        events.start()
+        rate = SHARE * run(5.0, 1.0, closed=(4,)).answered
+        faults = Faults(port, pid, versions, [target.encode(each) for each in requests])
+        for number in range(max(3, round(60 * arguments.minutes / arguments.segment))):
+            fault = threading.Timer(FAULT_AFTER * arguments.segment, faults.next)
+            fault.start()
+            segments.append(run(arguments.segment, 0.0, rates=(rate,), seed=number))
+            fault.join()
+            errors.update(segments[-1].errors)
+            memory.append(float(resident_bytes(pid)))
+        events.stopping.set()
+        events.join()
+    parity = checked(workspace)
+    asked = sum(each.requests for each in segments)
+    rows = [
+        Row("asked", float(asked), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
+        Row("not answered", float(sum(errors.values())), "requests", note=str(dict(errors) or "")),
+        *third_rows(segments, memory),
+        Row(
+            "slates that replay gives too", float(parity.slates), f"of {parity.slates + parity.unknown}",
+            equal=parity.holds,
+        ),
+        *(Row(f"fault: {name}", float(count), "times") for name, count in faults.done.items()),
+        events.row(),
+    ]  # fmt: skip
+    write("serving_soak", rows)
+    if not parity.holds:
+        raise SystemExit("What was served is not what replay gives.")
+
+
+if __name__ == "__main__":
+    main()

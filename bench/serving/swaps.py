@@ -1,0 +1,159 @@
+"""Swaps of versions under load: 20 promotions, one after another, while requests and 5,000 events a second come.
+
+    python -m bench.serving.swaps [--workspace FOLDER] [--swaps 20] [--events 5000]
+
+Serves KuaiRand with DIN, published twice, on a core of its own. An open loop at 40% of capacity is measured quiet and
+then while versions change places; no request may fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from bench.common import Row, write
+from bench.serving.latency import make_bodies
+from bench.serving.served import served_workspace, server_process, stand_apart
+from bowerbird.bundles.bundle import read_bundle
+from bowerbird.bundles.registry import Registry, VersionStage
+from bowerbird.bundles.write import BundleParts, write_bundle
+from bowerbird.declare.workspace import Workspace, load_workspace
+from bowerbird.loadtest.measured import Measured
+from bowerbird.loadtest.requests import Request, Target
+from bowerbird.loadtest.run import LoadTest
+
+MODEL = "kuairand"
+SHARE = 0.4
+BATCH = 50
+"""Events in a request."""
+
+
+def publish_again(workspace: Workspace) -> None:
+    """Record the live version a second time under the next number, the same files."""
+    registry = Registry(workspace.registry_url, workspace.bundles_folder)
+    live = registry.live(MODEL)
+    assert live is not None
+    if any(each.stage is VersionStage.CANDIDATE for each in registry.versions(MODEL)):
+        return
+    bundle = read_bundle(workspace.bundles_folder / live.path)
+    files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
+    parts = BundleParts(bundle.plan, bundle.calibrations, bundle.metrics, bundle.golden)
+    number = registry.next_version(MODEL)
+    path = f"{MODEL}/{number}"
+    manifest = msgspec.structs.replace(bundle.manifest, version=number)
+    copy = write_bundle(workspace.bundles_folder / path, manifest, parts, files)
+    candidate = VersionStage.CANDIDATE
+    registry.add(
+        msgspec.structs.replace(live, version=number, path=path, digest=copy.digest, stage=candidate, promoted=None)
+    )
+
+
+class Events(threading.Thread):
+    """Sends exposures at a rate until stopped, over one connection; ``broken`` counts how often that was lost."""
+
+    def __init__(self, port: int, rate: float, bodies: list[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self._pause = BATCH / rate
+        self._asked = [json.loads(body) for body in bodies]
+        self.sent = self.broken = 0
+        self.seconds = 0.0
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Send batches when they are due."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        began = due = time.perf_counter()
+        while not self.stopping.is_set():
+            due += self._pause
+            try:
+                self._send(connection)
+            except (OSError, http.client.HTTPException):
+                self.broken += 1
+                connection.close()
+            time.sleep(max(0.0, due - time.perf_counter()))
+        self.seconds = time.perf_counter() - began
+
+    def row(self) -> Row:
+        """Return what was acknowledged."""
+        note = f"{self.sent:,} in all; the connection was lost {self.broken} times"
+        return Row("events beside", self.sent / self.seconds, "events/s", note=note)
+
+    def _send(self, connection: http.client.HTTPConnection) -> None:
+        connection.request("POST", "/v1/events", json.dumps({"events": [self._event(n) for n in range(BATCH)]}))
+        answer = json.loads(connection.getresponse().read())
+        assert answer["accepted"] == BATCH, answer["events"][:1]
+        self.sent += BATCH
+
+    def _event(self, number: int) -> dict[str, object]:
+        asked = self._asked[(self.sent + number) % len(self._asked)]
+        return {"type": "exposure", "id": uuid.uuid4().hex, "user": asked["user"], "video": asked["candidates"][0]}
+
+
+def swap(port: int, numbers: list[int], count: int) -> list[float]:
+    """Promote the two versions in turns and return the seconds that each promotion took."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    seconds = []
+    for turn in range(count):
+        started = time.perf_counter()
+        connection.request("POST", f"/v1/models/{MODEL}/versions/{numbers[turn % len(numbers)]}/promote", b"{}")
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200
+        seconds.append(time.perf_counter() - started)
+        time.sleep(0.3)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--swaps", type=int, default=20)
+    parser.add_argument("--events", type=float, default=5_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    arguments = parser.parse_args()
+    workspace = load_workspace(arguments.workspace) if arguments.workspace else served_workspace("din")
+    publish_again(workspace)
+    registry = Registry(workspace.registry_url, workspace.bundles_folder)
+    numbers = [each.version for each in registry.versions(MODEL)][::-1]
+    bodies = make_bodies(workspace, 200)
+    requests = [Request("/v1/scenes/feed/score", body) for body in bodies]
+    with server_process(workspace, cores=stand_apart()) as (port, _):
+        target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=5_000)
+
+        def run(seconds: float, **more: object) -> Measured:
+            test = LoadTest(target, requests, seconds=seconds, warm_up=1.0, deadline=5.0, **more)  # type: ignore[arg-type]
+            return test.run()[0]
+
+        rate = SHARE * run(4.0, closed=(4,)).answered
+        events = Events(port, arguments.events, bodies)
+        events.start()
+        quiet = run(arguments.seconds, rates=(rate,))
+        promotions: list[float] = []
+        swapping = threading.Thread(target=lambda: promotions.extend(swap(port, numbers, arguments.swaps)))
+        swapping.start()
+        swapped = run(arguments.seconds, rates=(rate,))
+        swapping.join()
+        events.stopping.set()
+        events.join()
+    rows = [
+        Row("quiet: p50", quiet.p50, "ms"),
+        Row("quiet: p99", quiet.p99, "ms"),
+        Row("during swaps: p50", swapped.p50, "ms"),
+        Row("during swaps: p99", swapped.p99, "ms", quiet.p99, swapped.p99 / quiet.p99),
+        Row("during swaps: failed", float(sum(swapped.errors.values())), "requests", note=str(swapped.errors)),
+        Row("a promotion", sum(promotions) / len(promotions), "s"),
+        events.row(),
+    ]
+    write("serving_swaps", rows)
+
+
+if __name__ == "__main__":
+    main()

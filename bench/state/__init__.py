@@ -1,0 +1,1 @@
+"""Live state: reads, recovery, partitions, crashes, events over HTTP."""

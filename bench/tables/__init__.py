@@ -1,0 +1,1 @@
+"""Embedding tables against hash maps, and large ones in a server."""

@@ -1,0 +1,1 @@
+"""Training against FuxiCTR and a plain PyTorch loop."""
