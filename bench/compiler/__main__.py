@@ -137,7 +137,10 @@ class Bench:
                 "date": time.strftime("%Y-%m-%d"),
                 "machine": machine(),
                 "isa": PairProgram.isa(),
-                "peers": {each.peer.name: {"worst": each.worst, "seconds": each.seconds} for each in timed},
+                "peers": {
+                    each.peer.name: {"worst": each.worst, "seconds": [float(f"{one:.4g}") for one in each.seconds]}
+                    for each in timed
+                },
             }
             _keep(f"{self.case.name}.{count}.{os.environ.get('BOWERBIRD_ISA', 'best')}", content)
             print(f"{self.case.name}, N = {count}, {PairProgram.isa()}: {len(timed[0].seconds)} turns", flush=True)
@@ -191,7 +194,7 @@ def _interleave(timed: list[Timed], seconds: float) -> None:
 
 
 def _keep(name: str, content: dict[str, Any]) -> None:
-    (RUNS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (RUNS / f"{name}.json").write_text(json.dumps(content) + "\n")
 
 
 def _kept(name: str) -> dict[str, Any]:
