@@ -14,8 +14,7 @@ from bowerbird.bundles.arrays import read_arrays
 from bowerbird.bundles.calibrate import Calibrations, calibrations_from_json
 from bowerbird.bundles.golden import TOLERANCE, GoldenRequest, check_golden, golden_from_json
 from bowerbird.bundles.manifest import FORMAT, Manifest
-from bowerbird.bundles.program import ScoringProgram, unpack_program
-from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
+from bowerbird.bundles.scorer import BlendedModel, LogitModel, Scorer, TreeModel, import_lightgbm
 from bowerbird.bundles.staged_model import StagedModel, Way
 from bowerbird.bundles.way_results import WayResult
 from bowerbird.bundles.ways import PLAIN, TREES, way_named
@@ -33,8 +32,6 @@ MANIFEST_HASH = "manifest.sha256"
 PLAN = "plan.json"
 TABLES = "tables.safetensors"
 TABLE_FOLDER = "tables/"
-GRAPH = "graph.json"
-WEIGHTS = "weights.safetensors"
 ROWS = "rows.msgpack"
 CONSTANTS = "rows.safetensors"
 CODES = "codes.safetensors"
@@ -68,10 +65,6 @@ class Bundle:
         collection = config.build(self.plan)
         collection.import_arrays(read_arrays(self.folder / TABLES))
         return collection.eval().requires_grad_(False)
-
-    def load_program(self) -> ScoringProgram:
-        """Return the dense graph."""
-        return unpack_program((self.folder / GRAPH).read_bytes(), read_arrays(self.folder / WEIGHTS))
 
     @property
     def plain_way(self) -> str:
@@ -107,13 +100,12 @@ class Bundle:
         """Return the model with its calibrations; see ``load_model``."""
         return Scorer(self.load_model(way), self.calibrations)
 
-    def _load_network(self, way: str) -> LogitModel:
-        """Return the staged program; bundles of before there was one hold the exported graph alone."""
-        collection = self.load_collection()
+    def _load_network(self, way: str) -> StagedModel:
+        """Return the staged program; CorruptionError for a bundle of before there was one."""
         if ROWS not in self.manifest.files:
-            return DenseModel(collection, self.load_program())
+            raise CorruptionError(f"{self.folder} holds no row graph ({ROWS}).", "Publish the run again.")
         graph = unpack_graph((self.folder / ROWS).read_bytes(), read_arrays(self.folder / CONSTANTS))
-        return StagedModel(collection, graph, self.way(way))
+        return StagedModel(self.load_collection(), graph, self.way(way))
 
     def _load_trees(self) -> TreeModel:
         lightgbm = import_lightgbm()
