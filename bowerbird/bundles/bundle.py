@@ -81,31 +81,32 @@ class Bundle:
         found = (way for way in self.manifest.ways if way.name == name)
         return next(found, WayResult(name, True, []))
 
-    def way(self, name: str) -> Way:
-        """Return a way by its name, with what the gates found that it has to add to logits."""
-        return replace(way_named(name), shifts=self.way_result(name).shifts)
+    def way(self, name: str, cache: Path | None = None) -> Way:
+        """Return a way by its name, with what the gates found that it has to add to logits; see ``Way.cache``."""
+        return replace(way_named(name), shifts=self.way_result(name).shifts, cache=cache)
 
-    def load_model(self, way: str = "") -> LogitModel:
+    def load_model(self, way: str = "", cache: Path | None = None) -> LogitModel:
         """Return the model, to be run by a way of ``ways`` (without a name: by the plain one).
 
+        What takes long to prepare is kept in the folder ``cache`` by content, and found there again.
         Raises MissingExtraError for LightGBM's without the extra, InputError for a way that this host or the model
         does not have.
         """
         if self.manifest.kind == "lightgbm":
             return self._load_trees()
-        network = self._load_network(way or PLAIN)
+        network = self._load_network(self.way(way or PLAIN, cache))
         return network if self.manifest.kind == "torch" else BlendedModel(network, self._load_trees())
 
-    def load_scorer(self, way: str = "") -> Scorer:
+    def load_scorer(self, way: str = "", cache: Path | None = None) -> Scorer:
         """Return the model with its calibrations; see ``load_model``."""
-        return Scorer(self.load_model(way), self.calibrations)
+        return Scorer(self.load_model(way, cache), self.calibrations)
 
-    def _load_network(self, way: str) -> StagedModel:
+    def _load_network(self, way: Way) -> StagedModel:
         """Return the staged program; CorruptionError for a bundle of before there was one."""
         if ROWS not in self.manifest.files:
             raise CorruptionError(f"{self.folder} holds no row graph ({ROWS}).", "Publish the run again.")
         graph = unpack_graph((self.folder / ROWS).read_bytes(), read_arrays(self.folder / CONSTANTS))
-        return StagedModel(self.load_collection(), graph, self.way(way))
+        return StagedModel(self.load_collection(), graph, way)
 
     def _load_trees(self) -> TreeModel:
         lightgbm = import_lightgbm()
