@@ -217,7 +217,13 @@ class ServedTable:
     def verify(self) -> None: ...
 
 class PairProgram:
-    def __init__(self, values: list[tuple[str, int]], steps: list[dict[str, Any]], outputs: list[int]) -> None: ...
+    def __init__(
+        self,
+        values: list[tuple[str, int]],
+        layers: list[dict[str, Any]],
+        steps: list[dict[str, Any]],
+        outputs: list[int],
+    ) -> None: ...
     @property
     def isa(self) -> str: ...
     @property

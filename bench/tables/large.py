@@ -78,7 +78,6 @@ def publish_filled_up(workspace: Workspace, bundle: Bundle, vocabulary: str, tab
     files: dict[str, BundleFile] = {
         name: partial(os.link, bundle.folder / name) for name in bundle.manifest.files if not name.endswith(".json")
     }
-    files["graph.json"] = partial(os.link, bundle.folder / "graph.json")
     files[table_files(bundle.plan)[vocabulary]] = partial(os.link, table)
     registry = Registry(workspace.registry_url, workspace.bundles_folder)
     number = registry.next_version(MODEL)

@@ -1,7 +1,6 @@
 """Bundles: the immutable versions of a model, their gates and their registry."""
 
 from bowerbird.bundles.bundle import Bundle, read_bundle, verify_golden
-from bowerbird.bundles.program import ScoringProgram
 from bowerbird.bundles.scorer import Scorer
 
-__all__ = ["Bundle", "Scorer", "ScoringProgram", "read_bundle", "verify_golden"]
+__all__ = ["Bundle", "Scorer", "read_bundle", "verify_golden"]

@@ -14,8 +14,7 @@ from bowerbird.bundles.arrays import read_arrays
 from bowerbird.bundles.calibrate import Calibrations, calibrations_from_json
 from bowerbird.bundles.golden import TOLERANCE, GoldenRequest, check_golden, golden_from_json
 from bowerbird.bundles.manifest import FORMAT, Manifest
-from bowerbird.bundles.program import ScoringProgram, unpack_program
-from bowerbird.bundles.scorer import BlendedModel, DenseModel, LogitModel, Scorer, TreeModel, import_lightgbm
+from bowerbird.bundles.scorer import BlendedModel, LogitModel, Scorer, TreeModel, import_lightgbm
 from bowerbird.bundles.staged_model import StagedModel, Way
 from bowerbird.bundles.way_results import WayResult
 from bowerbird.bundles.ways import PLAIN, TREES, way_named
@@ -33,8 +32,6 @@ MANIFEST_HASH = "manifest.sha256"
 PLAN = "plan.json"
 TABLES = "tables.safetensors"
 TABLE_FOLDER = "tables/"
-GRAPH = "graph.json"
-WEIGHTS = "weights.safetensors"
 ROWS = "rows.msgpack"
 CONSTANTS = "rows.safetensors"
 CODES = "codes.safetensors"
@@ -69,10 +66,6 @@ class Bundle:
         collection.import_arrays(read_arrays(self.folder / TABLES))
         return collection.eval().requires_grad_(False)
 
-    def load_program(self) -> ScoringProgram:
-        """Return the dense graph."""
-        return unpack_program((self.folder / GRAPH).read_bytes(), read_arrays(self.folder / WEIGHTS))
-
     @property
     def plain_way(self) -> str:
         """The way that needs no gate of its own."""
@@ -88,32 +81,32 @@ class Bundle:
         found = (way for way in self.manifest.ways if way.name == name)
         return next(found, WayResult(name, True, []))
 
-    def way(self, name: str) -> Way:
-        """Return a way by its name, with what the gates found that it has to add to logits."""
-        return replace(way_named(name), shifts=self.way_result(name).shifts)
+    def way(self, name: str, cache: Path | None = None) -> Way:
+        """Return a way by its name, with what the gates found that it has to add to logits; see ``Way.cache``."""
+        return replace(way_named(name), shifts=self.way_result(name).shifts, cache=cache)
 
-    def load_model(self, way: str = "") -> LogitModel:
+    def load_model(self, way: str = "", cache: Path | None = None) -> LogitModel:
         """Return the model, to be run by a way of ``ways`` (without a name: by the plain one).
 
+        What takes long to prepare is kept in the folder ``cache`` by content, and found there again.
         Raises MissingExtraError for LightGBM's without the extra, InputError for a way that this host or the model
         does not have.
         """
         if self.manifest.kind == "lightgbm":
             return self._load_trees()
-        network = self._load_network(way or PLAIN)
+        network = self._load_network(self.way(way or PLAIN, cache))
         return network if self.manifest.kind == "torch" else BlendedModel(network, self._load_trees())
 
-    def load_scorer(self, way: str = "") -> Scorer:
+    def load_scorer(self, way: str = "", cache: Path | None = None) -> Scorer:
         """Return the model with its calibrations; see ``load_model``."""
-        return Scorer(self.load_model(way), self.calibrations)
+        return Scorer(self.load_model(way, cache), self.calibrations)
 
-    def _load_network(self, way: str) -> LogitModel:
-        """Return the staged program; bundles of before there was one hold the exported graph alone."""
-        collection = self.load_collection()
+    def _load_network(self, way: Way) -> StagedModel:
+        """Return the staged program; CorruptionError for a bundle of before there was one."""
         if ROWS not in self.manifest.files:
-            return DenseModel(collection, self.load_program())
+            raise CorruptionError(f"{self.folder} holds no row graph ({ROWS}).", "Publish the run again.")
         graph = unpack_graph((self.folder / ROWS).read_bytes(), read_arrays(self.folder / CONSTANTS))
-        return StagedModel(collection, graph, self.way(way))
+        return StagedModel(self.load_collection(), graph, way)
 
     def _load_trees(self) -> TreeModel:
         lightgbm = import_lightgbm()

@@ -39,6 +39,11 @@ class WaySetting:
     folder: Path
     way: str | Mapping[str, str] = ""
 
+    @property
+    def cache(self) -> Path:
+        """Where backends keep what takes them long to prepare, by content."""
+        return self.folder / "prepared"
+
     def pinned(self, model: str) -> str:
         """Return the way that is set for a model, or an empty text."""
         return self.way if isinstance(self.way, str) else self.way.get(model, "")
@@ -67,12 +72,13 @@ def load_served(bundle: Bundle, setting: WaySetting) -> Served:
     pinned = setting.pinned(bundle.manifest.name)
     if pinned:
         check_allowed(bundle, pinned)
-        return Served(verify_golden(bundle, way=pinned), WayChoice(pinned, "pinned", this_host()))
+        scorer = verify_golden(bundle, bundle.load_scorer(pinned, setting.cache), pinned)
+        return Served(scorer, WayChoice(pinned, "pinned", this_host()))
     store = ChoiceStore(setting.folder)
     known = store.get(bundle.digest, this_host())
     if known is not None and known.way in bundle.ways:
-        return _as_before(bundle, known)
-    served = _measured(bundle)
+        return _as_before(bundle, known, setting.cache)
+    served = _measured(bundle, setting.cache)
     store.put(bundle.digest, served.choice)
     return served
 
@@ -91,13 +97,14 @@ def check_allowed(bundle: Bundle, way: str) -> None:
     )
 
 
-def _as_before(bundle: Bundle, known: WayChoice) -> Served:
+def _as_before(bundle: Bundle, known: WayChoice, cache: Path) -> Served:
     """Return the way that was chosen on this host before or, where it fails now, the next one."""
     refused = list(known.refused)
     best_first = dict.fromkeys([known.way, *ranked(known.timings), bundle.plain_way])
     for name in takewhile(lambda way: way != bundle.plain_way, best_first):
         try:
-            return _served(known, name, verify_golden(bundle, way=name), refused)
+            scorer = verify_golden(bundle, bundle.load_scorer(name, cache), name)
+            return _served(known, name, scorer, refused)
         except Exception as error:  # whatever a backend raises, another way can answer
             refused.append(_refused(bundle, name, error))
     return _served(known, bundle.plain_way, verify_golden(bundle), refused)
@@ -108,13 +115,13 @@ def _served(known: WayChoice, way: str, scorer: Scorer, refused: list[RefusedWay
     return Served(scorer, WayChoice(way, why, known.host, known.timings, refused))
 
 
-def _measured(bundle: Bundle) -> Served:
+def _measured(bundle: Bundle, cache: Path) -> Served:
     """Load every way that is allowed, measure those that answer right, and return the best."""
     plain = verify_golden(bundle)
     scorers, refused = {bundle.plain_way: plain}, []
     for name in bundle.ways[1:]:
         try:
-            scorer = Scorer(served_by(plain.model, bundle.way(name)), bundle.calibrations)
+            scorer = Scorer(served_by(plain.model, bundle.way(name, cache)), bundle.calibrations)
             scorers[name] = verify_golden(bundle, scorer, name)
         except Exception as error:  # whatever a backend raises, another way can answer
             refused.append(_refused(bundle, name, error))

@@ -15,7 +15,7 @@ from bowerbird.kernels.pair import PairProgram
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A processor, the instruction sets in use, the threads of a model, and versions."""
+    """A processor, the instruction sets in use, the threads of a model, and versions of what may compute it."""
 
     cpu: str
     native: str
@@ -36,8 +36,16 @@ def this_host() -> Host:
         native=PairProgram.isa(),
         torch=torch.backends.cpu.get_cpu_capability().lower(),
         threads=torch.get_num_threads(),
-        versions=f"bowerbird {metadata.version('bowerbird')}, torch {torch.__version__}",
+        versions=f"bowerbird {metadata.version('bowerbird')}, torch {torch.__version__}{_openvino()}",
     )
+
+
+@cache
+def _openvino() -> str:
+    try:
+        return f", openvino {metadata.version('openvino')}"
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 @cache

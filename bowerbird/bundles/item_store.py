@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bowerbird import _native
 from bowerbird.compiler.backends.contract import Kept
-from bowerbird.kernels.pair_rows import RowFormat, StoredRows
+from bowerbird.kernels.pair_rows import StoredRows
 
 Keys = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
@@ -29,13 +29,12 @@ class ItemStore:
     """Values by the 64-bit hash of the features that they were made of; a change of a feature is another key.
 
     So nothing has to be told that an item changed. ``limit`` are the most bytes; a store that is full begins anew.
-    float32 values are kept in the ``format`` and are not copied when they are asked for. Threads may share it. Two of
+    float32 values are not copied when they are asked for. Threads may share it. Two of
     n keys collide with probability n²/2⁶⁵.
     """
 
-    def __init__(self, limit: int = 256 << 20, format: RowFormat = "fp32") -> None:
+    def __init__(self, limit: int = 256 << 20) -> None:
         self._limit = limit
-        self._format: RowFormat = format
         self._lock = threading.Lock()
         self._index = _native.KeyIndex()
         self._count = 0
@@ -78,7 +77,7 @@ class ItemStore:
         for name, value in made.items():
             if name not in self._columns:
                 is_row = value.dtype == torch.float32
-                self._columns[name] = _Rows(value.shape[1:], self._format) if is_row else _Tensors(value)
+                self._columns[name] = _Rows(value.shape[1:]) if is_row else _Tensors(value)
             self._columns[name].put(self._count, count, value[chosen])
         self._count = count
 
@@ -88,24 +87,18 @@ class ItemStore:
 
 
 class _Rows:
-    """One float32 value of all items, packed. Rows that were given out are never written again."""
+    """One float32 value of all items. Rows that were given out are never written again."""
 
-    def __init__(self, shape: torch.Size, format: RowFormat) -> None:
+    def __init__(self, shape: torch.Size) -> None:
         self._shape = tuple(shape)
-        self._format: RowFormat = format
-        self._stored = StoredRows.pack(np.empty((0, math.prod(shape)), np.float32), format)
+        self._stored = StoredRows("fp32", np.empty((0, math.prod(shape)), np.float32))
 
     def put(self, start: int, stop: int, value: Tensor) -> None:
         """Put rows ``start`` to ``stop``."""
-        packed = StoredRows.pack(value.reshape(len(value), -1).numpy(), self._format)
         values = _grown(self._stored.values, stop)
-        values[start:stop] = packed.values
-        scales = None
-        if packed.scales is not None and self._stored.scales is not None:
-            scales = _grown(self._stored.scales, stop)
-            scales[start:stop] = packed.scales
+        values[start:stop] = value.reshape(len(value), -1).numpy()
         if values is not self._stored.values:
-            self._stored = StoredRows(self._format, values, scales)
+            self._stored = StoredRows("fp32", values)
 
     def taken(self, places: Positions) -> Kept:
         """Return rows where they stand."""

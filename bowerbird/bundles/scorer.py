@@ -8,11 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from bowerbird.bundles.calibrate import Calibrations, Calibrator, Probabilities
-from bowerbird.bundles.program import ScoringProgram
-from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.errors import MissingExtraError
 from bowerbird.models.tree_columns import TreeColumns
 from bowerbird.plan.block import FeatureBlock
@@ -26,21 +23,6 @@ class LogitModel(Protocol):
     def logits(self, block: FeatureBlock) -> dict[str, Logits]:
         """Return logits by task; safe to call from several threads."""
         ...
-
-
-class DenseModel:
-    """Tables and an exported dense graph."""
-
-    def __init__(self, collection: FeatureReader, program: ScoringProgram) -> None:
-        self.collection = collection
-        self.program = program
-
-    def logits(self, block: FeatureBlock) -> dict[str, Logits]:
-        """Return logits by task; features of one row are expanded to the candidates'."""
-        with torch.inference_mode():
-            rows = self.collection.encode(block)
-            features = self.collection.lookup(rows, expand_sequences=self.program.for_request is None)
-        return {task: values.numpy() for task, values in self.program(features).items()}
 
 
 class TreeModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.rows import RowBlock, columns_of, take_block
-from bowerbird.kernels.pair_rows import RowFormat
 from bowerbird.plan.block import FeatureBlock
 
 _LEAST_ITEMS = 32
@@ -34,16 +34,15 @@ class Way:
 
     backend: Backend
     precision: Precision
-    rows: RowFormat = "fp32"
-    """What is kept of items is kept in this."""
     shifts: Mapping[str, float] = field(default_factory=dict)
     """What is added to the logits of tasks, so that their mean prediction is that of eager PyTorch."""
+    cache: Path | None = None
+    """Where the backend keeps what takes it long to prepare."""
 
     @property
     def name(self) -> str:
         """The way in reports, gates and settings."""
-        kept = "" if self.rows == "fp32" else f".rows_{self.rows}"
-        return f"{self.backend.name}.{self.precision}{kept}"
+        return f"{self.backend.name}.{self.precision}"
 
 
 class StagedModel:
@@ -60,11 +59,11 @@ class StagedModel:
         self.graph = graph
         self.way = way or Way(Interpreter(), "fp32")
         self.program = program or stage_graph(graph, []).program
-        self._prepared = self.way.backend.prepare(self.program, self.way.precision)
+        self._prepared = self.way.backend.prepare(self.program, self.way.precision, self.way.cache)
         self._request = collection.inputs.of_stages("request")
         self._item = collection.inputs.of_stages("item")
         self._pair = collection.inputs.of_stages("pair")
-        self.items = ItemStore(format=self.way.rows)
+        self.items = ItemStore()
 
     def with_way(self, way: Way) -> StagedModel:
         """Return the same model, run another way."""

@@ -9,6 +9,7 @@ from bowerbird.bundles.scorer import BlendedModel, LogitModel
 from bowerbird.bundles.staged_model import StagedModel, Way
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.backends.native import Native
+from bowerbird.compiler.backends.openvino import OpenVino
 from bowerbird.errors import InputError
 from bowerbird.plan.mistake import nearest
 
@@ -18,9 +19,14 @@ TREES = "lightgbm"
 """The only way of trees."""
 
 
+LAST_RESORTS = frozenset({"openvino"})
+"""Backends that take many seconds to prepare and to judge: they are for networks that no other one serves in float32.
+Wherever both run, the native engine is the faster one (``bench.compiler``)."""
+
+
 def known_ways() -> dict[str, Way]:
-    """Return the ways by name, none of which takes long to prepare."""
-    backends = (Interpreter(), Native())
+    """Return the ways by name, last resorts last."""
+    backends = (Interpreter(), Native(), OpenVino())
     ways = [Way(backend, precision) for backend in backends for precision in backend.precisions]
     return {way.name: way for way in ways}
 

@@ -17,20 +17,17 @@ from bowerbird.bundles.bundle import (
     CODES,
     CONSTANTS,
     GOLDEN,
-    GRAPH,
     MANIFEST,
     MANIFEST_HASH,
     METRICS,
     PLAN,
     ROWS,
-    WEIGHTS,
     Bundle,
     booster_file,
     file_hash,
     read_bundle,
 )
 from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
-from bowerbird.bundles.export import export_program, export_request_program, pack_program
 from bowerbird.bundles.golden import GoldenRequest, golden_to_json
 from bowerbird.bundles.manifest import FileEntry, Manifest
 from bowerbird.compiler.capture import capture
@@ -63,13 +60,10 @@ class BundleParts:
 
 def torch_files(collection: EmbeddingCollection, model: Ranker, rows: RowFormat = "fp32") -> dict[str, BundleFile]:
     """Return the files of a PyTorch model, its tables' rows in a format; InputError when it cannot be exported."""
-    graph, weights = pack_program(export_program(model), model, export_request_program(model))
     lifting = lift(capture(model, model.inputs.example(_EXAMPLE_ROWS)), model.inputs.stages)
     program, constants = pack_graph(lifting.graph)
     return {
         **{file: partial(write_table, collection, name, rows) for name, file in table_files(collection.plan).items()},
-        GRAPH: graph,
-        WEIGHTS: pack_arrays(weights),
         ROWS: program,
         CONSTANTS: pack_arrays(constants),
     }

@@ -67,15 +67,11 @@ class FeatureReader:
                 "Read features and score them with the same plan.",
             ) from missing
 
-    def lookup(self, rows: RowBlock, expand_sequences: bool = True) -> dict[str, Tensor]:
-        """Return the model inputs of a block of rows; columns of one row are expanded.
-
-        Without ``expand_sequences`` sequences of one row stay as they are: for graphs of one request.
-        """
-        kept = set() if expand_sequences else {name for item in self.inputs.sequences for name in item.tensors}
+    def lookup(self, rows: RowBlock) -> dict[str, Tensor]:
+        """Return the model inputs of a block of rows; columns of one row are expanded."""
         count = rows.count
         return {
-            name: value if value.shape[0] == count or name in kept else value.expand(count, *value.shape[1:])
+            name: value if value.shape[0] == count else value.expand(count, *value.shape[1:])
             for name, value in self.lookup_once(rows).items()
         }
 

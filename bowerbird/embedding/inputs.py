@@ -98,16 +98,6 @@ class Inputs:
             vectors=tuple(item for item in self.vectors if item.stage in stages),
         )
 
-    @property
-    def request_sequences(self) -> tuple[str, ...]:
-        """The tensors of the sequences that depend on the request alone."""
-        return tuple(name for item in self.sequences if item.stage == "request" for name in item.tensors)
-
-    def request_example(self, rows: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Return an ``example`` of one request: its sequences stand there once, the rest has ``rows`` rows."""
-        features = self.example(rows, generator)
-        return features | {name: features[name][:1] for name in self.request_sequences}
-
     def request_rows(self, rows: int) -> dict[str, Tensor]:
         """Return random tensors of one request's candidates: everything of the request has one row."""
         features = self.example(rows, torch.Generator().manual_seed(rows))

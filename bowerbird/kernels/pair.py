@@ -48,7 +48,7 @@ class PairProgram:
         self._inputs = [(name, each.stage == "request") for name, each in self.spec.inputs.items()]
         self._outputs = [(name, self.spec.widths[name]) for name in self.spec.outputs]
         self.isa()
-        self._program = _native.PairProgram(lowered.values, lowered.steps, lowered.outputs)
+        self._program = _native.PairProgram(lowered.values, lowered.layers, lowered.steps, lowered.outputs)
         self._threads, self._least_rows = threads, least_rows
 
     @staticmethod

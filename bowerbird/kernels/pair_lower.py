@@ -15,12 +15,17 @@ _Fields = dict[str, Any]
 
 
 class Lowering:
-    """Numbers the values of a program; ``values`` are (source, width), ``steps`` what ``_native.PairProgram`` takes."""
+    """Numbers the values of a program: what ``_native.PairProgram`` takes.
+
+    ``values`` are (source, width); ``layers`` stand once, however many steps multiply with them.
+    """
 
     def __init__(self, spec: PairSpec, weights: Weights, precision: str) -> None:
         self.spec, self.weights, self.precision = spec, weights, precision
         self.numbers: dict[str, int] = {}
         self.values: list[tuple[str, int]] = []
+        self.layers: list[_Fields] = []
+        self._known: dict[tuple[Any, ...], int] = {}
         self.steps: list[_Fields] = []
         for name, each in spec.inputs.items():
             self.numbers[name] = self.value("sequence" if each.length else each.stage, each.width)
@@ -39,16 +44,18 @@ class Lowering:
         named = {"op": op, "out": self.numbers[step.out], "in": [self.numbers[name] for name in step.inputs]}
         self.steps.append({**named, **fields})
 
-    def layer(self, step: PairStep, fields: Mapping[str, Any]) -> _Fields:
-        """Return a layer of weight, bias and activation in the precision that it is computed in."""
+    def layer(self, step: PairStep, fields: Mapping[str, Any]) -> int:
+        """Return the number of a layer of weight, bias and activation in the precision that it is computed in."""
         weight = self.weights[fields["weight"]]
         asked = fields.get("precision") or step.fields.get("precision") or self.precision
-        return {
-            "weight": np.ascontiguousarray(weight),
-            "bias": self.optional(fields.get("bias")),
-            "precision": product_precision(asked, weight.shape[1], weight.shape[0]),
-            **_function(activation_of(fields.get("activation"), weight.shape[0], self.weights)),
-        }
+        precision = product_precision(asked, weight.shape[1], weight.shape[0])
+        key = (fields["weight"], fields.get("bias"), repr(fields.get("activation")), precision)
+        if key not in self._known:
+            self._known[key] = len(self.layers)
+            function = _function(activation_of(fields.get("activation"), weight.shape[0], self.weights))
+            arrays = {"weight": np.ascontiguousarray(weight), "bias": self.optional(fields.get("bias"))}
+            self.layers.append({**arrays, "precision": precision, **function})
+        return self._known[key]
 
     def optional(self, name: str | None) -> Any:
         """Return a weight, or None where the program names none."""
@@ -110,6 +117,20 @@ def _field_dots(lowering: Lowering, step: PairStep) -> None:
     lowering.emit("field_dots", step, group=int(step.fields["width"]))
 
 
+def _take(lowering: Lowering, step: PairStep) -> None:
+    lowering.emit("take", step, places=[int(place) for place in step.fields["places"]])
+
+
+def _product(lowering: Lowering, step: PairStep) -> None:
+    sizes, left, right = ([int(each) for each in step.fields[name]] for name in ("sizes", "left", "right"))
+    lowering.emit("product", step, sizes=sizes, left=left, right=right)
+
+
+def _field_attention(lowering: Lowering, step: PairStep) -> None:
+    heads, width, scale = (step.fields.get(name, 1.0) for name in ("heads", "width", "scale"))
+    lowering.emit("field_attention", step, heads=int(heads), group=int(width), number=float(scale))
+
+
 def _target_attention(lowering: Lowering, step: PairStep) -> None:
     first = {"weight": step.fields["product"], "activation": step.fields.get("activation")}
     layers = [lowering.layer(step, layer) for layer in (first, *step.fields["layers"])]
@@ -135,6 +156,9 @@ _LOWERED: dict[str, Callable[[Lowering, PairStep], None]] = {
     "reduce": _reduce,
     "slice": _slice,
     "field_dots": _field_dots,
+    "take": _take,
+    "product": _product,
+    "field_attention": _field_attention,
     "target_attention": _target_attention,
     "attention": _attention,
     **{name: _same(name) for name in ("concat", "weighted_sum", "dot")},

@@ -226,6 +226,39 @@ def _field_dots(step: PairStep, widths: list[int], spec: PairSpec, weights: Weig
     return fields * (fields - 1) // 2
 
 
+def _take(step: PairStep, widths: list[int], spec: PairSpec, weights: Weights) -> int:
+    places = step.field("places")
+    if not places or not all(0 <= place < sum(widths) for place in places):
+        step.refuse(f"takes columns {places} of {sum(widths)}", "Name one at least, and stay within the width.")
+    return len(places)
+
+
+def _product(step: PairStep, widths: list[int], spec: PairSpec, weights: Weights) -> int:
+    _count(step, widths, 2)
+    batch, rows, inner, columns = (int(each) for each in step.field("sizes"))
+    if min(batch, rows, inner, columns) < 1:
+        step.refuse(f"has sizes {step.fields['sizes']}", "Each is one at least.")
+    for name, width, last in (
+        ("left", widths[0], (batch - 1, rows - 1, inner - 1)),
+        ("right", widths[1], (batch - 1, inner - 1, columns - 1)),
+    ):
+        strides = step.field(name)
+        if min(strides) < 0 or sum(by * count for by, count in zip(strides, last, strict=True)) >= width:
+            step.refuse(f"has {name} strides {strides} over {width} columns", "Stay within the width.")
+    return batch * rows * columns
+
+
+def _field_attention(step: PairStep, widths: list[int], spec: PairSpec, weights: Weights) -> int:
+    _count(step, widths, 3)
+    heads, width = int(step.field("heads")), int(step.field("width"))
+    if min(heads, width) < 1 or widths[0] % (heads * width) or widths[1] % (heads * width):
+        step.refuse(f"has {heads} heads of width {width} over {widths[:2]} columns", "They divide queries and keys.")
+    keys = widths[1] // width
+    if widths[2] % keys:
+        step.refuse(f"has {widths[2]} columns of values", f"{heads} heads have {keys // heads} values each.")
+    return widths[0] // width * (widths[2] // keys)
+
+
 def _sequence(step: PairStep, spec: PairSpec, name: str) -> int:
     given = step.field(name)
     if not spec.is_sequence(given):
@@ -273,6 +306,9 @@ _WIDTHS: dict[str, _Width] = {
     "weighted_sum": _weighted_sum,
     "dot": _dot,
     "field_dots": _field_dots,
+    "take": _take,
+    "product": _product,
+    "field_attention": _field_attention,
     "target_attention": _target_attention,
     "attention": _attention,
     **dict.fromkeys(BINARY, _binary),

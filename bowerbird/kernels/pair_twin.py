@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,35 @@ def _field_dots(twin: PairTwin, step: PairStep, values: _All) -> Values:
     return np.asarray((parts[:, left] * parts[:, right]).sum(axis=2))
 
 
+def _take(twin: PairTwin, step: PairStep, values: _All) -> Values:
+    return np.concatenate([values[name] for name in step.inputs], axis=1)[:, step.fields["places"]]
+
+
+def _matrices(x: Values, shape: tuple[int, ...], strides: Sequence[int]) -> Values:
+    """Return [rows, *shape] of elements that lie ``strides`` columns apart."""
+    places = sum(np.arange(size).reshape(-1, *(1,) * (2 - at)) * strides[at] for at, size in enumerate(shape))
+    return np.asarray(x[:, places])
+
+
+def _product(twin: PairTwin, step: PairStep, values: _All) -> Values:
+    left, right = (values[name] for name in step.inputs)
+    batch, rows, inner, columns = step.fields["sizes"]
+    first = _matrices(left, (batch, rows, inner), step.fields["left"])
+    second = _matrices(right, (batch, inner, columns), step.fields["right"])
+    return (first @ second).reshape(len(left), batch * rows * columns)
+
+
+def _field_attention(twin: PairTwin, step: PairStep, values: _All) -> Values:
+    heads, width = int(step.fields["heads"]), int(step.fields["width"])
+    given = [values[name] for name in step.inputs]
+    query, key = (each.reshape(len(each), heads, each.shape[1] // (heads * width), width) for each in given[:2])
+    keys = key.shape[2]
+    value = given[2].reshape(len(key), heads, keys, given[2].shape[1] // (heads * keys))
+    scores = query @ key.swapaxes(2, 3) * np.float32(step.fields.get("scale", 1.0))
+    mixed = softmax(scores, 3) @ value
+    return np.asarray(mixed.reshape(len(mixed), math.prod(mixed.shape[1:])))
+
+
 def _seen(step: PairStep, values: _All, length: int) -> Any:
     mask = step.fields.get("mask")
     return np.ones(length, bool) if mask is None else values[mask].reshape(-1) != 0
@@ -181,6 +211,9 @@ _STEPS: dict[str, Callable[[PairTwin, PairStep, _All], Values]] = {
     "weighted_sum": _weighted_sum,
     "dot": _dot,
     "field_dots": _field_dots,
+    "take": _take,
+    "product": _product,
+    "field_attention": _field_attention,
     "target_attention": _target_attention,
     "attention": _attention,
     **dict.fromkeys(BINARY, _binary),

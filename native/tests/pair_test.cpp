@@ -41,22 +41,25 @@ class Everything {
     attention.keys_part = kHistoryPart;
     attention.mask = kMask;
     attention.softmax = true;
-    attention.layers = {layer(kKey, kFirst, precision), layer(kFirst, 9, precision), layer(9, 1, Precision::kFp32)};
-    attention.layers[0].bias.clear();
+    attention.layers = {add(layer(kKey, kFirst, precision)), add(layer(kFirst, 9, precision)),
+                        add(layer(9, 1, Precision::kFp32))};
+    plan.layers[attention.layers[0]].bias.clear();
     StepSpec& heads = add(Op::kAttention, kKey, {kQuery});
     heads.keys = heads.values = kHistory;
     heads.number = 0.5f;
     StepSpec& first = add(Op::kLinear, kWide, {kFirstStep, kFirstStep + 1});
-    first.layers = {layer(2 * kKey, kWide, precision)};
+    first.layers = {add(layer(2 * kKey, kWide, precision))};
     first.adds = {kUser, kPartial};
-    add(Op::kLinear, 21, {kFirstStep + 2}).layers = {layer(kWide, 21, precision, Function::kSigmoid)};
+    const std::size_t sigmoid = add(layer(kWide, 21, precision, Function::kSigmoid));
+    add(Op::kLinear, 21, {kFirstStep + 2}).layers = {sigmoid};
+    add(Op::kLinear, 21, {kFirstStep + 2}).layers = {sigmoid};
     const std::size_t x = last();
     add(Op::kConcat, 21 + kKey, {x, kQuery});
     add(Op::kSlice, 21, {last()}).group = 3;
     add(Op::kBinary, 21, {last(), x}).binary = Binary::kMul;
     add(Op::kMap, 21, {last()}).map.function = Function::kTanh;
     StepSpec& cross = add(Op::kLinear, 21, {last()});
-    cross.layers = {layer(21, 21, precision, Function::kNone)};
+    cross.layers = {add(layer(21, 21, precision, Function::kNone))};
     cross.factor = cross.after = x;
     add(Op::kLayerNorm, 21, {last()}).number = 1e-5f;
     add(Op::kSoftmax, 21, {last()}).group = 7;
@@ -65,7 +68,16 @@ class Everything {
     add(Op::kWeightedSum, 7, {last(), soft});
     add(Op::kReduce, 1, {last()}).group = 7;
     add(Op::kDot, 1, {x, soft});
-    plan.outputs = {kFirstStep, kFirstStep + 1, kFirstStep + 2, x, last() - 1, last()};
+    const std::size_t dot = last();
+    add(Op::kTake, 4 * 21, {x, soft});
+    for (std::size_t i = 0; i < 4 * 21; ++i) plan.steps.back().places.push_back((5 * i) % (2 * 21));
+    const std::size_t fields = last();
+    StepSpec& product = add(Op::kProduct, 2 * 7 * 6, {fields, fields});
+    product.batch = 2, product.rows = 7, product.inner = 3, product.columns = 6;
+    product.left = {42, 3, 1}, product.right = {42, 1, 7};
+    StepSpec& mixed = add(Op::kFieldAttention, 4 * 21, {fields, fields, fields});
+    mixed.heads = 2, mixed.group = 3, mixed.number = 0.3f;
+    plan.outputs = {kFirstStep, kFirstStep + 1, kFirstStep + 2, x, dot - 1, dot, last() - 1, last()};
   }
 
   std::size_t last() const { return plan.values.size() - 1; }
@@ -73,6 +85,11 @@ class Everything {
   Plan plan;
 
  private:
+  std::size_t add(LayerSpec layer) {
+    plan.layers.push_back(std::move(layer));
+    return plan.layers.size() - 1;
+  }
+
   StepSpec& add(Op op, std::size_t width, std::vector<std::size_t> in) {
     plan.values.push_back({Source::kStep, width});
     plan.steps.push_back(step(op, last(), std::move(in)));

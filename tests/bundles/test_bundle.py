@@ -10,7 +10,6 @@ import torch
 from bowerbird.bundles import read_bundle, verify_golden
 from bowerbird.bundles.arrays import pack_arrays
 from bowerbird.bundles.block_json import block_from_json, block_to_json
-from bowerbird.bundles.program import unpack_program
 from bowerbird.bundles.write import BundleParts, write_bundle
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.embedding.served_table import TableChange
@@ -22,7 +21,6 @@ TABLES = 5
 FILES = [
     "calibration.json",
     "golden.json",
-    "graph.json",
     "manifest.json",
     "manifest.sha256",
     "metrics.json",
@@ -30,7 +28,6 @@ FILES = [
     "rows.msgpack",
     "rows.safetensors",
     *(f"tables/{place}.table" for place in range(TABLES)),
-    "weights.safetensors",
 ]
 
 
@@ -207,21 +204,13 @@ def test_a_start_checks_tables_by_length_and_header_alone(bundle):
         read_bundle(bundle.folder, verify_tables=False)
 
 
-def test_a_symbolic_size_that_is_code_is_refused(bundle):
-    graph = (bundle.folder / "graph.json").read_bytes()
-    arrays = {}
-    hostile = graph.replace(b"Symbol('", b"__import__('os').system('", 1)
-    assert hostile != graph
-    with pytest.raises(CorruptionError, match="not arithmetic"):
-        unpack_program(hostile, arrays)
-
-
-def test_a_missing_input_is_named(bundle):
-    program = bundle.load_program()
-    features = bundle.load_collection().inputs.example(3)
-    del features["rate"]
-    with pytest.raises(Exception, match="lack the input 'rate'"):
-        program(features)
+def test_a_bundle_of_before_row_graphs_is_refused_with_the_remedy(bundle, tmp_path):
+    names = [name for name in bundle.manifest.files if not name.startswith("rows.")]
+    files = {name: (bundle.folder / name).read_bytes() for name in names}
+    parts = BundleParts(bundle.plan, bundle.calibrations, bundle.metrics, bundle.golden)
+    old = write_bundle(tmp_path / "old", bundle.manifest, parts, files)
+    with pytest.raises(CorruptionError, match="no row graph"):
+        old.load_model()
 
 
 def test_blocks_survive_json():

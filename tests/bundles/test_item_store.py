@@ -1,7 +1,6 @@
 """What is kept of items is what would be computed, however they come and go."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,15 +51,6 @@ def test_what_was_given_out_stays_as_it_is():
     for start in range(10, 12_000, 700):
         ask(np.arange(start, start + 700))
     assert torch.equal(held.tensor(), _values(first)["both"])
-
-
-@pytest.mark.parametrize(("format", "error"), [("fp16", 1e-3), ("bf16", 1e-2), ("int8", 1e-2)])
-def test_rows_are_kept_in_fewer_bits(format, error):
-    store, numbers = ItemStore(format=format), np.linspace(-1, 1, 50)
-    for _ in range(2):
-        kept = store.get(hash_rows([numbers], 50), lambda chosen: _values(numbers[chosen]))["both"]
-        assert kept.stored.format == format
-        assert torch.allclose(kept.tensor(), _values(numbers)["both"], atol=error)
 
 
 def test_a_changed_feature_is_another_key():

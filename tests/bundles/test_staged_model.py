@@ -1,16 +1,19 @@
 """A staged model's answers do not depend on the company of a candidate, to the last bit."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import msgspec
 import numpy as np
 import pytest
 
-from bowerbird.bundles.choose_way import request_block
+from bowerbird.bundles.bundle import verify_golden
+from bowerbird.bundles.choose_way import WaySetting, load_served, request_block
 from bowerbird.bundles.scorer import BlendedModel
 from bowerbird.bundles.way_results import WayResult
 from bowerbird.bundles.ways import known_ways, served_by, shifted
 from bowerbird.plan.block_rows import take_each
+from tests.server.tiny import allowed
 
 
 @pytest.mark.parametrize("way", ["native.fp32", "native.bf16", "native.int8"])
@@ -48,3 +51,21 @@ def test_a_bundle_s_way_has_the_shifts_that_its_gates_found(make_bundle, tmp_pat
     assert bundle.way("native.bf16").shifts == {"click": -0.004}
     assert bundle.load_model("native.bf16").way.shifts == {"click": -0.004}
     assert not bundle.load_model().way.shifts
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_openvino_serves_what_its_gates_allow_and_converts_it_once(make_bundle, tmp_path, monkeypatch):
+    found = make_bundle(tmp_path / "home" / "1")
+    bundle = replace(found, manifest=msgspec.structs.replace(found.manifest, ways=[allowed("openvino.fp32")]))
+    setting = WaySetting(tmp_path / "ways", "openvino.fp32")
+    assert load_served(bundle, setting).choice.way == "openvino.fp32"
+
+    def refuse(*given, **more):
+        raise AssertionError("it is converted again")
+
+    monkeypatch.setattr("openvino.convert_model", refuse)
+    again = verify_golden(bundle, load_served(bundle, setting).scorer, "openvino.fp32")
+    block = request_block(bundle, 9)
+    plain = bundle.load_scorer().score(block)
+    for task, scores in again.score(block).items():
+        assert np.allclose(scores, plain[task], atol=1e-6)

@@ -4,6 +4,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -77,9 +78,19 @@ def test_openvino_answers_many_requests_at_once_and_several_threads():
     together = prepared.request({"user": users}, 3)
     for row in range(3):
         alone = prepared.request({"user": users[row : row + 1]}, 1)
-        assert all(torch.equal(together[name][row : row + 1], value) for name, value in alone.items())
+        assert all(np.array_equal(together[name][row : row + 1], value) for name, value in alone.items())
     with ThreadPoolExecutor(4) as pool:
         assert max(pool.map(lambda rows: differs(module, prepared, rows), range(1, 40))) < 1e-5
+
+
+@WITH_OPENVINO
+def test_what_openvino_refuses_is_told(monkeypatch):
+    def refuse(*given, **more):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("openvino.convert_model", refuse)
+    with pytest.raises(InputError, match="no such operator"):
+        OpenVino().prepare(small()[1], "fp32")
 
 
 @WITH_OPENVINO

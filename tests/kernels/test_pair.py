@@ -145,6 +145,58 @@ def test_mixtures_and_products(isa, seed, count, experts, width, stacked):
 
 
 @properties
+@given(seeds, counts, st.lists(widths, min_size=1, max_size=3), st.integers(1, 90))
+def test_columns_in_any_order(isa, seed, count, inputs, taken):
+    case = Case(seed, count)
+    names = [case.row(f"x{i}", width) if i == 1 else case.item(f"x{i}", width) for i, width in enumerate(inputs)]
+    names[0] = case.step("relu", "r", [names[0]])
+    places = case.random.integers(0, sum(inputs), taken).tolist()
+    case.step("take", "y", names, places=places)
+    case.step("take", "z", ["y"], places=list(range(taken - 1, -1, -1)))
+    case.spec["outputs"] = ["y", "z"]
+    check(case)
+
+
+@properties
+@given(seeds, counts, st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.booleans())
+def test_products_of_matrices_of_each_candidate(isa, seed, count, batch, rows, inner, columns, turned):
+    case = Case(seed, count)
+    case.item("a", batch * rows * inner)
+    case.row("b", batch * inner * columns) if turned else case.item("b", batch * inner * columns)
+    left = [inner, batch * inner, 1] if turned else [rows * inner, inner, 1]
+    right = [inner * columns, 1, inner] if turned else [inner * columns, columns, 1]
+    case.step("product", "y", ["a", "b"], sizes=[batch, rows, inner, columns], left=left, right=right)
+    case.step("product", "one", ["a", "b"], sizes=[1, rows, inner, columns], left=[0, inner, 1], right=[0, 0, 1])
+    case.spec["outputs"] = ["y", "one"]
+    check(case)
+
+
+@properties
+@given(seeds, counts, st.integers(1, 3), st.integers(1, 9), st.integers(1, 70), st.integers(1, 9), st.integers(1, 9))
+def test_fields_look_at_fields(isa, seed, count, heads, queries, keys, width, value_width):
+    case = Case(seed, count)
+    names = [case.item("q", heads * queries * width), case.item("k", heads * keys * width)]
+    names.append(case.item("v", heads * keys * value_width))
+    case.step("field_attention", "y", names, heads=heads, width=width, scale=0.7)
+    case.step("field_attention", "z", ["k", "k", "v"], heads=heads, width=width)
+    case.spec["outputs"] = ["y", "z"]
+    check(case)
+
+
+@properties
+@given(seeds, counts, widths, st.integers(1, 30), st.integers(2, 5), st.sampled_from(["fp32", "bf16", "int8"]))
+def test_one_layer_for_several_fields(isa, seed, count, width, outputs, fields, precision):
+    case = Case(seed, count)
+    case.item("x", fields * width)
+    weight, bias = case.weight("weight", outputs, width), case.weight("bias", outputs)
+    for field in range(fields):
+        case.step("slice", f"s{field}", ["x"], start=field * width, stop=(field + 1) * width)
+        case.step("linear", f"y{field}", [f"s{field}"], weight=weight, bias=bias, activation="relu")
+    case.spec["outputs"] = [f"y{field}" for field in range(fields)]
+    check(case, precision)
+
+
+@properties
 @given(seeds, counts, widths, st.sampled_from(["fp32", "bf16", "int8"]), st.integers(0, 9))
 def test_cross_layers(isa, seed, count, width, precision, number):
     """Wang et al., DCN V2 (2021): x0 ⊙ (W x + b) + x, here with an activation and a term of the request, too."""

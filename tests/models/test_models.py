@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.bundles.export import export_program, export_request_program, pack_program
-from bowerbird.bundles.program import unpack_program
+from bowerbird.compiler.capture import capture
+from bowerbird.compiler.execute import Executable
+from bowerbird.compiler.lift import lift
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models import MODELS, Task, model_config
@@ -21,19 +22,18 @@ NAMES = sorted(MODELS)
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def exported(request):
+def lifted(request):
     collection, model = built(request.param)
-    graph, arrays = pack_program(export_program(model), model, export_request_program(model))
-    return collection, model, unpack_program(graph, arrays)
+    return collection, model, Executable(lift(capture(model, model.inputs.example(4)), model.inputs.stages).graph)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1000])
-def test_the_exported_program_equals_eager(exported, rows):
-    _, model, program = exported
+def test_the_row_graph_equals_eager(lifted, rows):
+    _, model, program = lifted
     features = model.inputs.example(rows, torch.Generator().manual_seed(rows))
     with torch.inference_mode():
         expected = model(features)
-    answers = program(features)
+    answers = program(features, rows)
     assert list(answers) == [task.name for task in TASKS]
     for task, logits in expected.items():
         assert answers[task].shape == (rows,)
@@ -41,46 +41,8 @@ def test_the_exported_program_equals_eager(exported, rows):
         assert torch.allclose(answers[task], logits, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 300])
-def test_a_request_whose_history_stands_once_is_scored_as_if_it_stood_in_every_row(exported, rows):
-    _, model, program = exported
-    assert program.for_request is not None
-    once = model.inputs.request_example(rows, torch.Generator().manual_seed(rows))
-    assert {len(once[name]) for name in model.inputs.request_sequences} == {1}
-    with torch.inference_mode():
-        expected = model({name: value.expand(rows, *value.shape[1:]) for name, value in once.items()})
-    for task, logits in program(once).items():
-        assert logits.shape == (rows,)
-        assert torch.allclose(logits, expected[task], atol=1e-5, rtol=1e-5)
-
-
-class _Stacked(torch.nn.Module):
-    """A module that cannot broadcast: it stacks the history onto the item."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.inputs, self.tasks = model.inputs, model.tasks
-
-    def forward(self, features):
-        item = features[self.inputs.categories[0].name]
-        history = features[self.inputs.request_sequences[0]].flatten(1)
-        logits = torch.cat([item, history], dim=1).sum(dim=1)
-        return {task.name: logits for task in self.tasks}
-
-
-def test_a_module_that_does_not_broadcast_keeps_one_graph():
-    collection, model = built("lr")
-    stacked = _Stacked(model).eval()
-    assert export_request_program(stacked) is None
-    graph, arrays = pack_program(export_program(stacked), stacked)
-    program = unpack_program(graph, arrays)
-    assert program.for_request is None
-    block = draw(3)
-    assert torch.equal(program(collection(block))["click"], stacked(collection(block))["click"])
-
-
-def test_empty_histories_unseen_ids_and_unknown_numbers_are_scored(exported):
-    collection, model, program = exported
+def test_empty_histories_unseen_ids_and_unknown_numbers_are_scored(lifted):
+    collection, model, program = lifted
     block = draw(4)
     for name, values in block.numbers.items():
         block.numbers[name] = np.full_like(values, np.nan)
@@ -92,22 +54,22 @@ def test_empty_histories_unseen_ids_and_unknown_numbers_are_scored(exported):
     with torch.inference_mode():
         features = collection(block)
         expected = model(features)
-    for task, logits in program(features).items():
+    for task, logits in program(features, 4).items():
         assert torch.isfinite(logits).all()
         assert torch.allclose(logits, expected[task], atol=1e-5, rtol=1e-5)
 
 
-def test_a_row_is_scored_alike_alone_and_among_others(exported):
-    _, model, program = exported
+def test_a_row_is_scored_alike_alone_and_among_others(lifted):
+    _, model, program = lifted
     features = model.inputs.example(300, torch.Generator().manual_seed(5))
-    together = program(features)
-    alone = program({name: value[17:18] for name, value in features.items()})
+    together = program(features, 300)
+    alone = program({name: value[17:18] for name, value in features.items()}, 1)
     for task, logits in together.items():
         assert torch.allclose(logits[17:18], alone[task], atol=1e-5, rtol=1e-5)
 
 
-def test_padding_does_not_matter(exported):
-    _, model, program = exported
+def test_padding_does_not_matter(lifted):
+    _, model, program = lifted
     features = model.inputs.example(50, torch.Generator().manual_seed(6))
     changed = dict(features)
     for sequence in model.inputs.sequences:
@@ -117,12 +79,12 @@ def test_padding_does_not_matter(exported):
                 value = features[name]
                 shape = mask if value.dim() == 2 else mask.unsqueeze(-1)
                 changed[name] = torch.where(shape, value, torch.full_like(value, 3.0))
-    for task, logits in program(features).items():
-        assert torch.allclose(logits, program(changed)[task], atol=1e-5, rtol=1e-5)
+    for task, logits in program(features, 50).items():
+        assert torch.allclose(logits, program(changed, 50)[task], atol=1e-5, rtol=1e-5)
 
 
-def test_members_agree_with_the_answer(exported):
-    _, model, _ = exported
+def test_members_agree_with_the_answer(lifted):
+    _, model, _ = lifted
     features = model.inputs.example(9, torch.Generator().manual_seed(7))
     with torch.inference_mode():
         members, answer = model.members(features), model(features)
@@ -130,8 +92,8 @@ def test_members_agree_with_the_answer(exported):
         assert torch.allclose(members[task].mean(dim=1), logits, atol=1e-6)
 
 
-def test_biases_begin_near_the_base_rates(exported):
-    collection, model, _ = exported
+def test_biases_begin_near_the_base_rates(lifted):
+    collection, model, _ = lifted
     block = draw(200)
     with torch.inference_mode():
         logits = model(collection(block))
@@ -139,8 +101,8 @@ def test_biases_begin_near_the_base_rates(exported):
     assert float(torch.sigmoid(logits["long"]).mean()) == pytest.approx(0.1, abs=0.15)
 
 
-def test_every_input_of_every_stage_has_gradient(exported):
-    _, model, _ = exported
+def test_every_input_of_every_stage_has_gradient(lifted):
+    _, model, _ = lifted
     features = model.inputs.example(20, torch.Generator().manual_seed(8))
     wanted = {
         name: value.requires_grad_()
@@ -154,8 +116,8 @@ def test_every_input_of_every_stage_has_gradient(exported):
         assert gradient is not None and gradient.abs().sum() > 0, name
 
 
-def test_a_vector_is_read_where_it_is_known(exported):
-    collection, model, _ = exported
+def test_a_vector_is_read_where_it_is_known(lifted):
+    collection, model, _ = lifted
     features = collection(draw(6))
     with torch.inference_mode():
         answer, turned = model(features), model(features | {"embedding": -features["embedding"]})

@@ -150,9 +150,9 @@ def _killing_the_writer_stops_no_answer(server: ServerProcess, workspace: Worksp
 
 
 def test_a_start_that_fails_says_why(workspace: Workspace, template: Workspace) -> None:
-    file = workspace.bundles_folder / "din" / "1" / "graph.json"
+    file = workspace.bundles_folder / "din" / "1" / "golden.json"
     file.write_bytes(file.read_bytes()[:-1] + b" ")
-    with pytest.raises(AssertionError, match=r"graph\.json is not what was published"):
+    with pytest.raises(AssertionError, match=r"golden\.json is not what was published"):
         ServerProcess(workspace, "--workers", "2")
 
 

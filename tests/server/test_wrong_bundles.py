@@ -40,7 +40,6 @@ def write_changed_table(file: Path, target: Path, change: Callable[[Numbers], Nu
 def changed(bundle: Bundle, target: Path, name: str, change: Callable[[Numbers], Numbers], plan: Plan) -> Bundle:
     """Write a bundle's copy with one file of arrays changed, and another plan."""
     files = {each: (bundle.folder / each).read_bytes() for each in bundle.manifest.files if not each.endswith(".json")}
-    files["graph.json"] = (bundle.folder / "graph.json").read_bytes()
     if name == CONSTANTS:
         arrays = read_arrays(bundle.folder / name)
         files[name] = pack_arrays({key: change(np.array(values)) for key, values in arrays.items()})

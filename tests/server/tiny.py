@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bowerbird.bundles.calibrate import Identity, Platt
-from bowerbird.bundles.export import export_program, pack_program
+from bowerbird.bundles.calibrate import Identity, Platt, calibrate
 from bowerbird.bundles.golden import golden_request
 from bowerbird.bundles.manifest import Lineage, Manifest
-from bowerbird.bundles.program import ScoringProgram, unpack_program
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
-from bowerbird.bundles.scorer import DenseModel, Scorer
 from bowerbird.bundles.way_results import LEAST_OF_A_KIND, Change, WayResult, WayTask, is_exact, judged
 from bowerbird.bundles.write import BundleParts, torch_files, write_bundle
 from bowerbird.declare.workspace import Workspace, load_workspace
@@ -24,7 +21,6 @@ from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.kernels.keys import key_text, keys_of_integers
 from bowerbird.log.reader import LogReader
 from bowerbird.log.sources.ingest import ingest
-from bowerbird.models.ranker import Ranker
 from bowerbird.models.task import Task
 from bowerbird.models.zoo import model_config
 from bowerbird.plan.compiler import compile_plan
@@ -136,8 +132,10 @@ def publish(
     model = config.build(collection.inputs, tasks).eval()
     calibrations = {"click": Platt(slope, 0.0), "order": Identity()}
     block = engine.read(NOW, encoder.encode_request(3, {"page": 1}), known[:5])
-    program = _in_memory(model)
-    scores = Scorer(DenseModel(collection, program), calibrations).score(block)
+    with torch.inference_mode():
+        scores = {
+            task: calibrate(calibrations[task], logits.numpy()) for task, logits in model(collection(block)).items()
+        }
     golden = [golden_request(block, scores)]
     folder = workspace.bundles_folder / name / str(version)
     manifest = Manifest(
@@ -167,11 +165,6 @@ def allowed(way: str) -> WayResult:
     none = Change(0.0, 0.0, 0.0)
     task = WayTask("click", none, none, 1.0, 0.0 if is_exact(way) else 0.02, LEAST_OF_A_KIND, LEAST_OF_A_KIND)
     return judged(way, [task])
-
-
-def _in_memory(model: Ranker) -> ScoringProgram:
-    graph, arrays = pack_program(export_program(model), model)
-    return unpack_program(graph, arrays)
 
 
 def make_live(workspace: Workspace, version: int, name: str = "din") -> None:

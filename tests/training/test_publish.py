@@ -1,6 +1,8 @@
 import dataclasses
 import shutil
+import sys
 import threading
+from importlib.util import find_spec
 
 import msgspec
 import numpy as np
@@ -12,6 +14,7 @@ from bowerbird.bundles.calibrate import calibrations_to_json
 from bowerbird.bundles.gates import GateLimits
 from bowerbird.bundles.registry import Registry, VersionStage
 from bowerbird.bundles.scorer import Scorer
+from bowerbird.compiler.backends.native import Native
 from bowerbird.errors import CorruptionError, GateError, InputError
 from bowerbird.plan.block_rows import take_rows
 from bowerbird.training.batches.dataset import SampleFolder
@@ -127,7 +130,7 @@ def test_a_program_that_differs_is_refused(target):
 
 def test_a_live_version_that_cannot_be_read_does_not_stop_publishing(target):
     first = publish(dataclasses.replace(target, promote=True))
-    (first.bundle.folder / "graph.json").unlink()
+    (first.bundle.folder / "rows.msgpack").unlink()
     second = publish(target)
     (gate,) = [gate for gate in second.gates if gate.name == "live"]
     assert gate.passed and "cannot score" in gate.note
@@ -149,6 +152,36 @@ def test_rows_in_fewer_bits_that_change_scores_too_much_are_refused(target, monk
     monkeypatch.setattr("bowerbird.embedding.collection.rounded", lambda rows, format: np.round(rows))
     with pytest.raises(GateError, match=r"rows\.int8"):
         publish(dataclasses.replace(target, rows="int8"))
+
+
+def ways_of(bundle):
+    return {way.name: way for way in bundle.manifest.ways}
+
+
+def test_a_last_resort_is_not_looked_at_where_another_way_serves_in_float32(target):
+    ways = ways_of(publish(target).bundle)
+    assert ways["native.fp32"].passed
+    assert not ways["openvino.fp32"].passed and "native.fp32 serves" in ways["openvino.fp32"].note
+
+
+def no_steps(self, program, precision, cache=None):
+    raise InputError("The native engine has steps for none of it.", "Use another.")
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_openvino_is_judged_where_the_native_engine_has_no_steps(target, monkeypatch):
+    monkeypatch.setattr(Native, "prepare", no_steps)
+    bundle = publish(target).bundle
+    way = ways_of(bundle)["openvino.fp32"]
+    assert way.passed and 0 < way.largest < 1e-5
+    verify_golden(bundle, way="openvino.fp32")
+
+
+def test_without_openvino_its_ways_are_refused_and_the_reason_is_kept(target, monkeypatch):
+    monkeypatch.setattr(Native, "prepare", no_steps)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    ways = ways_of(publish(target).bundle)
+    assert {way.note for name, way in ways.items() if name.startswith("openvino")} == {"openvino is not installed."}
 
 
 def test_lightgbm_is_published_and_served(target, tree_run):

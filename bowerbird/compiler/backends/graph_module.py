@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
+from bowerbird.compiler.backends.contract import Made, as_tensor
 from bowerbird.compiler.capture import GRAPH_LOCK
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
@@ -69,14 +70,15 @@ class StageRunner:
         self._outputs = module.outputs
         self._call = call
 
-    def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    def __call__(self, given: Mapping[str, Made], rows: int) -> dict[str, Tensor]:
         """Return the stage's outputs; the request stage of many requests takes one after the other."""
-        requests = max((len(given[name]) for name, shared in self._inputs if shared), default=1)
+        known = {name: as_tensor(given[name]) for name, _ in self._inputs}
+        requests = max((len(known[name]) for name, shared in self._inputs if shared), default=1)
         if requests > 1:
-            each = [self({name: given[name][row : row + 1] for name, _ in self._inputs}, 1) for row in range(requests)]
+            each = [self({name: value[row : row + 1] for name, value in known.items()}, 1) for row in range(requests)]
             return {name: torch.cat([answers[name] for answers in each]) for name in self._outputs}
         values = [
-            given[name] if shared else given[name].expand(rows, *given[name].shape[1:]).contiguous()
+            known[name] if shared else known[name].expand(rows, *known[name].shape[1:]).contiguous()
             for name, shared in self._inputs
         ]
         return dict(zip(self._outputs, self._call(values), strict=True))

@@ -1,4 +1,4 @@
-"""OpenVINO: the graphs on its CPU kernels, which need no compiler where a model is served."""
+"""OpenVINO: what is left per candidate on its CPU kernels, which need no compiler where a model is served."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bowerbird.compiler.backends.contract import Prepared, Runner
 from bowerbird.compiler.backends.graph_module import GraphModule, StageRunner, content_digest, runs_as_it_is
+from bowerbird.compiler.backends.native_request import RequestRunner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
@@ -28,7 +29,10 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 @dataclass(frozen=True)
 class OpenVino:
-    """Runs request and pair stages on OpenVINO, for any number of rows; in bf16 it keeps values in bfloat16, too."""
+    """Runs the candidates' stage on OpenVINO, for any number of rows; in bf16 it keeps values in bfloat16, too.
+
+    A request's stage is the native engine's: a single row costs OpenVINO more in calls than in arithmetic.
+    """
 
     threads: int = 1
     streams: int = 1
@@ -39,33 +43,34 @@ class OpenVino:
     def prepare(self, program: StagedProgram, precision: Precision, cache: Path | None = None) -> Prepared:
         """Return the program; what was converted is kept in ``cache`` by content, so that it is converted once.
 
-        Raises MissingExtraError without OpenVINO, InputError for int8 and for operators that it does not know.
+        Raises MissingExtraError without OpenVINO, InputError for int8, for bfloat16 on a processor that does not
+        multiply in it, and for what OpenVINO refuses.
         """
+        openvino = import_openvino()
         if precision not in self.precisions:
             raise InputError(f"The backend {self.name!r} does not compute in {precision}.", "Choose fp32 or bf16.")
-        return Prepared(
-            request=self._compiled(program.request, "request", "fp32", cache),
-            item=Executable(program.item),
-            pair=self._compiled(program.pair, "pair", precision, cache),
-        )
+        if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InputError("This processor does not multiply in bfloat16.", "Choose fp32.")
+        try:
+            pair = self._compiled(openvino, program.pair, precision, cache)
+        except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
+            raise InputError(f"OpenVINO refuses this model: {error}", "Serve this model by another backend.") from error
+        return Prepared(request=RequestRunner(program.request, "fp32"), item=Executable(program.item), pair=pair)
 
-    def _compiled(self, graph: RowGraph, stage: str, precision: Precision, cache: Path | None) -> Runner:
-        openvino = import_openvino()
+    def _compiled(self, openvino: ModuleType, graph: RowGraph, precision: Precision, cache: Path | None) -> Runner:
         if runs_as_it_is(graph):
             return Executable(graph)
         module = GraphModule(graph)
-        model = self._converted(openvino, graph, module, stage, cache)
+        model = self._converted(openvino, graph, module, cache)
         compiled = openvino.compile_model(model, "CPU", settings(precision, self.threads, self.streams))
         return StageRunner(module, _Requests(compiled, len(module.outputs)))
 
-    def _converted(
-        self, openvino: ModuleType, graph: RowGraph, module: GraphModule, stage: str, cache: Path | None
-    ) -> Any:
-        """Return OpenVINO's model of a stage, from ``cache`` where it is there."""
+    def _converted(self, openvino: ModuleType, graph: RowGraph, module: GraphModule, cache: Path | None) -> Any:
+        """Return OpenVINO's model of a graph, from ``cache`` where it is there."""
         if cache is None:
             return _convert(openvino, module)
         digest = content_digest(graph, openvino.__version__, torch.__version__)
-        file = cache / f"{stage}.{digest}.xml"
+        file = cache / f"pair.{digest}.xml"
         if not file.is_file():
             cache.mkdir(parents=True, exist_ok=True)
             partial = file.with_name(f"{file.stem}.partial.xml")
@@ -103,12 +108,7 @@ def settings(precision: Precision, threads: int = 1, streams: int = 1) -> dict[s
 def _convert(openvino: ModuleType, module: GraphModule) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return openvino.convert_model(module.exported())
-        except openvino.frontend.OpConversionFailure as error:
-            raise InputError(
-                f"OpenVINO cannot convert this model: {error}", "Serve this model by another backend."
-            ) from error
+        return openvino.convert_model(module.exported())
 
 
 def import_openvino() -> ModuleType:

@@ -12,12 +12,14 @@ from torch import Tensor
 from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import (
     Cast,
+    Choose,
     Concat,
     Dice,
     Expand,
     Input,
     LayerNorm,
     Linear,
+    Permute,
     Pointwise,
     Prelu,
     Product,
@@ -28,6 +30,7 @@ from bowerbird.compiler.operations import (
     Softmax,
     Stack,
 )
+from bowerbird.compiler.pair import fields
 from bowerbird.compiler.pair.activation import activation_of
 from bowerbird.compiler.pair.attention import Attentions
 from bowerbird.compiler.pair.program import Draft, PairLowering, Step
@@ -37,8 +40,10 @@ _BINARY = {
     "add.Tensor": "add", "sub.Tensor": "sub", "mul.Tensor": "mul", "div.Tensor": "div",
     "maximum.default": "maximum", "minimum.default": "minimum",
 }  # fmt: skip
-MOST_ROWS = 32
+MOST_ROWS = 512
 """The most rows of one candidate that are computed one by one."""
+_MOST_SLICES = 32
+"""The most pieces in which a slice is joined."""
 SMALL_SHARE = 0.05
 """The share of a candidate's operations that PyTorch may compute before the engine runs."""
 _FUSED = frozenset(
@@ -165,7 +170,7 @@ class _Lowerer:
         return sum(each.flops for each in ordered([node]) if each.stage == "pair") <= SMALL_SHARE * self.flops
 
     def _lowered(self, node: Node) -> str | None:
-        pooled = self.attentions.lower(self, node)
+        pooled = self.attentions.lower(self, node) or fields.field_attention(self, node)
         if pooled is not None:
             return pooled
         match node.operation:
@@ -173,6 +178,8 @@ class _Lowerer:
                 return self._same(node)
             case Expand() if math.prod(node.shape) == math.prod(node.inputs[0].shape):
                 return self.name(node.inputs[0])
+            case Permute() | Choose() | Expand():
+                return fields.moved(self, node)
             case Linear() if math.prod(node.shape[:-1]) == 1:
                 return self._linear([node], [], node)
             case Linear():
@@ -181,6 +188,8 @@ class _Lowerer:
                 return self._stacked(node, weights, bias)
             case Concat(dim) if math.prod(node.shape[:dim]) == 1:
                 return self._joined(node)
+            case Concat() as operation:
+                return fields.joined(self, node, operation)
             case Stack():
                 return self._joined(node)
             case Slice():
@@ -215,8 +224,10 @@ class _Lowerer:
     def _slice(self, node: Node, operation: Slice) -> str | None:
         given = node.inputs[0]
         name, rows = self.name(given), math.prod(given.shape[: operation.dim])
-        if operation.step != 1 or name is None or rows > MOST_ROWS:
+        if name is None:
             return None
+        if operation.step != 1 or rows > _MOST_SLICES:
+            return fields.moved(self, node)
         inner = math.prod(given.shape[operation.dim :][1:])
         parts = [
             self.step(node, "slice", [name], start=first + operation.start * inner, stop=first + operation.stop * inner)
@@ -351,7 +362,9 @@ class _Lowerer:
             return self.name(node)
         times = math.prod(like.shape) // math.prod(node.shape)
         ends_alike = _core(node) == like.shape[len(like.shape) - len(_core(node)) :]
-        name = self.name(node) if ends_alike and times <= MOST_ROWS else None
+        if not ends_alike or times > _MOST_SLICES:
+            return fields.repeated(self, node, like)
+        name = self.name(node)
         return None if name is None else self.step(like, "concat", [name] * times)
 
     def _reduce(self, node: Node, operation: Reduce) -> str | None:
@@ -398,14 +411,13 @@ class _Lowerer:
             return self._stacked(node, [each for each in matrices for _ in range(first.shape[-2])])
         rows, inner, columns = first.shape[-2], first.shape[-1], second.shape[-1]
         if columns == 1 and math.prod(first.shape) == rows * inner and first.operation == Concat(-1):
-            return self._mixed(node, second, first)
+            return self._mixed(node, second, first) or fields.product(self, node)
         if rows != 1 or math.prod(first.shape) != inner or math.prod(second.shape) != inner * columns:
-            return None
+            return fields.product(self, node)
         inputs = self.names([first, second])
         if inputs is None:
             return None
         return self.step(node, "dot" if columns == 1 else "weighted_sum", inputs)
-
 
     def _mixed(self, node: Node, gates: Node, columns: Node) -> str | None:
         """Return the step of experts that stand side by side as columns, times gates."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -24,11 +25,12 @@ from bowerbird.bundles.golden import GoldenRequest, golden_request
 from bowerbird.bundles.manifest import GateResult, Lineage, Manifest
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Scorer
+from bowerbird.bundles.staged_model import Way
 from bowerbird.bundles.way_results import AUC_CHANGE, CALIBRATION_CHANGE, WayResult, judged
-from bowerbird.bundles.ways import PLAIN, has_ways, known_ways
+from bowerbird.bundles.ways import LAST_RESORTS, PLAIN, has_ways, known_ways
 from bowerbird.bundles.write import BundleFile, BundleParts, write_bundle
 from bowerbird.embedding.served_table import RowFormat
-from bowerbird.errors import BowerbirdError, InputError, StorageError
+from bowerbird.errors import BowerbirdError, InputError, MissingExtraError, StorageError
 from bowerbird.plan.block_rows import take_rows
 from bowerbird.plan.functions import read_function_files
 from bowerbird.plan.spec import Plan
@@ -202,15 +204,23 @@ def _ways(trained: Trained, published: LogitModel, calibrations: Calibrations, h
         return []
     few = held.spread(_WAY_ROWS)
     judge = WayJudge(few, trained, calibrations)
-    results = []
-    for name, way in known_ways().items():
-        if name == PLAIN:
-            continue
-        try:
-            results.append(judge.result(name, published, way))
-        except InputError as error:
-            results.append(WayResult(name, False, [], error.what))
+    results: list[WayResult] = []
+    with tempfile.TemporaryDirectory() as cache:
+        for name, way in known_ways().items():
+            if name != PLAIN:
+                others = [each.name for each in results if each.passed and each.exact]
+                results.append(_way(judge, published, replace(way, cache=Path(cache)), others))
     return results
+
+
+def _way(judge: WayJudge, published: LogitModel, way: Way, others: list[str]) -> WayResult:
+    """Return what a way does to the scores; a last resort is not looked at where ``others`` serve in float32."""
+    if way.backend.name in LAST_RESORTS and others:
+        return WayResult(way.name, False, [], f"{others[0]} serves this version, and faster")
+    try:
+        return judge.result(way.name, published, way)
+    except (InputError, MissingExtraError) as error:
+        return WayResult(way.name, False, [], error.what)
 
 
 def _manifest(

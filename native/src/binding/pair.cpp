@@ -1,10 +1,12 @@
 #include "binding/pair.hpp"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -47,6 +49,7 @@ const std::map<std::string, pair::Op> kOps{
     {"layer_norm", pair::Op::kLayerNorm}, {"softmax", pair::Op::kSoftmax},
     {"reduce", pair::Op::kReduce}, {"concat", pair::Op::kConcat}, {"slice", pair::Op::kSlice},
     {"weighted_sum", pair::Op::kWeightedSum}, {"dot", pair::Op::kDot}, {"field_dots", pair::Op::kFieldDots},
+    {"take", pair::Op::kTake}, {"product", pair::Op::kProduct}, {"field_attention", pair::Op::kFieldAttention},
     {"target_attention", pair::Op::kTargetAttention}, {"attention", pair::Op::kAttention}};
 const std::map<std::string, pair::Precision> kPrecisions{
     {"fp32", pair::Precision::kFp32}, {"bf16", pair::Precision::kBf16}, {"int8", pair::Precision::kInt8}};
@@ -95,6 +98,11 @@ T field(const nb::dict& given, const char* name, T otherwise) {
   return given.contains(name) ? nb::cast<T>(given[name]) : otherwise;
 }
 
+pair::Strides strides_of(const nb::handle& given) {
+  const auto [batch, row, column] = nb::cast<std::array<std::size_t, 3>>(given);
+  return {batch, row, column};
+}
+
 pair::StepSpec step_of(const nb::dict& given, const std::vector<pair::ValueSpec>& values) {
   pair::StepSpec step;
   step.op = named(kOps, given["op"]);
@@ -105,14 +113,18 @@ pair::StepSpec step_of(const nb::dict& given, const std::vector<pair::ValueSpec>
     step.factor = nb::cast<std::size_t>(given["factor"]);
     step.after = nb::cast<std::size_t>(given["after"]);
   }
-  if (given.contains("layers")) {
-    for (const nb::handle each : nb::cast<nb::list>(given["layers"])) step.layers.push_back(layer_of(nb::cast<nb::dict>(each)));
-  }
+  step.layers = field<std::vector<std::size_t>>(given, "layers", {});
   if (step.op == pair::Op::kMap) step.map = map_of(given, values.at(step.out).width);
   if (given.contains("binary")) step.binary = named(kBinaries, given["binary"]);
   if (given.contains("reduction")) step.reduction = named(kReductions, given["reduction"]);
   step.group = field<std::size_t>(given, "group", 0);
   step.across = field(given, "across", false);
+  step.places = field<std::vector<std::size_t>>(given, "places", {});
+  if (given.contains("left")) {
+    const auto sizes = nb::cast<std::array<std::size_t, 4>>(given["sizes"]);
+    step.batch = sizes[0], step.rows = sizes[1], step.inner = sizes[2], step.columns = sizes[3];
+    step.left = strides_of(given["left"]), step.right = strides_of(given["right"]);
+  }
   if (given.contains("weight")) step.weight = floats(given["weight"]);
   if (given.contains("bias")) step.bias = floats(given["bias"]);
   step.number = field(given, "number", 0.0f);
@@ -128,12 +140,13 @@ pair::StepSpec step_of(const nb::dict& given, const std::vector<pair::ValueSpec>
 // A program with what its runs are checked against.
 class PairProgram {
  public:
-  PairProgram(const nb::list& values, const nb::list& steps, std::vector<std::size_t> outputs)
-      : plan_(plan_of(values, steps, std::move(outputs))), program_(plan_, pair::chosen_isa()) {
+  PairProgram(const nb::list& values, const nb::list& layers, const nb::list& steps, std::vector<std::size_t> outputs)
+      : plan_(plan_of(values, layers, steps, std::move(outputs))), program_(plan_, pair::chosen_isa()) {
     for (pair::StepSpec& step : plan_.steps) {
       keep_sequences(step);
-      step = {};  // the program holds the weights
+      step = {};
     }
+    plan_.layers.clear();  // the program holds the weights
   }
 
   std::string isa() const { return pair::name_of(program_.isa()); }
@@ -162,8 +175,10 @@ class PairProgram {
   }
 
  private:
-  static pair::Plan plan_of(const nb::list& values, const nb::list& steps, std::vector<std::size_t> outputs) {
+  static pair::Plan plan_of(const nb::list& values, const nb::list& layers, const nb::list& steps,
+                            std::vector<std::size_t> outputs) {
     pair::Plan plan;
+    for (const nb::handle each : layers) plan.layers.push_back(layer_of(nb::cast<nb::dict>(each)));
     for (const nb::handle each : values) plan.values.push_back({named(kSources, each[0]), nb::cast<std::size_t>(each[1])});
     for (const nb::handle each : steps) plan.steps.push_back(step_of(nb::cast<nb::dict>(each), plan.values));
     plan.outputs = std::move(outputs);
@@ -244,7 +259,8 @@ double peak_of(const nb::str& precision) {
 
 void bind_pair(nb::module_& module) {
   nb::class_<PairProgram>(module, "PairProgram")
-      .def(nb::init<const nb::list&, const nb::list&, std::vector<std::size_t>>(), "values"_a, "steps"_a, "outputs"_a)
+      .def(nb::init<const nb::list&, const nb::list&, const nb::list&, std::vector<std::size_t>>(), "values"_a, "layers"_a,
+           "steps"_a, "outputs"_a)
       .def_prop_ro("isa", &PairProgram::isa)
       .def_prop_ro("tile", &PairProgram::tile)
       .def_prop_ro("scratch_bytes", &PairProgram::scratch_bytes)

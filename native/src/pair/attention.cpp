@@ -99,7 +99,7 @@ class AttentionStep : public PositionStep {
 
 // A layer of the network that scores a position, and where its operand is.
 struct Link {
-  Dense dense;
+  std::shared_ptr<const Dense> dense;
   Place floats, units, scale, zero, range;
   std::size_t pointers = 0;  // of its float rows, in the scratch
   bool shifted = true;       // the zero points may be other than 0
@@ -112,16 +112,16 @@ class TargetAttentionStep : public PositionStep {
       : PositionStep(builder, step, 1, step.softmax), query_(builder.read(step.in.at(0))),
         query_part_(builder.read(step.in.at(1))), keys_part_(step.keys_part) {
     std::size_t pointers = 0;
-    for (const LayerSpec& layer : step.layers) {
-      Link link{Dense(layer, builder.kernels()), {}, {}, {}, {}, {}, pointers};
-      link.shifted = links_.empty() || !links_.back().dense.nonnegative();
-      link.floats = builder.room(layer.inputs);
-      link.units = builder.room(link.dense.groups());
+    for (const std::size_t layer : step.layers) {
+      Link link{builder.dense(layer), {}, {}, {}, {}, {}, pointers};
+      link.shifted = links_.empty() || !links_.back().dense->nonnegative();
+      link.floats = builder.room(link.dense->inputs());
+      link.units = builder.room(link.dense->groups());
       link.scale = builder.room(1);
       link.zero = builder.room(1);
       link.range = builder.room(2);
+      pointers += link.dense->inputs();
       links_.push_back(std::move(link));
-      pointers += layer.inputs;
     }
   }
 
@@ -130,7 +130,7 @@ class TargetAttentionStep : public PositionStep {
     auto& pointers = work.scratch.pointers;
     pointers.clear();
     for (const Link& link : links_) {
-      for (std::size_t row = 0; row < link.dense.inputs(); ++row) {
+      for (std::size_t row = 0; row < link.dense->inputs(); ++row) {
         pointers.push_back(work.at({link.floats.buffer, link.floats.row + row}));
       }
     }
@@ -144,11 +144,11 @@ class TargetAttentionStep : public PositionStep {
  private:
   void score_one(const Work& work, std::uint32_t position, float* score) const {
     meet(work, links_.front(), key(work, position));
-    const float* row_add = work.run.given[keys_part_].row + position * links_.front().dense.outputs();
+    const float* row_add = work.run.given[keys_part_].row + position * links_.front().dense->outputs();
     const float* tile_add = work.at(query_part_);
     for (std::size_t i = 0; i < links_.size(); ++i) {
       const Link& link = links_[i];
-      Product product = link.dense.product(0, link.dense.outputs());
+      Product product = link.dense->product(0, link.dense->outputs());
       if (i == 0) {
         product.row_adds = &row_add, product.row_add_count = 1;
         product.tile_adds = &tile_add, product.tile_add_count = 1;
@@ -167,26 +167,26 @@ class TargetAttentionStep : public PositionStep {
   // The first layer's operand: the query times a key, feature by feature.
   void meet(const Work& work, const Link& first, const float* key) const {
     const float* query = work.at(query_);
-    if (first.dense.unit() == Unit::kBf16) {
+    if (first.dense->unit() == Unit::kBf16) {
       return work.kernels.scale_to_halves(query, key, key_width(), work.vectors, work.units(first.units));
     }
     work.kernels.scale_rows(query, key, key_width(), work.vectors, work.at(first.floats));
-    if (!is_integer(first.dense.unit())) return;
+    if (!is_integer(first.dense->unit())) return;
     clear_range(work, first.range);
     work.kernels.widen_range(rows(work, first), work.at(first.range));
   }
 
   static Rows rows(const Work& work, const Link& link) {
-    return {work.scratch.pointers.data() + link.pointers, link.dense.inputs(), work.vectors};
+    return {work.scratch.pointers.data() + link.pointers, link.dense->inputs(), work.vectors};
   }
 
   static void set_operand(const Work& work, const Link& link, Segment& segment, Product& product) {
-    const bool floats = link.dense.unit() == Unit::kFloat;
-    segment = {floats ? static_cast<const void*>(work.at(link.floats)) : work.units(link.units), link.dense.groups()};
+    const bool floats = link.dense->unit() == Unit::kFloat;
+    segment = {floats ? static_cast<const void*>(work.at(link.floats)) : work.units(link.units), link.dense->groups()};
     product.segments = &segment;
     product.segment_count = 1;
     product.vectors = work.vectors;
-    if (!is_integer(link.dense.unit())) return;
+    if (!is_integer(link.dense->unit())) return;
     product.lane_scale = work.at(link.scale);
     product.lane_zero = link.shifted ? work.at(link.zero) : nullptr;
     work.kernels.quantise(rows(work, link), work.at(link.range), work.at(link.scale), work.at(link.zero),
@@ -194,12 +194,12 @@ class TargetAttentionStep : public PositionStep {
   }
 
   static void set_result(const Work& work, const Link& next, Product& product) {
-    if (next.dense.unit() == Unit::kBf16) {
+    if (next.dense->unit() == Unit::kBf16) {
       product.halves = work.units(next.units);
       return;
     }
     product.out = work.at(next.floats);
-    if (!is_integer(next.dense.unit())) return;
+    if (!is_integer(next.dense->unit())) return;
     clear_range(work, next.range);
     product.range = work.at(next.range);
   }

@@ -47,7 +47,13 @@ class JoinStep : public Step {
 
 }  // namespace
 
-Builder::Builder(const Plan& plan, const Kernels& kernels) : plan_(plan), kernels_(kernels), values_(plan.values.size()) {}
+Builder::Builder(const Plan& plan, const Kernels& kernels)
+    : plan_(plan), kernels_(kernels), values_(plan.values.size()), dense_(plan.layers.size()) {}
+
+std::shared_ptr<const Dense> Builder::dense(std::size_t layer) {
+  if (!dense_.at(layer)) dense_[layer] = std::make_shared<const Dense>(plan_.layers[layer], kernels_);
+  return dense_[layer];
+}
 
 Place Builder::claim(std::size_t rows, std::size_t first) {
   buffers_.push_back({rows, first, first});
@@ -84,6 +90,25 @@ void Builder::join(std::size_t value, std::vector<std::size_t> parts) { values_[
 void Builder::view(std::size_t value, std::size_t of, std::size_t first) {
   values_[value].base = of;
   values_[value].first = first;
+}
+
+void Builder::take(std::size_t value, const std::vector<std::size_t>& of, const std::vector<std::size_t>& places) {
+  const std::vector<RowRange> given = ranges(of);
+  std::vector<RowRange> parts;
+  for (std::size_t place : places) {
+    auto from = given.begin();
+    for (; place >= from->rows; ++from) place -= from->rows;
+    const Place at{from->place.buffer, from->place.row + place};
+    const bool follows = !parts.empty() && parts.back().place.buffer == at.buffer &&
+                         parts.back().place.row + parts.back().rows == at.row;
+    if (follows) {
+      ++parts.back().rows;
+    } else {
+      parts.push_back({at, 1});
+    }
+  }
+  const Place out = write(value);
+  add(std::make_unique<JoinStep>(std::move(parts), out));
 }
 
 void Builder::load(std::size_t value) {

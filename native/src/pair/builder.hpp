@@ -24,11 +24,15 @@ class Builder {
   Place room(std::size_t rows);
   // Values side by side as operands of a unit.
   Operand operand(const std::vector<std::size_t>& values, Unit unit);
+  // A layer of the plan, packed once for all steps that multiply with it.
+  std::shared_ptr<const Dense> dense(std::size_t layer);
   // A term of a sum, which need not be loaded before.
   Term term(std::size_t value);
   // A value that is others side by side, or some rows of another.
   void join(std::size_t value, std::vector<std::size_t> parts);
   void view(std::size_t value, std::size_t of, std::size_t first);
+  // A value that is columns of others side by side, in any order.
+  void take(std::size_t value, const std::vector<std::size_t>& of, const std::vector<std::size_t>& places);
   // The value whose product, written by `step`, is kept as later readers want it.
   void makes(std::size_t value, LinearStep* step);
 
@@ -76,6 +80,7 @@ class Builder {
   std::vector<Value> values_;
   std::vector<Buffer> buffers_;
   std::vector<Converted> converted_;
+  std::vector<std::shared_ptr<const Dense>> dense_;
   std::vector<std::unique_ptr<Step>> steps_;
   std::vector<std::size_t> touched_;  // buffers
   std::size_t attentions_ = 0;

@@ -91,6 +91,20 @@ struct Reduce {
   std::size_t vectors;
 };
 
+// out[i][j] = out[i][j] · before[i] + scale · sum over k of left[i][k] · right[k][j], each candidate with matrices of its
+// own; distances are in rows. `before` null: 0.
+struct Multiply {
+  const float* left;
+  const float* right;
+  float* out;
+  std::size_t rows, inner, columns;
+  std::size_t left_row, left_inner, right_inner, right_column, out_row;
+  float scale;
+  const float* before;
+  std::size_t before_row;
+  std::size_t vectors;
+};
+
 struct Kernels {
   std::size_t lanes;
   std::size_t tile;   // candidates
@@ -126,6 +140,7 @@ struct Kernels {
   // out[r] = sum over e of gates[e] * experts[e][r]
   void (*weighted_sum)(const float* gates, const float* const* experts, std::size_t count, std::size_t width,
                        std::size_t vectors, float* out);
+  void (*multiply)(const Multiply&);
   // scores[p] = scale * sum over r of query[r] * keys[p][r]
   void (*scores)(const float* query, const float* const* keys, std::size_t positions, std::size_t width, float scale,
                  std::size_t vectors, float* scores);

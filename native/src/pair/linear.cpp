@@ -6,7 +6,7 @@ namespace bowerbird::pair {
 
 void clear_range(const Work& work, Place range) { std::fill_n(work.at(range), 2 * work.kernels.tile, 0.0f); }
 
-LinearStep::LinearStep(Dense dense, Operand operand, std::vector<Term> terms, Place room)
+LinearStep::LinearStep(std::shared_ptr<const Dense> dense, Operand operand, std::vector<Term> terms, Place room)
     : dense_(std::move(dense)), operand_(std::move(operand)), terms_(std::move(terms)), room_(room) {
   for (const Term& term : terms_) stored_ = stored_ || term.kind == Term::Kind::kStored;
 }
@@ -17,9 +17,9 @@ void LinearStep::run(const Work& work) const {
   for (const RowRange& range : operand_.floats) segments.push_back({work.at(range.place), range.rows});
   if (operand_.unit != Unit::kFloat) segments.push_back({work.units(operand_.units), operand_.groups});
   if (range_) clear_range(work, *range_);
-  const std::size_t chunk = stored_ ? kChunk : dense_.outputs();
-  for (std::size_t first = 0; first < dense_.outputs(); first += chunk) {
-    Product product = dense_.product(first, std::min(chunk, dense_.outputs() - first));
+  const std::size_t chunk = stored_ ? kChunk : dense_->outputs();
+  for (std::size_t first = 0; first < dense_->outputs(); first += chunk) {
+    Product product = dense_->product(first, std::min(chunk, dense_->outputs() - first));
     product.segments = segments.data();
     product.segment_count = segments.size();
     product.vectors = work.vectors;

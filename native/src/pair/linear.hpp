@@ -1,6 +1,8 @@
 // Products and the operands that they read.
 #pragma once
 
+#include <memory>
+
 #include "pair/dense.hpp"
 #include "pair/work.hpp"
 
@@ -31,7 +33,7 @@ struct Term {
 
 class LinearStep : public Step {
  public:
-  LinearStep(Dense dense, Operand operand, std::vector<Term> terms, Place room);
+  LinearStep(std::shared_ptr<const Dense> dense, Operand operand, std::vector<Term> terms, Place room);
   void run(const Work& work) const override;
 
   // Outputs whose stored terms are gathered at a time.
@@ -40,7 +42,7 @@ class LinearStep : public Step {
   // What it makes is multiplied by the one and the other is added, while the sums are in registers.
   void multiply_add(Place factor, Place after) { factor_ = factor, after_ = after; }
 
-  bool nonnegative() const { return dense_.nonnegative() && !factor_; }
+  bool nonnegative() const { return dense_->nonnegative() && !factor_; }
   void keep_floats(Place place) { floats_ = place; }
   void keep_halves(Place place) { halves_ = place; }
   // Two rows: the least and the greatest output of each candidate.
@@ -49,7 +51,7 @@ class LinearStep : public Step {
  private:
   void run_part(const Work& work, Product product, std::size_t first) const;
 
-  Dense dense_;
+  std::shared_ptr<const Dense> dense_;
   Operand operand_;
   std::vector<Term> terms_;
   Place room_;

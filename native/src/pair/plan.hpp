@@ -33,8 +33,13 @@ struct LayerSpec {
 };
 
 enum class Op {
-  kLinear, kBinary, kMap, kLayerNorm, kSoftmax, kReduce, kConcat, kSlice, kWeightedSum, kDot, kFieldDots,
-  kTargetAttention, kAttention
+  kLinear, kBinary, kMap, kLayerNorm, kSoftmax, kReduce, kConcat, kSlice, kTake, kWeightedSum, kDot, kFieldDots,
+  kProduct, kFieldAttention, kTargetAttention, kAttention
+};
+
+// Matrices in the rows of a value: distances between neighbours, in rows.
+struct Strides {
+  std::size_t batch = 0, row = 0, column = 0;
 };
 
 // Fields that an operation does not know stay as they are here.
@@ -44,15 +49,18 @@ struct StepSpec {
   std::vector<std::size_t> in;
   std::vector<std::size_t> adds;         // linear
   std::optional<std::size_t> factor, after;  // linear: both or none
-  std::vector<LayerSpec> layers;         // linear: one; target attention: all
+  std::vector<std::size_t> layers;       // of the plan; linear: one; target attention: all
   MapSpec map;                           // map
   Binary binary = Binary::kAdd;          // binary
   Reduction reduction = Reduction::kSum; // reduce
-  std::size_t group = 0;                 // softmax, reduce: columns of a group; field dots: of a field; slice: the first
+  std::size_t group = 0;                 // softmax, reduce: columns of a group; field dots, field attention: of a field; slice: the first
   bool across = false;                   // reduce
+  std::vector<std::size_t> places;       // take: columns of the inputs side by side
+  std::size_t batch = 1, rows = 0, inner = 0, columns = 0;  // product
+  Strides left, right;                   // product
   std::vector<float> weight, bias;       // layer norm
-  float number = 0.0f;                   // layer norm: epsilon; attention: scale
-  std::size_t heads = 1;                 // attention
+  float number = 0.0f;                   // layer norm: epsilon; all attentions: scale
+  std::size_t heads = 1;                 // attention, field attention
   bool softmax = false;                  // target attention
   std::size_t keys = 0, values = 0;      // both attentions
   std::size_t keys_part = 0;             // target attention
@@ -61,6 +69,7 @@ struct StepSpec {
 
 struct Plan {
   std::vector<ValueSpec> values;
+  std::vector<LayerSpec> layers;
   std::vector<StepSpec> steps;
   std::vector<std::size_t> outputs;
 };

@@ -1,6 +1,7 @@
 // Steps that are one call of a kernel, or a few.
 #include "pair/attention.hpp"
 #include "pair/builder.hpp"
+#include "pair/field_attention.hpp"
 
 namespace bowerbird::pair {
 namespace {
@@ -21,8 +22,8 @@ void add_action(Builder& builder, Action action) {
 }
 
 void build_linear(Builder& builder, const StepSpec& step) {
-  Dense dense(step.layers.at(0), builder.kernels());
-  Operand operand = builder.operand(step.in, dense.unit());
+  std::shared_ptr<const Dense> dense = builder.dense(step.layers.at(0));
+  Operand operand = builder.operand(step.in, dense->unit());
   std::vector<Term> terms;
   std::size_t stored = 0;
   for (const std::size_t value : step.adds) {
@@ -133,6 +134,23 @@ void build_field_dots(Builder& builder, const StepSpec& step) {
   });
 }
 
+void build_product(Builder& builder, const StepSpec& step) {
+  const Place left = builder.read(step.in.at(0)), right = builder.read(step.in.at(1)), out = builder.write(step.out);
+  const Multiply multiply{nullptr, nullptr, nullptr, step.rows, step.inner, step.columns, step.left.row,
+                          step.left.column, step.right.row, step.right.column, step.columns, 1.0f, nullptr, 0, 0};
+  add_action(builder, [=, batch = step.batch, left_batch = step.left.batch,
+                       right_batch = step.right.batch](const Work& work) {
+    Multiply now = multiply;
+    now.vectors = work.vectors;
+    for (std::size_t b = 0; b < batch; ++b) {
+      now.left = work.at({left.buffer, left.row + b * left_batch});
+      now.right = work.at({right.buffer, right.row + b * right_batch});
+      now.out = work.at({out.buffer, out.row + b * multiply.rows * multiply.columns});
+      work.kernels.multiply(now);
+    }
+  });
+}
+
 }  // namespace
 
 void build_step(Builder& builder, const StepSpec& step) {
@@ -145,9 +163,12 @@ void build_step(Builder& builder, const StepSpec& step) {
     case Op::kReduce: return build_reduce(builder, step);
     case Op::kConcat: return builder.join(step.out, step.in);
     case Op::kSlice: return builder.view(step.out, step.in.at(0), step.group);
+    case Op::kTake: return builder.take(step.out, step.in, step.places);
     case Op::kWeightedSum: return build_weighted_sum(builder, step);
     case Op::kDot: return build_dot(builder, step);
     case Op::kFieldDots: return build_field_dots(builder, step);
+    case Op::kProduct: return build_product(builder, step);
+    case Op::kFieldAttention: return build_field_attention(builder, step);
     case Op::kTargetAttention: return build_target_attention(builder, step);
     case Op::kAttention: return build_attention(builder, step);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pair/columns.hpp"
+#include "pair/multiply.hpp"
 #include "pair/operand.hpp"
 #include "pair/positions.hpp"
 #include "pair/product.hpp"
@@ -43,6 +44,7 @@ const Kernels kernels{
     .softmax = softmax,
     .layer_norm = layer_norm,
     .weighted_sum = weighted_sum,
+    .multiply = multiply,
     .scores = scores,
     .soften = soften,
     .pool = pool,
