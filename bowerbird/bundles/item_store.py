@@ -15,13 +15,10 @@ from torch import Tensor
 from bowerbird import _native
 from bowerbird.compiler.backends.contract import Kept
 from bowerbird.kernels.pair_rows import RowFormat, StoredRows
+from bowerbird.kernels.row_hash import hash_rows
 
 Keys = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
-_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-"""Odd numbers whose products mix bits well (Steele, Lea and Flood, 2014)."""
-_HALF = np.uint64(32)
 _FIRST_ROWS = 1024
 
 
@@ -137,21 +134,10 @@ def _grown(held: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     return grown
 
 
-def hash_rows(columns: Sequence[npt.NDArray[np.generic]], rows: int) -> Keys:
-    """Return a 64-bit hash of each row of some columns, [rows] or [rows, ...]; the order of columns matters.
-
-    Rows that differ in one element alone never collide: an element's part of the sum is a one to one function of it,
-    another one at each place.
-    """
-    by_type: dict[np.dtype[np.generic], list[npt.NDArray[np.generic]]] = {}
+def hash_columns(columns: Sequence[npt.NDArray[Any]], rows: int) -> Keys:
+    """Return a 64-bit hash of each row of some columns, [rows] or [rows, ...]; the order of columns matters."""
+    by_type: dict[np.dtype[Any], list[npt.NDArray[Any]]] = {}
     for column in columns:
-        by_type.setdefault(column.dtype, []).append(column.reshape(rows, -1))
-    elements = [np.concatenate(each, axis=1) for each in by_type.values()]
-    bits = np.concatenate([each.view(f"u{each.itemsize}").astype(np.uint64) for each in elements], axis=1)
-    bits += np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * _PRIME
-    for factor in _FACTORS:
-        bits ^= bits >> _HALF
-        bits *= factor
-    bits ^= bits >> _HALF
-    total: Keys = bits.sum(axis=1, dtype=np.uint64)
-    return total
+        flat = column if column.ndim == 1 else column.reshape(rows, -1).T.reshape(-1)
+        by_type.setdefault(column.dtype, []).append(flat)
+    return hash_rows([np.concatenate(each).reshape(-1, rows) for each in by_type.values()], rows)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bowerbird.bundles.item_store import ItemStore, Positions, hash_rows
+from bowerbird.bundles.item_store import ItemStore, Positions, hash_columns
 from bowerbird.bundles.scorer import Logits
 from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
@@ -18,7 +18,7 @@ from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
-from bowerbird.embedding.feature_reader import FeatureReader
+from bowerbird.embedding.feature_reader import Array, FeatureReader
 from bowerbird.embedding.rows import RowBlock, columns_of, take_block
 from bowerbird.kernels.pair_rows import RowFormat
 from bowerbird.plan.block import FeatureBlock
@@ -86,15 +86,20 @@ class StagedModel:
         with torch.inference_mode():
             rows = self.collection.encode(block)
             count = rows.count
-            request = self.collection.lookup_once(rows, self._request)
-            shared = all(len(value) == 1 for value in request.values())
-            answers = self._of_request(rows, request) if shared else self._of_rows(rows, request)
+            shared = all(len(column) == 1 for column in columns_of(rows, self._request))
+            answers = self._of_request(rows) if shared else self._of_rows(rows)
         shifts = self.way.shifts
         return {
             task: value.expand(count).numpy() + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()
         }
 
-    def request_values(self, request: dict[str, Tensor]) -> dict[str, Made]:
+    def request_features(self, rows: RowBlock) -> dict[str, Made]:
+        """Return the features of the request alone, [1, *shape]."""
+        if self._prepared.takes_arrays:
+            return dict(self.collection.arrays_once(rows, self._request))
+        return dict(self.collection.lookup_once(rows, self._request))
+
+    def request_values(self, request: dict[str, Made]) -> dict[str, Made]:
         """Return what the request stage leaves, beside the request's features."""
         return {**request, **self._prepared.request(request, 1)}
 
@@ -106,15 +111,15 @@ class StagedModel:
         count = rows.count
         if any(len(column) != count for column in columns):
             return dict(self._made_items(rows, np.zeros(1, np.int64)))
-        return self.items.get(hash_rows(columns, count), lambda chosen: self._made_items(rows, chosen))
+        return self.items.get(hash_columns(columns, count), lambda chosen: self._made_items(rows, chosen))
 
-    def pair_features(self, rows: RowBlock) -> dict[str, Tensor]:
+    def pair_features(self, rows: RowBlock) -> dict[str, Array]:
         """Return the features of request and item together."""
-        return self.collection.lookup_once(rows, self._pair)
+        return self.collection.arrays_once(rows, self._pair)
 
-    def _of_request(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
-        given = {**self.request_values(request), **self.item_values(rows), **self.pair_features(rows)}
-        return self._prepared.of_kept(given, rows.count)
+    def _of_request(self, rows: RowBlock) -> dict[str, Tensor]:
+        request = self.request_values(self.request_features(rows))
+        return self._prepared.of_kept({**request, **self.item_values(rows), **self.pair_features(rows)}, rows.count)
 
     def _made_items(self, rows: RowBlock, chosen: Positions) -> dict[str, Tensor]:
         padded = np.resize(chosen, max(len(chosen), _LEAST_ITEMS))
@@ -122,10 +127,11 @@ class StagedModel:
         made = self._prepared.item(features, len(padded))
         return {name: value.expand(len(padded), *value.shape[1:])[: len(chosen)] for name, value in made.items()}
 
-    def _of_rows(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _of_rows(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the answers of rows of many requests."""
-        count = rows.count
-        features = request | self.collection.lookup_once(rows, self._item) | self.pair_features(rows)
+        count, lookup = rows.count, self.collection.lookup_once
+        request = lookup(rows, self._request)
+        features = request | lookup(rows, self._item) | lookup(rows, self._pair)
         given = {**features, **self._prepared.request(request, count), **self._prepared.item(features, count)}
         if isinstance(self.way.backend, Interpreter) and not any(
             node.operation.couples for node in self.program.pair.nodes()

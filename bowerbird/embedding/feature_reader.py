@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,6 +17,9 @@ from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vecto
 from bowerbird.errors import InputError
 from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Ragged
 from bowerbird.plan.spec import Feature, Plan
+
+Array = npt.NDArray[Any]
+_Value = TypeVar("_Value", Tensor, Array)
 
 
 class FeatureReader:
@@ -33,6 +40,14 @@ class FeatureReader:
         """Return how many rows a table has, the reserved ones included; all are below that."""
         raise NotImplementedError
 
+    def find_columns(self, vocabularies: tuple[str, ...], keys: Sequence[Keys]) -> list[Rows]:
+        """Return the rows of several columns, each of a vocabulary and in its keys' shape; see ``find_rows``."""
+        return [self.find_rows(name, each) for name, each in zip(vocabularies, keys, strict=True)]
+
+    def vectors_of(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Array]:
+        """Return what ``embed`` does as arrays, which cost less than tensors where there are many."""
+        return {name: vectors.numpy() for name, vectors in self.embed(items, columns).items()}
+
     def inputs_from(self, block: FeatureBlock | RowBlock) -> dict[str, Tensor]:
         """Return the model inputs of a block, encoded or not."""
         return self.lookup(block if isinstance(block, RowBlock) else self.encode(block))
@@ -42,24 +57,23 @@ class FeatureReader:
 
         Raises InputError when the block lacks a feature of the plan.
         """
+        columns = self._columns
         try:
+            keys = [block.categories[name] for name in columns.categories]
+            padded = [each.padded(block.sequences[each.name]) for each in columns.sequences]
+            for sequence in padded:
+                keys += sequence.categories.values()
+            rows = iter(self.find_columns(columns.vocabularies, keys))
             return RowBlock(
-                categories={
-                    feature.name: self.find_rows(vocabulary_of(feature), block.categories[feature.name])
-                    for feature in self.plan.of_kind("category")
-                },
-                numbers={
-                    feature.name: _writable(block.numbers[feature.name])
-                    for feature in self.plan.of_kind("number")
-                },
+                categories=dict(zip(columns.categories, rows, strict=False)),
+                numbers={name: _writable(block.numbers[name]) for name in columns.numbers},
                 sequences={
-                    feature.name: self._encode_sequence(feature, block.sequences[feature.name])
-                    for feature in self.plan.of_kind("sequence")
+                    each.name: PaddedSequence(
+                        dict(zip(each.categories, rows, strict=False)), sequence.numbers, sequence.age, sequence.mask
+                    )
+                    for each, sequence in zip(columns.sequences, padded, strict=True)
                 },
-                vectors={
-                    feature.name: known_vectors(block.vectors[feature.name])
-                    for feature in self.plan.of_kind("vector")
-                },
+                vectors={name: known_vectors(block.vectors[name]) for name in columns.vectors},
             )
         except KeyError as missing:
             raise InputError(
@@ -81,36 +95,87 @@ class FeatureReader:
 
     def lookup_once(self, rows: RowBlock, inputs: Inputs | None = None) -> dict[str, Tensor]:
         """Return the model inputs of a block of rows, or some of them; columns of one row stay as they are."""
-        chosen = inputs or self.inputs
-        features = self.embed(chosen.categories, rows.categories)
-        for number in chosen.numbers:
-            features[number.name] = torch.from_numpy(rows.numbers[number.name])
-        for sequence in chosen.sequences:
-            padded = rows.sequences[sequence.name]
-            features |= self.embed(sequence.categories, padded.categories)
-            for value in sequence.numbers:
-                features[value.name] = torch.from_numpy(padded.numbers[value.name])
-            features[sequence.age] = torch.from_numpy(padded.age)
-            features[sequence.mask] = torch.from_numpy(padded.mask)
-        for vector in chosen.vectors:
-            features[vector.name] = torch.from_numpy(rows.vectors[vector.name])
-        return features
+        return _looked_up(rows, inputs or self.inputs, self.embed, torch.from_numpy)
 
-    def _encode_sequence(self, feature: Feature, ragged: Ragged) -> PaddedSequence:
-        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], feature.length)
-        categories: dict[str, Rows] = {}
-        numbers: dict[str, Numbers] = {}
-        for item in feature.fields:
-            name = f"{feature.name}.{item.name}"
-            if item.is_category:
-                keys = take_padded(ragged.fields[item.name], positions, mask)
-                categories[name] = self.find_rows(
-                    field_vocabulary(feature, item.name), keys.astype(np.uint64)
-                )
-            else:
-                numbers[name] = take_padded(ragged.fields[item.name], positions, mask).astype(np.float32)
-        age = take_padded(ragged.age, positions, mask).astype(np.float32)
-        return PaddedSequence(categories, numbers, age, mask)
+    def arrays_once(self, rows: RowBlock, inputs: Inputs) -> dict[str, Array]:
+        """Return what ``lookup_once`` does as arrays."""
+        return _looked_up(rows, inputs, self.vectors_of, lambda column: column)
+
+    @cached_property
+    def _columns(self) -> _Columns:
+        return _Columns.of(self.plan)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns that a plan's blocks have, by kind; the vocabulary of each category, those in sequences at the end."""
+
+    categories: list[str]
+    numbers: list[str]
+    vectors: list[str]
+    sequences: list[_SequenceColumns]
+    vocabularies: tuple[str, ...]
+
+    @staticmethod
+    def of(plan: Plan) -> _Columns:
+        """Return a plan's columns."""
+        categories = plan.of_kind("category")
+        sequences = [_SequenceColumns(feature) for feature in plan.of_kind("sequence")]
+        return _Columns(
+            [each.name for each in categories],
+            [each.name for each in plan.of_kind("number")],
+            [each.name for each in plan.of_kind("vector")],
+            sequences,
+            (*map(vocabulary_of, categories), *(name for each in sequences for name in each.vocabularies)),
+        )
+
+
+class _SequenceColumns:
+    """The fields of a sequence feature by kind; ``categories`` and ``numbers`` are the names of their tensors."""
+
+    def __init__(self, feature: Feature) -> None:
+        self.name = feature.name
+        self._length = feature.length
+        self._keys = [field.name for field in feature.fields if field.is_category]
+        self._values = [field.name for field in feature.fields if not field.is_category]
+        self.categories = [f"{feature.name}.{name}" for name in self._keys]
+        self.numbers = [f"{feature.name}.{name}" for name in self._values]
+        self.vocabularies = [field_vocabulary(feature, name) for name in self._keys]
+
+    def padded(self, ragged: Ragged) -> PaddedSequence:
+        """Return sequences as rectangles, with keys for rows."""
+        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], self._length)
+        keys = take_padded([ragged.fields[name] for name in self._keys], positions, mask, np.uint64)
+        values = [ragged.fields[name] for name in self._values]
+        numbers = take_padded([*values, ragged.age], positions, mask, np.float32)
+        return PaddedSequence(
+            dict(zip(self.categories, keys, strict=True)),
+            dict(zip(self.numbers, numbers, strict=False)),
+            numbers[-1],
+            mask,
+        )
+
+
+def _looked_up(
+    rows: RowBlock,
+    inputs: Inputs,
+    embed: Callable[[Sequence[CategoryInput], Mapping[str, Rows]], dict[str, _Value]],
+    given: Callable[[Array], _Value],
+) -> dict[str, _Value]:
+    """Return the inputs of a block of rows: vectors by ``embed``, all else by ``given``."""
+    features = embed(inputs.categories, rows.categories)
+    for number in inputs.numbers:
+        features[number.name] = given(rows.numbers[number.name])
+    for sequence in inputs.sequences:
+        padded = rows.sequences[sequence.name]
+        features |= embed(sequence.categories, padded.categories)
+        for value in sequence.numbers:
+            features[value.name] = given(padded.numbers[value.name])
+        features[sequence.age] = given(padded.age)
+        features[sequence.mask] = given(padded.mask)
+    for vector in inputs.vectors:
+        features[vector.name] = given(rows.vectors[vector.name])
+    return features
 
 
 def _writable(numbers: Numbers) -> Numbers:

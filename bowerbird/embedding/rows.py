@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,7 +42,7 @@ class RowBlock:
     sequences: dict[str, PaddedSequence] = field(default_factory=dict)
     vectors: dict[str, Numbers] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many rows the block stands for: the longest column."""
         columns = [len(values) for values in self.categories.values()]
@@ -82,6 +84,15 @@ def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:
     return columns
 
 
+def parted(flat: npt.NDArray[_Value], shapes: Iterable[tuple[int, ...]]) -> Iterator[npt.NDArray[_Value]]:
+    """Yield arrays of some shapes that stand end to end in a flat one, as views."""
+    start = 0
+    for shape in shapes:
+        stop = start + math.prod(shape)
+        yield flat[start:stop].reshape(shape)
+        start = stop
+
+
 def known_vectors(vectors: Numbers) -> Numbers:
     """Return float32 [rows, width] with zeros in place of what is unknown, memory of its own."""
     known: Numbers = np.nan_to_num(vectors.astype(np.float32, copy=False), nan=0.0)
@@ -101,11 +112,15 @@ def padded_positions(
 
 
 def take_padded(
-    values: npt.NDArray[_Value], positions: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]
+    columns: Sequence[npt.NDArray[Any]],
+    positions: npt.NDArray[np.int64],
+    mask: npt.NDArray[np.bool_],
+    dtype: type[_Value],
 ) -> npt.NDArray[_Value]:
-    """Return ``values[positions]`` with zeros on padding."""
-    if not len(values):
-        return np.zeros(positions.shape, values.dtype)
-    taken: npt.NDArray[_Value] = values[positions]
-    taken[~mask] = 0
+    """Return each column's values at some positions, [columns, *positions.shape] with zeros on padding."""
+    shape = (len(columns), *positions.shape)
+    if not columns or not len(columns[0]):
+        return np.zeros(shape, dtype)
+    taken = np.concatenate(columns, dtype=dtype, casting="unsafe").reshape(len(columns), -1)[:, positions]
+    taken[:, ~mask] = 0
     return taken

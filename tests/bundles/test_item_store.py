@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bowerbird.bundles.item_store import ItemStore, hash_rows
+from bowerbird.bundles.item_store import ItemStore, hash_columns
 from bowerbird.compiler.backends.contract import Kept
 
 
@@ -33,10 +33,10 @@ def test_every_request_gets_its_items_values(requests, limit):
             made.append(len(chosen))
             return _values(numbers[chosen])
 
-        found = _found(store.get(hash_rows([numbers], len(numbers)), make))
+        found = _found(store.get(hash_columns([numbers], len(numbers)), make))
         assert all(torch.equal(found[name], value) for name, value in _values(numbers).items())
         if limit == 1 << 20:
-            again = _found(store.get(hash_rows([numbers], len(numbers)), lambda chosen: {}))
+            again = _found(store.get(hash_columns([numbers], len(numbers)), lambda chosen: {}))
             assert all(torch.equal(again[name], value) for name, value in _values(numbers).items())
 
 
@@ -45,7 +45,7 @@ def test_what_was_given_out_stays_as_it_is():
 
     def ask(numbers):
         values = numbers.astype(np.float64)
-        return store.get(hash_rows([values], len(values)), lambda chosen: _values(values[chosen]))["both"]
+        return store.get(hash_columns([values], len(values)), lambda chosen: _values(values[chosen]))["both"]
 
     first = np.arange(10)
     held = ask(first)
@@ -58,18 +58,18 @@ def test_what_was_given_out_stays_as_it_is():
 def test_rows_are_kept_in_fewer_bits(format, error):
     store, numbers = ItemStore(format=format), np.linspace(-1, 1, 50)
     for _ in range(2):
-        kept = store.get(hash_rows([numbers], 50), lambda chosen: _values(numbers[chosen]))["both"]
+        kept = store.get(hash_columns([numbers], 50), lambda chosen: _values(numbers[chosen]))["both"]
         assert kept.stored.format == format
         assert torch.allclose(kept.tensor(), _values(numbers)["both"], atol=error)
 
 
 def test_a_changed_feature_is_another_key():
     columns = [np.arange(50), np.linspace(0, 1, 50, dtype=np.float32), np.ones((50, 3), bool)]
-    first = hash_rows(columns, 50)
+    first = hash_columns(columns, 50)
     assert len(np.unique(first)) == 50
     changed = [columns[0], columns[1].copy(), columns[2]]
     changed[1][7] += 1e-3
-    assert np.flatnonzero(hash_rows(changed, 50) != first).tolist() == [7]
+    assert np.flatnonzero(hash_columns(changed, 50) != first).tolist() == [7]
 
 
 def test_two_threads_that_make_the_same_items_at_once_keep_them_once():

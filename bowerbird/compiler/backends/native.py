@@ -61,7 +61,7 @@ class Native:
         engine = self.make(lowering.spec, lowering.weights, precision)
         run = PairRunner(lowering, engine)
         request = RequestRunner(request_graph(program, lowering), precision, self.make_request)
-        return Prepared(request, Executable(program.item), run, run)
+        return Prepared(request, Executable(program.item), run, run, takes_arrays=True)
 
 
 class PairRunner:

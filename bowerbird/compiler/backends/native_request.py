@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import Made
+from bowerbird.compiler.backends.contract import Made, as_tensor
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
@@ -39,12 +40,15 @@ class RequestRunner:
         ]
         self._passed = lowering.passed
 
-    def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Made]:
+    def __call__(self, given: Mapping[str, Made], rows: int) -> dict[str, Made]:
         """Return the graph's outputs [requests, *shape]: one, or as many as the inputs have.
 
         Raises InputError where an input is absent.
         """
-        known = {**given, **self._before(given, rows)} if self._before.inputs else given
+        known = given
+        if self._before.inputs:
+            tensors = {name: as_tensor(given[name]) for name in self._before.inputs if name in given}
+            known = {**given, **self._before(tensors, rows)}
         try:
             inputs = [known[name] for name in self._inputs]
         except KeyError as absent:
@@ -58,8 +62,8 @@ class RequestRunner:
         return found
 
 
-def _array(value: Tensor, requests: int) -> Array:
-    if len(value) != requests or not value.is_contiguous():
-        value = value.expand(requests, *value.shape[1:]).contiguous()
-    array: Array = value.numpy()
+def _array(value: Made, requests: int) -> Array:
+    array: Array = value.numpy() if isinstance(value, Tensor) else value
+    if len(array) != requests or not array.flags.c_contiguous:
+        array = np.ascontiguousarray(np.broadcast_to(array, (requests, *array.shape[1:])))
     return array
