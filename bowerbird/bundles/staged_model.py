@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bowerbird.bundles.item_store import ItemStore, Positions, hash_columns
+from bowerbird.bundles.item_store import Columns, ItemStore
 from bowerbird.bundles.scorer import Logits
 from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
@@ -19,7 +19,8 @@ from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.feature_reader import Array, FeatureReader
-from bowerbird.embedding.rows import RowBlock, columns_of, take_block
+from bowerbird.embedding.rows import RowBlock, Rows, block_of_columns, column_vocabularies, columns_of
+from bowerbird.embedding.served_collection import ServedCollection
 from bowerbird.kernels.pair_rows import RowFormat
 from bowerbird.plan.block import FeatureBlock
 
@@ -74,7 +75,18 @@ class StagedModel:
         """Return the same model with other tables, which keep items together: a changed row has another number."""
         other = copy.copy(self)
         other.collection = collection
+        other.make_changed_items(self.collection)
         return other
+
+    def make_changed_items(self, before: FeatureReader) -> None:
+        """Make what kept items become whose rows are others than ``before``, so that no request has to."""
+        if not isinstance(before, ServedCollection) or not isinstance(self.collection, ServedCollection):
+            return
+        moved = self.collection.moved_rows(before)
+        vocabularies = [name if name in moved else None for name in column_vocabularies(self._item)]
+        if any(vocabularies):
+            with torch.inference_mode():
+                self.items.make_changed(lambda columns: _moved(columns, vocabularies, moved), self._made_items)
 
     @property
     def prepared(self) -> Prepared:
@@ -110,8 +122,8 @@ class StagedModel:
             return {}
         count = rows.count
         if any(len(column) != count for column in columns):
-            return dict(self._made_items(rows, np.zeros(1, np.int64)))
-        return self.items.get(hash_columns(columns, count), lambda chosen: self._made_items(rows, chosen))
+            return dict(self._made_items([column[:1] for column in columns]))
+        return self.items.get(columns, count, self._made_items)
 
     def pair_features(self, rows: RowBlock) -> dict[str, Array]:
         """Return the features of request and item together."""
@@ -121,11 +133,13 @@ class StagedModel:
         request = self.request_values(self.request_features(rows))
         return self._prepared.of_kept({**request, **self.item_values(rows), **self.pair_features(rows)}, rows.count)
 
-    def _made_items(self, rows: RowBlock, chosen: Positions) -> dict[str, Tensor]:
-        padded = np.resize(chosen, max(len(chosen), _LEAST_ITEMS))
-        features = self.collection.lookup_once(take_block(rows, self._item, padded), self._item)
-        made = self._prepared.item(features, len(padded))
-        return {name: value.expand(len(padded), *value.shape[1:])[: len(chosen)] for name, value in made.items()}
+    def _made_items(self, columns: Columns) -> dict[str, Tensor]:
+        count = len(columns[0])
+        padded = max(count, _LEAST_ITEMS)
+        chosen = np.arange(padded) % count
+        rows = block_of_columns([column[chosen] for column in columns], self._item)
+        made = self._prepared.item(self.collection.lookup_once(rows, self._item), padded)
+        return {name: value.expand(padded, *value.shape[1:])[:count] for name, value in made.items()}
 
     def _of_rows(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the answers of rows of many requests."""
@@ -144,3 +158,21 @@ class StagedModel:
             for row in range(count)
         ]
         return {name: torch.cat([answers[name] for answers in each]) for name in each[0]}
+
+
+def _moved(
+    columns: Columns, vocabularies: list[str | None], moved: Mapping[str, tuple[Rows, Rows]]
+) -> Columns | None:
+    """Return columns with other table rows in place of those that moved; None where none did."""
+    found = [
+        column if vocabulary is None else _replaced(column, *moved[vocabulary])
+        for column, vocabulary in zip(columns, vocabularies, strict=True)
+    ]
+    return None if all(new is old for new, old in zip(found, columns, strict=True)) else found
+
+
+def _replaced(column: Array, old: Rows, new: Rows) -> Array:
+    """Return a column with ``new`` rows in place of ``old`` ones, ascending; the same array where it has none."""
+    place = np.minimum(np.searchsorted(old, column), len(old) - 1)
+    hit = old[place] == column
+    return np.where(hit, new[place], column) if hit.any() else column

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, vocabulary_of
 from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
 from bowerbird.errors import InputError
-from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Ragged
+from bowerbird.plan.block import FeatureBlock, Keys, Ragged
 from bowerbird.plan.spec import Feature, Plan
 
 Array = npt.NDArray[Any]
@@ -40,9 +39,9 @@ class FeatureReader:
         """Return how many rows a table has, the reserved ones included; all are below that."""
         raise NotImplementedError
 
-    def find_columns(self, vocabularies: tuple[str, ...], keys: Sequence[Keys]) -> list[Rows]:
-        """Return the rows of several columns, each of a vocabulary and in its keys' shape; see ``find_rows``."""
-        return [self.find_rows(name, each) for name, each in zip(vocabularies, keys, strict=True)]
+    def find_columns(self, vocabularies: tuple[str, ...], keys: Keys) -> Iterable[Rows]:
+        """Return the rows of keys [columns, ...], each column of a vocabulary of its own; see ``find_rows``."""
+        return (self.find_rows(name, each) for name, each in zip(vocabularies, keys, strict=True))
 
     def vectors_of(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Array]:
         """Return what ``embed`` does as arrays, which cost less than tensors where there are many."""
@@ -59,20 +58,13 @@ class FeatureReader:
         """
         columns = self._columns
         try:
-            keys = [block.categories[name] for name in columns.categories]
-            padded = [each.padded(block.sequences[each.name]) for each in columns.sequences]
-            for sequence in padded:
-                keys += sequence.categories.values()
-            rows = iter(self.find_columns(columns.vocabularies, keys))
+            categories: dict[str, Rows] = {}
+            for each in columns.categories:
+                categories |= zip(each.names, self.find_columns(each.vocabularies, each.keys(block)), strict=True)
             return RowBlock(
-                categories=dict(zip(columns.categories, rows, strict=False)),
-                numbers={name: _writable(block.numbers[name]) for name in columns.numbers},
-                sequences={
-                    each.name: PaddedSequence(
-                        dict(zip(each.categories, rows, strict=False)), sequence.numbers, sequence.age, sequence.mask
-                    )
-                    for each, sequence in zip(columns.sequences, padded, strict=True)
-                },
+                categories=categories,
+                numbers={name: block.numbers[name] for name in columns.numbers},
+                sequences={each.name: self._padded(each, block.sequences[each.name]) for each in columns.sequences},
                 vectors={name: known_vectors(block.vectors[name]) for name in columns.vectors},
             )
         except KeyError as missing:
@@ -95,7 +87,7 @@ class FeatureReader:
 
     def lookup_once(self, rows: RowBlock, inputs: Inputs | None = None) -> dict[str, Tensor]:
         """Return the model inputs of a block of rows, or some of them; columns of one row stay as they are."""
-        return _looked_up(rows, inputs or self.inputs, self.embed, torch.from_numpy)
+        return _looked_up(rows, inputs or self.inputs, self.embed, _tensor)
 
     def arrays_once(self, rows: RowBlock, inputs: Inputs) -> dict[str, Array]:
         """Return what ``lookup_once`` does as arrays."""
@@ -103,57 +95,58 @@ class FeatureReader:
 
     @cached_property
     def _columns(self) -> _Columns:
-        return _Columns.of(self.plan)
+        return _Columns(self.plan)
+
+    def _padded(self, columns: _SequenceColumns, ragged: Ragged) -> PaddedSequence:
+        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], columns.length)
+        keys = take_padded([ragged.fields[name] for name in columns.keys], positions, mask, np.uint64)
+        values = [ragged.fields[name] for name in columns.values]
+        *numbers, age = take_padded([*values, ragged.age], positions, mask, np.float32)
+        rows = self.find_columns(columns.vocabularies, keys)
+        categories = dict(zip(columns.categories, rows, strict=True))
+        return PaddedSequence(categories, dict(zip(columns.numbers, numbers, strict=True)), age, mask)
 
 
-@dataclass(frozen=True)
 class _Columns:
-    """The columns that a plan's blocks have, by kind; the vocabulary of each category, those in sequences at the end."""
+    """The columns that a plan's blocks have, by kind; categories that have as many rows stand together."""
 
-    categories: list[str]
-    numbers: list[str]
-    vectors: list[str]
-    sequences: list[_SequenceColumns]
-    vocabularies: tuple[str, ...]
-
-    @staticmethod
-    def of(plan: Plan) -> _Columns:
-        """Return a plan's columns."""
+    def __init__(self, plan: Plan) -> None:
         categories = plan.of_kind("category")
-        sequences = [_SequenceColumns(feature) for feature in plan.of_kind("sequence")]
-        return _Columns(
-            [each.name for each in categories],
-            [each.name for each in plan.of_kind("number")],
-            [each.name for each in plan.of_kind("vector")],
-            sequences,
-            (*map(vocabulary_of, categories), *(name for each in sequences for name in each.vocabularies)),
-        )
+        once = [each for each in categories if each.stage == "request"]
+        others = [each for each in categories if each.stage != "request"]
+        self.categories = [_CategoryColumns(features) for features in (once, others) if features]
+        self.numbers = [each.name for each in plan.of_kind("number")]
+        self.vectors = [each.name for each in plan.of_kind("vector")]
+        self.sequences = [_SequenceColumns(feature) for feature in plan.of_kind("sequence")]
+
+
+class _CategoryColumns:
+    """Category features by name and vocabulary."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self.names = [feature.name for feature in features]
+        self.vocabularies = tuple(vocabulary_of(feature) for feature in features)
+
+    def keys(self, block: FeatureBlock) -> Keys:
+        """Return their keys in a block, uint64 [columns, rows]."""
+        columns = [block.categories[name] for name in self.names]
+        rows = max(map(len, columns))
+        keys = np.concatenate(columns, dtype=np.uint64, casting="unsafe")
+        if keys.size < rows * len(columns):
+            keys = np.concatenate([np.broadcast_to(each, rows) for each in columns])
+        return keys.reshape(len(columns), rows)
 
 
 class _SequenceColumns:
     """The fields of a sequence feature by kind; ``categories`` and ``numbers`` are the names of their tensors."""
 
     def __init__(self, feature: Feature) -> None:
-        self.name = feature.name
-        self._length = feature.length
-        self._keys = [field.name for field in feature.fields if field.is_category]
-        self._values = [field.name for field in feature.fields if not field.is_category]
-        self.categories = [f"{feature.name}.{name}" for name in self._keys]
-        self.numbers = [f"{feature.name}.{name}" for name in self._values]
-        self.vocabularies = [field_vocabulary(feature, name) for name in self._keys]
-
-    def padded(self, ragged: Ragged) -> PaddedSequence:
-        """Return sequences as rectangles, with keys for rows."""
-        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], self._length)
-        keys = take_padded([ragged.fields[name] for name in self._keys], positions, mask, np.uint64)
-        values = [ragged.fields[name] for name in self._values]
-        numbers = take_padded([*values, ragged.age], positions, mask, np.float32)
-        return PaddedSequence(
-            dict(zip(self.categories, keys, strict=True)),
-            dict(zip(self.numbers, numbers, strict=False)),
-            numbers[-1],
-            mask,
-        )
+        self.name, self.length = feature.name, feature.length
+        self.keys = [field.name for field in feature.fields if field.is_category]
+        self.values = [field.name for field in feature.fields if not field.is_category]
+        self.categories = [f"{feature.name}.{name}" for name in self.keys]
+        self.numbers = [f"{feature.name}.{name}" for name in self.values]
+        self.vocabularies = tuple(field_vocabulary(feature, name) for name in self.keys)
 
 
 def _looked_up(
@@ -178,6 +171,6 @@ def _looked_up(
     return features
 
 
-def _writable(numbers: Numbers) -> Numbers:
-    """Return the numbers as they are where PyTorch may share their memory, or else a copy."""
-    return numbers if numbers.flags.writeable else numbers.copy()
+def _tensor(column: Array) -> Tensor:
+    """Return a column as a tensor, with its memory where that may be written to."""
+    return torch.from_numpy(column if column.flags.writeable else column.copy())

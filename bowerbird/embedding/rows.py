@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.embedding.inputs import Inputs
+from bowerbird.embedding.inputs import CategoryInput, Inputs, NumberInput, VectorInput
 from bowerbird.plan.block import Numbers, Offsets
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -52,27 +52,6 @@ class RowBlock:
         return max(columns, default=0)
 
 
-def take_block(rows: RowBlock, inputs: Inputs, chosen: npt.NDArray[np.int64]) -> RowBlock:
-    """Return some rows of the columns of ``inputs``, which all have as many rows."""
-
-    def taken(columns: Mapping[str, npt.NDArray[_Value]], names: Iterable[str]) -> dict[str, npt.NDArray[_Value]]:
-        return {name: columns[name][chosen] for name in names}
-
-    sequences = {item.name: rows.sequences[item.name] for item in inputs.sequences}
-    return RowBlock(
-        categories=taken(rows.categories, (item.name for item in inputs.categories)),
-        numbers=taken(rows.numbers, (item.name for item in inputs.numbers)),
-        sequences={
-            name: PaddedSequence(
-                taken(each.categories, each.categories), taken(each.numbers, each.numbers), each.age[chosen],
-                each.mask[chosen],
-            )
-            for name, each in sequences.items()
-        },
-        vectors=taken(rows.vectors, (item.name for item in inputs.vectors)),
-    )  # fmt: skip
-
-
 def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:
     """Return the columns of ``inputs``, each [rows] or [rows, ...]."""
     columns: list[npt.NDArray[Any]] = [rows.categories[item.name] for item in inputs.categories]
@@ -82,6 +61,33 @@ def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:
         padded = rows.sequences[item.name]
         columns += [*padded.categories.values(), *padded.numbers.values(), padded.age, padded.mask]
     return columns
+
+
+def block_of_columns(columns: Sequence[npt.NDArray[Any]], inputs: Inputs) -> RowBlock:
+    """Return the block of the columns of ``inputs`` that ``columns_of`` gave."""
+    rest = iter(columns)
+
+    def named(items: Iterable[CategoryInput | NumberInput | VectorInput]) -> dict[str, npt.NDArray[Any]]:
+        return {item.name: next(rest) for item in items}
+
+    return RowBlock(
+        categories=named(inputs.categories),
+        numbers=named(inputs.numbers),
+        vectors=named(inputs.vectors),
+        sequences={
+            item.name: PaddedSequence(named(item.categories), named(item.numbers), next(rest), next(rest))
+            for item in inputs.sequences
+        },
+    )
+
+
+def column_vocabularies(inputs: Inputs) -> list[str | None]:
+    """Return the vocabulary of each of the columns that ``columns_of`` gives, None of what are no rows of a table."""
+    names: list[str | None] = [item.vocabulary for item in inputs.categories]
+    names += [None] * (len(inputs.numbers) + len(inputs.vectors))
+    for item in inputs.sequences:
+        names += [*(field.vocabulary for field in item.categories), *[None] * (len(item.numbers) + 2)]
+    return names
 
 
 def parted(flat: npt.NDArray[_Value], shapes: Iterable[tuple[int, ...]]) -> Iterator[npt.NDArray[_Value]]:

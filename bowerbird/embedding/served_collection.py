@@ -58,8 +58,8 @@ class ServedCollection(FeatureReader):
         """Return each key's row, in the keys' shape."""
         return self.tables[vocabulary].find(keys)
 
-    def find_columns(self, vocabularies: tuple[str, ...], keys: Sequence[Keys]) -> list[Rows]:
-        """Return the rows of several columns, by one call."""
+    def find_columns(self, vocabularies: tuple[str, ...], keys: Keys) -> Rows:
+        """Return the rows of keys [columns, ...], by one call."""
         return self._columns_of(vocabularies).find(keys)
 
     def row_count(self, vocabulary: str) -> int:
@@ -87,6 +87,15 @@ class ServedCollection(FeatureReader):
         if found is None:
             found = self._together[vocabularies] = ServedColumns([self.tables[name] for name in vocabularies])
         return found
+
+    def moved_rows(self, before: ServedCollection) -> dict[str, tuple[Rows, Rows]]:
+        """Return the rows of changed keys by vocabulary: those of an earlier collection, ascending, and those now.
+
+        Keys that had no row of their own are left out.
+        """
+        changed = {name: table for name, table in self.tables.items() if table is not before.tables[name]}
+        moved = {name: table.moved_rows(before.tables[name]) for name, table in changed.items()}
+        return {name: rows for name, rows in moved.items() if len(rows[0])}
 
     def verify(self) -> None:
         """Read all files and compare them with their checksums; raises CorruptionError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,16 +20,18 @@ class ServedColumns:
         self._widths = [table.dimension for table in tables]
         self._native = _native.ServedColumns(tuple(table.native for table in tables))
 
-    def find(self, keys: Sequence[Keys]) -> list[Rows]:
-        """Return each column's rows, int64 in its keys' shape."""
-        flat = np.concatenate([each.reshape(-1) for each in keys]) if keys else np.zeros(0, np.uint64)
-        rows = self._native.find(flat, [each.size for each in keys])
-        return list(parted(rows, [each.shape for each in keys]))
+    def find(self, keys: Keys) -> Rows:
+        """Return the rows of keys [columns, ...], int64 in their shape."""
+        return self._native.find(keys.reshape(-1), math.prod(keys.shape[1:])).reshape(keys.shape)
 
     def take(self, rows: Sequence[Rows]) -> list[Vectors]:
-        """Return each column's vectors, float32 [*shape, dimension]; InputError for a row that is not there."""
-        flat = np.concatenate([each.reshape(-1) for each in rows], dtype=np.int64) if rows else np.zeros(0, np.int64)
+        """Return each column's vectors, float32 [*shape, dimension], of rows of one shape.
+
+        Raises InputError for a row that is not there.
+        """
+        if not rows:
+            return []
+        shape, flat = rows[0].shape, np.concatenate(rows, axis=None, dtype=np.int64)
         with refusals():
-            vectors = self._native.take(flat, [each.size for each in rows])
-        shapes = [(*each.shape, width) for each, width in zip(rows, self._widths, strict=True)]
-        return list(parted(vectors, shapes))
+            vectors = self._native.take(flat, rows[0].size)
+        return list(parted(vectors, [(*shape, width) for width in self._widths]))

@@ -130,6 +130,18 @@ class ServedTable:
                 )
             )
 
+    def moved_rows(self, before: ServedTable) -> tuple[Rows, Rows]:
+        """Return the rows that keys had in an earlier table, int64 [n] ascending, and have now, where these differ.
+
+        Keys that had none of their own then are left out, as one row stood for all of them.
+        """
+        keys, _ = self.native.changed()
+        keys = np.append(keys, np.uint64(MISSING_KEY))
+        old, new = before.find(keys), self.find(keys)
+        moved = (old != new) & (old != before.native.unknown_row)
+        order = np.argsort(old[moved])
+        return old[moved][order], new[moved][order]
+
     def change_to(self, keys: Keys, rows: Vectors) -> TableChange:
         """Return what would make this the table of distinct ``keys`` [n] with ``rows`` [n + 2, dimension].
 

@@ -12,7 +12,7 @@ from bowerbird import _native
 
 Matrix = npt.NDArray[Any]
 Hashes = npt.NDArray[np.uint64]
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
+_PRIME, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """Odd numbers whose products mix bits well (Steele, Lea and Flood, 2014)."""
 _HALF = np.uint64(32)
@@ -29,11 +29,11 @@ def hash_rows(matrices: Sequence[Matrix], rows: int) -> Hashes:
 
 def hash_rows_twin(matrices: Sequence[Matrix], rows: int) -> Hashes:
     """Return what ``hash_rows`` does."""
-    total, column = np.zeros(rows, np.uint64), np.uint64(0)
+    total, start = np.zeros(rows, np.uint64), 0
     for matrix in matrices:
-        for each in matrix.view(f"u{matrix.itemsize}"):
-            column += np.uint64(1)
-            bits = each.astype(np.uint64) + column * _PRIME
+        for column in matrix.view(f"u{matrix.itemsize}"):
+            start = (start + _PRIME) & _MASK
+            bits = column.astype(np.uint64) + np.uint64(start)
             for factor in _FACTORS:
                 bits = (bits ^ (bits >> _HALF)) * factor
             total += bits ^ (bits >> _HALF)

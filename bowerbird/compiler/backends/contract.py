@@ -43,7 +43,9 @@ def as_tensor(value: Made | Kept) -> Tensor:
     """Return a value as a tensor."""
     if isinstance(value, Kept):
         return value.tensor()
-    return value if isinstance(value, Tensor) else torch.from_numpy(value)
+    if isinstance(value, Tensor):
+        return value
+    return torch.from_numpy(value if value.flags.writeable else value.copy())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,7 +52,7 @@ class RequestRunner:
             inputs = [known[name] for name in self._inputs]
         except KeyError as absent:
             raise InputError(f"The input {absent} is absent.", f"Give {', '.join(self._inputs)}.") from None
-        requests = max((len(value) for value in inputs), default=1)
+        requests = 1 if rows == 1 else max((len(value) for value in inputs), default=1)
         answers = self._program.run([_array(value, requests) for value in inputs], requests)
         found: dict[str, Made] = {name: known[source] for name, source in self._passed.items()}
         for name, start, stop, shape, truths in self._outputs:
@@ -64,6 +63,6 @@ class RequestRunner:
 
 def _array(value: Made, requests: int) -> Array:
     array: Array = value.numpy() if isinstance(value, Tensor) else value
-    if len(array) != requests or not array.flags.c_contiguous:
-        array = np.ascontiguousarray(np.broadcast_to(array, (requests, *array.shape[1:])))
-    return array
+    if len(array) != requests:
+        array = array.repeat(requests, 0)
+    return array if array.flags.c_contiguous else array.copy()

@@ -3,11 +3,9 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
-#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <string>
 
@@ -76,29 +74,22 @@ nb::tuple delta_rows(const std::string& path) {
   return nb::make_tuple(as_numpy(std::move(found.keys)), array, as_numpy(std::move(found.removed)));
 }
 
-using Lengths = std::vector<std::size_t>;
-
-std::size_t total_of(const ServedColumns& columns, const Lengths& lengths) {
-  require(lengths.size() == columns.columns(), "lengths are not one per column");
-  return std::accumulate(lengths.begin(), lengths.end(), std::size_t{0});
-}
-
-nb::object find_columns(const ServedColumns& columns, Keys keys, const Lengths& lengths) {
-  require(keys.shape(0) == total_of(columns, lengths), "keys are not as many as the columns' lengths");
+nb::object find_columns(const ServedColumns& columns, Keys keys, std::size_t count) {
+  require(keys.shape(0) == columns.columns() * count, "keys are not [columns, count]");
   auto [array, rows] = empty_array<std::int64_t>({keys.shape(0)});
   {
     const nb::gil_scoped_release release;
-    columns.find(keys.data(), lengths, rows);
+    columns.find(keys.data(), count, rows);
   }
   return array;
 }
 
-nb::object take_columns(const ServedColumns& columns, Rows rows, const Lengths& lengths) {
-  require(rows.shape(0) == total_of(columns, lengths), "rows are not as many as the columns' lengths");
-  auto [array, floats] = empty_array<float>({columns.floats(lengths)});
+nb::object take_columns(const ServedColumns& columns, Rows rows, std::size_t count) {
+  require(rows.shape(0) == columns.columns() * count, "rows are not [columns, count]");
+  auto [array, floats] = empty_array<float>({count * columns.width()});
   {
     const nb::gil_scoped_release release;
-    columns.take(rows.data(), lengths, floats);
+    columns.take(rows.data(), count, floats);
   }
   return array;
 }
@@ -148,8 +139,8 @@ void bind_served(nb::module_& module) {
         for (const nb::handle table : tables) each.push_back(nb::cast<const ServedTable*>(table));
         new (self) ServedColumns(std::move(each));
       }, "tables"_a, nb::keep_alive<1, 2>())
-      .def("find", &find_columns, "keys"_a.noconvert(), "lengths"_a)
-      .def("take", &take_columns, "rows"_a.noconvert(), "lengths"_a);
+      .def("find", &find_columns, "keys"_a.noconvert(), "count"_a)
+      .def("take", &take_columns, "rows"_a.noconvert(), "count"_a);
   module.def("hash_rows", &hash_rows, "matrices"_a, "rows"_a);
 }
 

@@ -15,12 +15,12 @@ class ServedColumns {
   explicit ServedColumns(std::vector<const ServedTable*> tables) : tables_(std::move(tables)) {}
 
   std::size_t columns() const { return tables_.size(); }
-  // How many numbers the rows of all columns have, given each column's length.
-  std::size_t floats(const std::vector<std::size_t>& lengths) const;
+  // How many numbers a row of every column has together.
+  std::size_t width() const;
 
-  // Keys, rows and vectors of the columns stand end to end, `lengths[i]` of column i.
-  void find(const std::uint64_t* keys, const std::vector<std::size_t>& lengths, std::int64_t* rows) const;
-  void take(const std::int64_t* rows, const std::vector<std::size_t>& lengths, float* out) const;
+  // Keys and rows are [columns, count]; the vectors of the columns, [count, dimension] each, stand end to end.
+  void find(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const;
+  void take(const std::int64_t* rows, std::size_t count, float* out) const;
 
  private:
   std::vector<const ServedTable*> tables_;
