@@ -210,8 +210,8 @@ def _grown(held: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
 
 def hash_columns(columns: Sequence[npt.NDArray[Any]], rows: int) -> Keys:
     """Return a 64-bit hash of each row of some columns, [rows] or [rows, ...]; the order of columns matters."""
-    by_type: dict[np.dtype[Any], list[npt.NDArray[Any]]] = {}
+    by_type: dict[int, list[npt.NDArray[Any]]] = {}
     for column in columns:
         flat = column if column.ndim == 1 else column.reshape(rows, -1).T.reshape(-1)
-        by_type.setdefault(column.dtype, []).append(flat)
+        by_type.setdefault(column.dtype.num, []).append(flat)
     return hash_rows([np.concatenate(each).reshape(-1, rows) for each in by_type.values()], rows)

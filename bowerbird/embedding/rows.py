@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,11 +46,9 @@ class RowBlock:
     @cached_property
     def count(self) -> int:
         """How many rows the block stands for: the longest column."""
-        columns = [len(values) for values in self.categories.values()]
-        columns += [len(values) for values in self.numbers.values()]
-        columns += [len(sequence.mask) for sequence in self.sequences.values()]
-        columns += [len(values) for values in self.vectors.values()]
-        return max(columns, default=0)
+        columns = chain(self.categories.values(), self.numbers.values(), self.vectors.values())
+        masks = (sequence.mask for sequence in self.sequences.values())
+        return max(map(len, chain(columns, masks)), default=0)
 
 
 def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:

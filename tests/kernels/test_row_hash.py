@@ -35,5 +35,5 @@ def test_one_changed_element_changes_its_row_alone(column, row, difference):
 
 def test_what_is_no_matrix_of_that_many_rows_is_refused():
     for matrix in (np.zeros((2, 3)), np.zeros((2, 4), np.float16), np.zeros((4, 4)).T[1:], np.zeros(4)):
-        with pytest.raises(ValueError, match="matrix|bytes"):
+        with pytest.raises(ValueError, match=r"matrix|bytes"):
             hash_rows([matrix], 4)
