@@ -24,6 +24,8 @@ Columns: TypeAlias = Sequence[npt.NDArray[Any]]
 """Features of items, [items] or [items, ...] each."""
 MakeItems: TypeAlias = Callable[[Columns], Mapping[str, Tensor]]
 _FIRST_ROWS = 1024
+_SEARCHED = 4096
+"""Items that are looked through at a time for changes."""
 _TOGETHER = 64
 """Items that are made at a time in the background: no thread that answers waits long for the interpreter."""
 
@@ -74,33 +76,39 @@ class ItemStore:
                 return self._taken(places)
         return dict(make(features))  # they do not fit, or were lost meanwhile
 
-    def make_changed(self, change: Callable[[Columns], Columns | None], make: MakeItems) -> int:
+    def make_changed(self, change: Callable[[Columns], tuple[Positions, Columns]], make: MakeItems) -> int:
         """Make what items become whose features change, a few at a time, while there is room; return how many.
 
-        ``change`` returns what features become, None where they all stay.
+        ``change`` returns which of some items change, and what their features become.
         """
         done, end = 0, self._count
-        for start in range(0, end, _TOGETHER):
+        for start in range(0, end, _SEARCHED):
             with self._lock:
-                stop = min(start + _TOGETHER, end, self._count)
+                stop = min(start + _SEARCHED, end, self._count)
                 held = [column.rows(start, stop) for column in self._features]
-            changed = change(held) if held and len(held[0]) else None
-            if changed is None:
-                continue
-            keys = hash_columns(changed, len(changed[0]))
-            with self._lock:
-                unknown = np.flatnonzero(self._index.find(keys) < 0)
-            fresh, first = np.unique(keys[unknown], return_index=True)
-            if not len(fresh):
-                continue
-            chosen = [column[unknown[first]] for column in changed]
-            made = make(chosen)
-            with self._lock:
-                if (self._count + len(fresh)) * self._item_bytes > self._limit:
-                    break
-                self._insert(fresh, chosen, made, fresh)
-            done += len(fresh)
+            changing, features = change(held)
+            for first in range(0, len(changing), _TOGETHER):
+                made = self._make_unknown([column[first : first + _TOGETHER] for column in features], make)
+                if made < 0:
+                    return done
+                done += made
         return done
+
+    def _make_unknown(self, features: Columns, make: MakeItems) -> int:
+        """Make those of some items that are not there, and return how many; -1 where there is no room for them."""
+        keys = hash_columns(features, len(features[0]))
+        with self._lock:
+            unknown = np.flatnonzero(self._index.find(keys) < 0)
+        fresh, first = np.unique(keys[unknown], return_index=True)
+        if not len(fresh):
+            return 0
+        chosen = [column[unknown[first]] for column in features]
+        made = make(chosen)
+        with self._lock:
+            if (self._count + len(fresh)) * self._item_bytes > self._limit:
+                return -1
+            self._insert(fresh, chosen, made, fresh)
+        return len(fresh)
 
     def _taken(self, places: Positions) -> dict[str, Tensor | Kept]:
         return {name: column.taken(places) for name, column in self._columns.items()}

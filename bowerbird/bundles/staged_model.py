@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bowerbird.bundles.item_store import Columns, ItemStore
+from bowerbird.bundles.item_store import Columns, ItemStore, Positions
 from bowerbird.bundles.scorer import Logits
 from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
@@ -162,17 +162,25 @@ class StagedModel:
 
 def _moved(
     columns: Columns, vocabularies: list[str | None], moved: Mapping[str, tuple[Rows, Rows]]
-) -> Columns | None:
-    """Return columns with other table rows in place of those that moved; None where none did."""
-    found = [
-        column if vocabulary is None else _replaced(column, *moved[vocabulary])
+) -> tuple[Positions, Columns]:
+    """Return which items have table rows that moved, and their columns with the rows of now."""
+    places = [
+        None if vocabulary is None else _places(column, moved[vocabulary][0])
         for column, vocabulary in zip(columns, vocabularies, strict=True)
     ]
-    return None if all(new is old for new, old in zip(found, columns, strict=True)) else found
+    count = len(columns[0]) if columns else 0
+    hits = [(place >= 0).reshape(count, -1).any(1) for place in places if place is not None]
+    chosen = np.flatnonzero(np.logical_or.reduce(hits))
+    found: list[Array] = []
+    for column, vocabulary, place in zip(columns, vocabularies, places, strict=True):
+        own = column[chosen]
+        if vocabulary is not None and place is not None:
+            own = np.where(place[chosen] >= 0, moved[vocabulary][1][place[chosen]], own)
+        found.append(own)
+    return chosen, found
 
 
-def _replaced(column: Array, old: Rows, new: Rows) -> Array:
-    """Return a column with ``new`` rows in place of ``old`` ones, ascending; the same array where it has none."""
+def _places(column: Array, old: Rows) -> Positions:
+    """Return where each row of a column stands among ``old`` ones, ascending; -1 where it does not."""
     place = np.minimum(np.searchsorted(old, column), len(old) - 1)
-    hit = old[place] == column
-    return np.where(hit, new[place], column) if hit.any() else column
+    return np.where(old[place] == column, place, -1)

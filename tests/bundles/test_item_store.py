@@ -118,8 +118,8 @@ def test_changed_items_are_made_before_they_are_asked_for():
     store.get([np.arange(150)], 150, _counted(made))
 
     def change(columns):
-        changed = np.where(columns[0] % 50 == 7, columns[0] + 1000, columns[0])
-        return None if (changed == columns[0]).all() else [changed]
+        chosen = np.flatnonzero(columns[0] % 50 == 7)
+        return chosen, [columns[0][chosen] + 1000]
 
     assert store.make_changed(change, _counted(made)) == 3
     assert sorted(made[150:]) == [1007, 1057, 1107]
@@ -131,6 +131,6 @@ def test_changed_items_are_made_before_they_are_asked_for():
 def test_a_store_without_room_makes_no_changed_items():
     store, made = ItemStore(limit=100 * 24), []
     store.get([np.arange(100)], 100, _counted(made))
-    assert store.make_changed(lambda columns: [columns[0] + 1000], _counted([])) == 0
+    assert store.make_changed(lambda columns: (np.arange(100), [columns[0] + 1000]), _counted([])) == 0
     store.get([np.arange(100)], 100, _counted(made))
     assert len(made) == 100
