@@ -71,7 +71,7 @@ def logits_by_parts(model: LogitModel, block: FeatureBlock, lap: Lap) -> dict[st
 
 
 def _answers(model: StagedModel, rows: RowBlock, lap: Lap) -> dict[str, torch.Tensor]:
-    request = model.collection.lookup_once(rows, model.collection.inputs.of_stages("request"))
+    request = model.request_features(rows)
     lap("look up the request")
     given: dict[str, Made | Kept] = dict(model.request_values(request))
     lap("request stage")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bowerbird.bundles.item_store import ItemStore, Positions, hash_rows
+from bowerbird.bundles.item_store import Columns, ItemStore, Positions
 from bowerbird.bundles.scorer import Logits
 from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
@@ -19,8 +19,9 @@ from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
-from bowerbird.embedding.feature_reader import FeatureReader
-from bowerbird.embedding.rows import RowBlock, columns_of, take_block
+from bowerbird.embedding.feature_reader import Array, FeatureReader
+from bowerbird.embedding.rows import RowBlock, Rows, block_of_columns, column_vocabularies, columns_of
+from bowerbird.embedding.served_collection import ServedCollection
 from bowerbird.plan.block import FeatureBlock
 
 _LEAST_ITEMS = 32
@@ -73,7 +74,18 @@ class StagedModel:
         """Return the same model with other tables, which keep items together: a changed row has another number."""
         other = copy.copy(self)
         other.collection = collection
+        other.make_changed_items(self.collection)
         return other
+
+    def make_changed_items(self, before: FeatureReader) -> None:
+        """Make what kept items become whose rows are others than ``before``, so that no request has to."""
+        if not isinstance(before, ServedCollection) or not isinstance(self.collection, ServedCollection):
+            return
+        moved = self.collection.moved_rows(before)
+        vocabularies = [name if name in moved else None for name in column_vocabularies(self._item)]
+        if any(vocabularies):
+            with torch.inference_mode():
+                self.items.make_changed(lambda columns: _moved(columns, vocabularies, moved), self._made_items)
 
     @property
     def prepared(self) -> Prepared:
@@ -85,15 +97,20 @@ class StagedModel:
         with torch.inference_mode():
             rows = self.collection.encode(block)
             count = rows.count
-            request = self.collection.lookup_once(rows, self._request)
-            shared = all(len(value) == 1 for value in request.values())
-            answers = self._of_request(rows, request) if shared else self._of_rows(rows, request)
+            shared = all(len(column) == 1 for column in columns_of(rows, self._request))
+            answers = self._of_request(rows) if shared else self._of_rows(rows)
         shifts = self.way.shifts
         return {
             task: value.expand(count).numpy() + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()
         }
 
-    def request_values(self, request: dict[str, Tensor]) -> dict[str, Made]:
+    def request_features(self, rows: RowBlock) -> dict[str, Made]:
+        """Return the features of the request alone, [1, *shape]."""
+        if self._prepared.takes_arrays:
+            return dict(self.collection.arrays_once(rows, self._request))
+        return dict(self.collection.lookup_once(rows, self._request))
+
+    def request_values(self, request: dict[str, Made]) -> dict[str, Made]:
         """Return what the request stage leaves, beside the request's features."""
         return {**request, **self._prepared.request(request, 1)}
 
@@ -104,27 +121,30 @@ class StagedModel:
             return {}
         count = rows.count
         if any(len(column) != count for column in columns):
-            return dict(self._made_items(rows, np.zeros(1, np.int64)))
-        return self.items.get(hash_rows(columns, count), lambda chosen: self._made_items(rows, chosen))
+            return dict(self._made_items([column[:1] for column in columns]))
+        return self.items.get(columns, count, self._made_items)
 
-    def pair_features(self, rows: RowBlock) -> dict[str, Tensor]:
+    def pair_features(self, rows: RowBlock) -> dict[str, Array]:
         """Return the features of request and item together."""
-        return self.collection.lookup_once(rows, self._pair)
+        return self.collection.arrays_once(rows, self._pair)
 
-    def _of_request(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
-        given = {**self.request_values(request), **self.item_values(rows), **self.pair_features(rows)}
-        return self._prepared.of_kept(given, rows.count)
+    def _of_request(self, rows: RowBlock) -> dict[str, Tensor]:
+        request = self.request_values(self.request_features(rows))
+        return self._prepared.of_kept({**request, **self.item_values(rows), **self.pair_features(rows)}, rows.count)
 
-    def _made_items(self, rows: RowBlock, chosen: Positions) -> dict[str, Tensor]:
-        padded = np.resize(chosen, max(len(chosen), _LEAST_ITEMS))
-        features = self.collection.lookup_once(take_block(rows, self._item, padded), self._item)
-        made = self._prepared.item(features, len(padded))
-        return {name: value.expand(len(padded), *value.shape[1:])[: len(chosen)] for name, value in made.items()}
+    def _made_items(self, columns: Columns) -> dict[str, Tensor]:
+        count = len(columns[0])
+        padded = max(count, _LEAST_ITEMS)
+        chosen = np.arange(padded) % count
+        rows = block_of_columns([column[chosen] for column in columns], self._item)
+        made = self._prepared.item(self.collection.lookup_once(rows, self._item), padded)
+        return {name: value.expand(padded, *value.shape[1:])[:count] for name, value in made.items()}
 
-    def _of_rows(self, rows: RowBlock, request: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _of_rows(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the answers of rows of many requests."""
-        count = rows.count
-        features = request | self.collection.lookup_once(rows, self._item) | self.pair_features(rows)
+        count, lookup = rows.count, self.collection.lookup_once
+        request = lookup(rows, self._request)
+        features = request | lookup(rows, self._item) | lookup(rows, self._pair)
         given = {**features, **self._prepared.request(request, count), **self._prepared.item(features, count)}
         if isinstance(self.way.backend, Interpreter) and not any(
             node.operation.couples for node in self.program.pair.nodes()
@@ -137,3 +157,29 @@ class StagedModel:
             for row in range(count)
         ]
         return {name: torch.cat([answers[name] for answers in each]) for name in each[0]}
+
+
+def _moved(
+    columns: Columns, vocabularies: list[str | None], moved: Mapping[str, tuple[Rows, Rows]]
+) -> tuple[Positions, Columns]:
+    """Return which items have table rows that moved, and their columns with the rows of now."""
+    places = [
+        None if vocabulary is None else _places(column, moved[vocabulary][0])
+        for column, vocabulary in zip(columns, vocabularies, strict=True)
+    ]
+    count = len(columns[0]) if columns else 0
+    hits = [(place >= 0).reshape(count, -1).any(1) for place in places if place is not None]
+    chosen = np.flatnonzero(np.logical_or.reduce(hits))
+    found: list[Array] = []
+    for column, vocabulary, place in zip(columns, vocabularies, places, strict=True):
+        own = column[chosen]
+        if vocabulary is not None and place is not None:
+            own = np.where(place[chosen] >= 0, moved[vocabulary][1][place[chosen]], own)
+        found.append(own)
+    return chosen, found
+
+
+def _places(column: Array, old: Rows) -> Positions:
+    """Return where each row of a column stands among ``old`` ones, ascending; -1 where it does not."""
+    place = np.minimum(np.searchsorted(old, column), len(old) - 1)
+    return np.where(old[place] == column, place, -1)

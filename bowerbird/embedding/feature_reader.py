@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, vocabulary_of
 from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
 from bowerbird.errors import InputError
-from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Ragged
+from bowerbird.plan.block import FeatureBlock, Keys, Ragged
 from bowerbird.plan.spec import Feature, Plan
+
+Array = npt.NDArray[Any]
+_Value = TypeVar("_Value", Tensor, Array)
 
 
 class FeatureReader:
@@ -33,6 +39,14 @@ class FeatureReader:
         """Return how many rows a table has, the reserved ones included; all are below that."""
         raise NotImplementedError
 
+    def find_columns(self, vocabularies: tuple[str, ...], keys: Keys) -> Iterable[Rows]:
+        """Return the rows of keys [columns, ...], each column of a vocabulary of its own; see ``find_rows``."""
+        return (self.find_rows(name, each) for name, each in zip(vocabularies, keys, strict=True))
+
+    def vectors_of(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Array]:
+        """Return what ``embed`` does as arrays, which cost less than tensors where there are many."""
+        return {name: vectors.numpy() for name, vectors in self.embed(items, columns).items()}
+
     def inputs_from(self, block: FeatureBlock | RowBlock) -> dict[str, Tensor]:
         """Return the model inputs of a block, encoded or not."""
         return self.lookup(block if isinstance(block, RowBlock) else self.encode(block))
@@ -42,24 +56,16 @@ class FeatureReader:
 
         Raises InputError when the block lacks a feature of the plan.
         """
+        columns = self._columns
         try:
+            categories: dict[str, Rows] = {}
+            for each in columns.categories:
+                categories |= zip(each.names, self.find_columns(each.vocabularies, each.keys(block)), strict=True)
             return RowBlock(
-                categories={
-                    feature.name: self.find_rows(vocabulary_of(feature), block.categories[feature.name])
-                    for feature in self.plan.of_kind("category")
-                },
-                numbers={
-                    feature.name: _writable(block.numbers[feature.name])
-                    for feature in self.plan.of_kind("number")
-                },
-                sequences={
-                    feature.name: self._encode_sequence(feature, block.sequences[feature.name])
-                    for feature in self.plan.of_kind("sequence")
-                },
-                vectors={
-                    feature.name: known_vectors(block.vectors[feature.name])
-                    for feature in self.plan.of_kind("vector")
-                },
+                categories=categories,
+                numbers={name: block.numbers[name] for name in columns.numbers},
+                sequences={each.name: self._padded(each, block.sequences[each.name]) for each in columns.sequences},
+                vectors={name: known_vectors(block.vectors[name]) for name in columns.vectors},
             )
         except KeyError as missing:
             raise InputError(
@@ -77,38 +83,90 @@ class FeatureReader:
 
     def lookup_once(self, rows: RowBlock, inputs: Inputs | None = None) -> dict[str, Tensor]:
         """Return the model inputs of a block of rows, or some of them; columns of one row stay as they are."""
-        chosen = inputs or self.inputs
-        features = self.embed(chosen.categories, rows.categories)
-        for number in chosen.numbers:
-            features[number.name] = torch.from_numpy(rows.numbers[number.name])
-        for sequence in chosen.sequences:
-            padded = rows.sequences[sequence.name]
-            features |= self.embed(sequence.categories, padded.categories)
-            for value in sequence.numbers:
-                features[value.name] = torch.from_numpy(padded.numbers[value.name])
-            features[sequence.age] = torch.from_numpy(padded.age)
-            features[sequence.mask] = torch.from_numpy(padded.mask)
-        for vector in chosen.vectors:
-            features[vector.name] = torch.from_numpy(rows.vectors[vector.name])
-        return features
+        return _looked_up(rows, inputs or self.inputs, self.embed, _tensor)
 
-    def _encode_sequence(self, feature: Feature, ragged: Ragged) -> PaddedSequence:
-        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], feature.length)
-        categories: dict[str, Rows] = {}
-        numbers: dict[str, Numbers] = {}
-        for item in feature.fields:
-            name = f"{feature.name}.{item.name}"
-            if item.is_category:
-                keys = take_padded(ragged.fields[item.name], positions, mask)
-                categories[name] = self.find_rows(
-                    field_vocabulary(feature, item.name), keys.astype(np.uint64)
-                )
-            else:
-                numbers[name] = take_padded(ragged.fields[item.name], positions, mask).astype(np.float32)
-        age = take_padded(ragged.age, positions, mask).astype(np.float32)
-        return PaddedSequence(categories, numbers, age, mask)
+    def arrays_once(self, rows: RowBlock, inputs: Inputs) -> dict[str, Array]:
+        """Return what ``lookup_once`` does as arrays."""
+        return _looked_up(rows, inputs, self.vectors_of, lambda column: column)
+
+    @cached_property
+    def _columns(self) -> _Columns:
+        return _Columns(self.plan)
+
+    def _padded(self, columns: _SequenceColumns, ragged: Ragged) -> PaddedSequence:
+        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], columns.length)
+        keys = take_padded([ragged.fields[name] for name in columns.keys], positions, mask, np.uint64)
+        values = [ragged.fields[name] for name in columns.values]
+        *numbers, age = take_padded([*values, ragged.age], positions, mask, np.float32)
+        rows = self.find_columns(columns.vocabularies, keys)
+        categories = dict(zip(columns.categories, rows, strict=True))
+        return PaddedSequence(categories, dict(zip(columns.numbers, numbers, strict=True)), age, mask)
 
 
-def _writable(numbers: Numbers) -> Numbers:
-    """Return the numbers as they are where PyTorch may share their memory, or else a copy."""
-    return numbers if numbers.flags.writeable else numbers.copy()
+class _Columns:
+    """The columns that a plan's blocks have, by kind; categories that have as many rows stand together."""
+
+    def __init__(self, plan: Plan) -> None:
+        categories = plan.of_kind("category")
+        once = [each for each in categories if each.stage == "request"]
+        others = [each for each in categories if each.stage != "request"]
+        self.categories = [_CategoryColumns(features) for features in (once, others) if features]
+        self.numbers = [each.name for each in plan.of_kind("number")]
+        self.vectors = [each.name for each in plan.of_kind("vector")]
+        self.sequences = [_SequenceColumns(feature) for feature in plan.of_kind("sequence")]
+
+
+class _CategoryColumns:
+    """Category features by name and vocabulary."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self.names = [feature.name for feature in features]
+        self.vocabularies = tuple(vocabulary_of(feature) for feature in features)
+
+    def keys(self, block: FeatureBlock) -> Keys:
+        """Return their keys in a block, uint64 [columns, rows]."""
+        columns = [block.categories[name] for name in self.names]
+        rows = max(map(len, columns))
+        keys = np.concatenate(columns, dtype=np.uint64, casting="unsafe")
+        if keys.size < rows * len(columns):
+            keys = np.concatenate([np.broadcast_to(each, rows) for each in columns])
+        return keys.reshape(len(columns), rows)
+
+
+class _SequenceColumns:
+    """The fields of a sequence feature by kind; ``categories`` and ``numbers`` are the names of their tensors."""
+
+    def __init__(self, feature: Feature) -> None:
+        self.name, self.length = feature.name, feature.length
+        self.keys = [field.name for field in feature.fields if field.is_category]
+        self.values = [field.name for field in feature.fields if not field.is_category]
+        self.categories = [f"{feature.name}.{name}" for name in self.keys]
+        self.numbers = [f"{feature.name}.{name}" for name in self.values]
+        self.vocabularies = tuple(field_vocabulary(feature, name) for name in self.keys)
+
+
+def _looked_up(
+    rows: RowBlock,
+    inputs: Inputs,
+    embed: Callable[[Sequence[CategoryInput], Mapping[str, Rows]], dict[str, _Value]],
+    given: Callable[[Array], _Value],
+) -> dict[str, _Value]:
+    """Return the inputs of a block of rows: vectors by ``embed``, all else by ``given``."""
+    features = embed(inputs.categories, rows.categories)
+    for number in inputs.numbers:
+        features[number.name] = given(rows.numbers[number.name])
+    for sequence in inputs.sequences:
+        padded = rows.sequences[sequence.name]
+        features |= embed(sequence.categories, padded.categories)
+        for value in sequence.numbers:
+            features[value.name] = given(padded.numbers[value.name])
+        features[sequence.age] = given(padded.age)
+        features[sequence.mask] = given(padded.mask)
+    for vector in inputs.vectors:
+        features[vector.name] = given(rows.vectors[vector.name])
+    return features
+
+
+def _tensor(column: Array) -> Tensor:
+    """Return a column as a tensor, with its memory where that may be written to."""
+    return torch.from_numpy(column if column.flags.writeable else column.copy())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.embedding.inputs import Inputs
+from bowerbird.embedding.inputs import CategoryInput, Inputs, NumberInput, VectorInput
 from bowerbird.plan.block import Numbers, Offsets
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -40,35 +43,12 @@ class RowBlock:
     sequences: dict[str, PaddedSequence] = field(default_factory=dict)
     vectors: dict[str, Numbers] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many rows the block stands for: the longest column."""
-        columns = [len(values) for values in self.categories.values()]
-        columns += [len(values) for values in self.numbers.values()]
-        columns += [len(sequence.mask) for sequence in self.sequences.values()]
-        columns += [len(values) for values in self.vectors.values()]
-        return max(columns, default=0)
-
-
-def take_block(rows: RowBlock, inputs: Inputs, chosen: npt.NDArray[np.int64]) -> RowBlock:
-    """Return some rows of the columns of ``inputs``, which all have as many rows."""
-
-    def taken(columns: Mapping[str, npt.NDArray[_Value]], names: Iterable[str]) -> dict[str, npt.NDArray[_Value]]:
-        return {name: columns[name][chosen] for name in names}
-
-    sequences = {item.name: rows.sequences[item.name] for item in inputs.sequences}
-    return RowBlock(
-        categories=taken(rows.categories, (item.name for item in inputs.categories)),
-        numbers=taken(rows.numbers, (item.name for item in inputs.numbers)),
-        sequences={
-            name: PaddedSequence(
-                taken(each.categories, each.categories), taken(each.numbers, each.numbers), each.age[chosen],
-                each.mask[chosen],
-            )
-            for name, each in sequences.items()
-        },
-        vectors=taken(rows.vectors, (item.name for item in inputs.vectors)),
-    )  # fmt: skip
+        columns = chain(self.categories.values(), self.numbers.values(), self.vectors.values())
+        masks = (sequence.mask for sequence in self.sequences.values())
+        return max(map(len, chain(columns, masks)), default=0)
 
 
 def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:
@@ -80,6 +60,42 @@ def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:
         padded = rows.sequences[item.name]
         columns += [*padded.categories.values(), *padded.numbers.values(), padded.age, padded.mask]
     return columns
+
+
+def block_of_columns(columns: Sequence[npt.NDArray[Any]], inputs: Inputs) -> RowBlock:
+    """Return the block of the columns of ``inputs`` that ``columns_of`` gave."""
+    rest = iter(columns)
+
+    def named(items: Iterable[CategoryInput | NumberInput | VectorInput]) -> dict[str, npt.NDArray[Any]]:
+        return {item.name: next(rest) for item in items}
+
+    return RowBlock(
+        categories=named(inputs.categories),
+        numbers=named(inputs.numbers),
+        vectors=named(inputs.vectors),
+        sequences={
+            item.name: PaddedSequence(named(item.categories), named(item.numbers), next(rest), next(rest))
+            for item in inputs.sequences
+        },
+    )
+
+
+def column_vocabularies(inputs: Inputs) -> list[str | None]:
+    """Return the vocabulary of each of the columns that ``columns_of`` gives, None of what are no rows of a table."""
+    names: list[str | None] = [item.vocabulary for item in inputs.categories]
+    names += [None] * (len(inputs.numbers) + len(inputs.vectors))
+    for item in inputs.sequences:
+        names += [*(field.vocabulary for field in item.categories), *[None] * (len(item.numbers) + 2)]
+    return names
+
+
+def parted(flat: npt.NDArray[_Value], shapes: Iterable[tuple[int, ...]]) -> Iterator[npt.NDArray[_Value]]:
+    """Yield arrays of some shapes that stand end to end in a flat one, as views."""
+    start = 0
+    for shape in shapes:
+        stop = start + math.prod(shape)
+        yield flat[start:stop].reshape(shape)
+        start = stop
 
 
 def known_vectors(vectors: Numbers) -> Numbers:
@@ -101,11 +117,15 @@ def padded_positions(
 
 
 def take_padded(
-    values: npt.NDArray[_Value], positions: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]
+    columns: Sequence[npt.NDArray[Any]],
+    positions: npt.NDArray[np.int64],
+    mask: npt.NDArray[np.bool_],
+    dtype: type[_Value],
 ) -> npt.NDArray[_Value]:
-    """Return ``values[positions]`` with zeros on padding."""
-    if not len(values):
-        return np.zeros(positions.shape, values.dtype)
-    taken: npt.NDArray[_Value] = values[positions]
-    taken[~mask] = 0
+    """Return each column's values at some positions, [columns, *positions.shape] with zeros on padding."""
+    shape = (len(columns), *positions.shape)
+    if not columns or not len(columns[0]):
+        return np.zeros(shape, dtype)
+    taken = np.concatenate(columns, dtype=dtype, casting="unsafe").reshape(len(columns), -1)[:, positions]
+    taken[:, ~mask] = 0
     return taken

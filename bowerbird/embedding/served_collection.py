@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,9 @@ from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.inputs import CategoryInput, inputs_of, vocabularies
 from bowerbird.embedding.key_index import RESERVED_ROWS
 from bowerbird.embedding.rows import Rows
+from bowerbird.embedding.served_columns import ServedColumns
 from bowerbird.embedding.served_table import RowFormat, ServedTable, TableChange, write_served_table
+from bowerbird.embedding.table import Vectors
 from bowerbird.errors import CorruptionError
 from bowerbird.plan.block import Keys
 from bowerbird.plan.spec import Plan
@@ -34,6 +35,7 @@ class ServedCollection(FeatureReader):
         self.tables = dict(tables)
         self.sequence = sequence
         self.inputs = inputs_of(plan, lambda name: self.tables[name].dimension)
+        self._together: dict[tuple[str, ...], ServedColumns] = {}
 
     @staticmethod
     def open(plan: Plan, config: EmbeddingCollection.Config, folder: Path) -> ServedCollection:
@@ -56,28 +58,44 @@ class ServedCollection(FeatureReader):
         """Return each key's row, in the keys' shape."""
         return self.tables[vocabulary].find(keys)
 
+    def find_columns(self, vocabularies: tuple[str, ...], keys: Keys) -> Rows:
+        """Return the rows of keys [columns, ...], by one call."""
+        return self._columns_of(vocabularies).find(keys)
+
     def row_count(self, vocabulary: str) -> int:
         """Return how many rows a table's file has, the reserved ones included."""
         return len(self.tables[vocabulary]) + RESERVED_ROWS
 
+    def vectors_of(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Vectors]:
+        """Return the vectors of category columns, float32 [..., dimension] by the items' names, by one call."""
+        tables = self._columns_of(tuple(item.vocabulary for item in items))
+        vectors = tables.take([columns[item.name] for item in items])
+        return {item.name: each for item, each in zip(items, vectors, strict=True)}
+
     def embed(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
-        """Return the vectors of category columns, each table's by one lookup."""
-        groups: dict[str, list[CategoryInput]] = {}
-        for item in items:
-            groups.setdefault(item.vocabulary, []).append(item)
-        features: dict[str, Tensor] = {}
-        for vocabulary, members in groups.items():
-            rows = [columns[item.name] for item in members]
-            flat = rows[0].reshape(-1) if len(rows) == 1 else np.concatenate([each.reshape(-1) for each in rows])
-            parts = torch.split(torch.from_numpy(self.tables[vocabulary].take(flat)), [each.size for each in rows])
-            for item, each, part in zip(members, rows, parts, strict=True):
-                features[item.name] = part.view(*each.shape, -1)
-        return features
+        """Return the vectors of category columns as tensors."""
+        return {name: torch.from_numpy(vectors) for name, vectors in self.vectors_of(items, columns).items()}
 
     def with_changes(self, changes: Mapping[str, TableChange], sequence: int, history: str) -> ServedCollection:
         """Return a collection with a delta's changes by vocabulary, all of which it has."""
         changed = {name: self.tables[name].with_change(change) for name, change in changes.items()}
         return ServedCollection(self.plan, self.tables | changed, sequence, history)
+
+    def _columns_of(self, vocabularies: tuple[str, ...]) -> ServedColumns:
+        """Return the tables of some vocabularies side by side; made once for each that are asked for together."""
+        found = self._together.get(vocabularies)
+        if found is None:
+            found = self._together[vocabularies] = ServedColumns([self.tables[name] for name in vocabularies])
+        return found
+
+    def moved_rows(self, before: ServedCollection) -> dict[str, tuple[Rows, Rows]]:
+        """Return the rows of changed keys by vocabulary: those of an earlier collection, ascending, and those now.
+
+        Keys that had no row of their own are left out.
+        """
+        changed = {name: table for name, table in self.tables.items() if table is not before.tables[name]}
+        moved = {name: table.moved_rows(before.tables[name]) for name, table in changed.items()}
+        return {name: rows for name, rows in moved.items() if len(rows[0])}
 
     def verify(self) -> None:
         """Read all files and compare them with their checksums; raises CorruptionError."""

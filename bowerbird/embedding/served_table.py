@@ -52,7 +52,7 @@ class ServedTable:
     """
 
     def __init__(self, native: _native.ServedTable) -> None:
-        self._native = native
+        self.native = native
 
     @staticmethod
     def open(path: Path, *, verify: bool = False) -> ServedTable:
@@ -66,69 +66,81 @@ class ServedTable:
     @property
     def dimension(self) -> int:
         """The width of a row."""
-        return self._native.dimension
+        return self.native.dimension
 
     @property
     def format(self) -> RowFormat:
         """How the file keeps rows."""
-        return self._native.format
+        return self.native.format
 
     @property
     def file_bytes(self) -> int:
         """The size of the file."""
-        return self._native.file_bytes
+        return self.native.file_bytes
 
     @property
     def changed_keys(self) -> int:
         """How many keys are not as in the file."""
-        return self._native.changed_keys
+        return self.native.changed_keys
 
     @property
     def changed_bytes(self) -> int:
         """The memory that changed rows take, of this process alone."""
-        return self._native.changed_bytes
+        return self.native.changed_bytes
 
     def __len__(self) -> int:
         """Return how many keys the file has."""
-        return len(self._native)
+        return len(self.native)
 
     def find(self, keys: Keys) -> Rows:
         """Return each key's row, int64 in the keys' shape."""
-        return self._native.find(np.ascontiguousarray(keys).reshape(-1)).reshape(keys.shape)
+        return self.native.find(np.ascontiguousarray(keys).reshape(-1)).reshape(keys.shape)
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Vectors:
         """Return the vectors of rows [n], float32 [n, dimension]; raises InputError for a row that is not there."""
         with refusals():
-            return self._native.take(np.ascontiguousarray(rows, np.int64))
+            return self.native.take(np.ascontiguousarray(rows, np.int64))
 
     def file_keys(self) -> tuple[Keys, Rows]:
         """Return the file's keys, uint64 [n], and their rows in it, int64 [n] ascending."""
         with refusals():
-            return self._native.file_keys()
+            return self.native.file_keys()
 
     def known_keys(self) -> Keys:
         """Return the keys that have a row, uint64 [n] ascending."""
-        changed, rows = self._native.changed()
+        changed, rows = self.native.changed()
         known: Keys = np.union1d(np.setdiff1d(self.file_keys()[0], changed), changed[rows != _GONE])
         return known
 
     def verify(self) -> None:
         """Read the file and compare it with its checksums; raises CorruptionError."""
         with refusals():
-            self._native.verify()
+            self.native.verify()
 
     def with_change(self, change: TableChange) -> ServedTable:
         """Return a table with a change, which shares the file and what changed before with this one."""
         reserved = change.reserved
         with refusals():
             return ServedTable(
-                self._native.with_changes(
+                self.native.with_changes(
                     np.ascontiguousarray(change.keys, np.uint64),
                     np.ascontiguousarray(change.vectors, np.float32),
                     np.ascontiguousarray(change.removed, np.uint64),
                     None if reserved is None else np.ascontiguousarray(reserved, np.float32),
                 )
             )
+
+    def moved_rows(self, before: ServedTable) -> tuple[Rows, Rows]:
+        """Return the rows that keys had in an earlier table, int64 [n] ascending, and have now, where these differ.
+
+        Keys that had none of their own then are left out, as one row stood for all of them.
+        """
+        keys, _ = self.native.changed()
+        keys = np.append(keys, np.uint64(MISSING_KEY))
+        old, new = before.find(keys), self.find(keys)
+        moved = (old != new) & (old != before.native.unknown_row)
+        order = np.argsort(old[moved])
+        return old[moved][order], new[moved][order]
 
     def change_to(self, keys: Keys, rows: Vectors) -> TableChange:
         """Return what would make this the table of distinct ``keys`` [n] with ``rows`` [n + 2, dimension].
@@ -139,10 +151,10 @@ class ServedTable:
         places = self.find(keys)
         held = self.take(places)
         same = (held == vectors).all(axis=1) | (held == rounded(vectors, self.format)).all(axis=1)
-        changed = (places == self._native.unknown_row) | ~same
+        changed = (places == self.native.unknown_row) | ~same
         present = self.known_keys()
         missing = self.find(np.array([MISSING_KEY], np.uint64))[0]
-        now = self.take(np.array([missing, self._native.unknown_row]))
+        now = self.take(np.array([missing, self.native.unknown_row]))
         kept = np.array_equal(now, reserved) or np.array_equal(now, rounded(reserved, self.format))
         return TableChange(
             keys[changed], vectors[changed], present[~np.isin(present, keys)], None if kept else reserved

@@ -34,8 +34,10 @@ class PlanReader:
         self._functions = FunctionEvaluator(plan, folder)
         self._read_plan = self._functions.native_plan
         self.program = _native.Program(msgspec.to_builtins(self._read_plan), [state.native for state in states])
-        self._request = [feature for feature in self._read_plan.features if feature.stage == "request"]
-        self._candidate = [feature for feature in self._read_plan.features if feature.stage != "request"]
+        self._every = _Columns(self._read_plan.features)
+        self._kept = _Columns([feature for feature in self._read_plan.features if feature.kind != "sequence"])
+        self._request = _Columns([feature for feature in self._read_plan.features if feature.stage == "request"])
+        self._candidate = _Columns([feature for feature in self._read_plan.features if feature.stage != "request"])
 
     @property
     def function_costs(self) -> dict[str, FunctionCost]:
@@ -46,8 +48,8 @@ class PlanReader:
         """Return the features of candidates uint64 [n] for a request uint64 [slots] at ``time``."""
         lsn, of_request, of_candidates = self.program.read(time, request, candidates)
         block = FeatureBlock(lsn=lsn)
-        _fill(block, self._request, of_request)
-        _fill(block, self._candidate, of_candidates)
+        self._request.fill(block, of_request)
+        self._candidate.fill(block, of_candidates)
         return self._functions.complete(block)
 
     def replay(self, records: RecordBatch, reads: ReadBatch) -> FeatureBlock:
@@ -58,7 +60,7 @@ class PlanReader:
     def block(self, columns: Any, lsn: int) -> FeatureBlock:
         """Return native columns of a replay as features, users' functions computed."""
         block = FeatureBlock(lsn=lsn)
-        _fill(block, self._read_plan.features, columns)
+        self._every.fill(block, columns)
         return self._functions.complete(block)
 
     def replay_part(self, records: RecordBatch, reads: ReadBatch) -> PartColumns:
@@ -81,8 +83,7 @@ class PlanReader:
         """Return the features of joined node values uint64 [nodes, rows], read at ``times``."""
         categories, numbers, empty, vectors = self.program.finish(values, times)
         block = FeatureBlock(sequences=sequences)
-        kept = [feature for feature in self._read_plan.features if feature.kind != "sequence"]
-        _fill(block, kept, (categories, numbers, empty, vectors))
+        self._kept.fill(block, (categories, numbers, empty, vectors))
         return self._functions.complete(block)
 
     def _run(self, replay: Any, records: RecordBatch, reads: ReadBatch) -> Any:
@@ -103,20 +104,24 @@ def _check_parts(plan: Plan) -> None:
             )
 
 
-def _fill(block: FeatureBlock, features: list[Feature], columns: Any) -> None:
-    """Put native columns, which stand in plan order within each kind, under their features' names."""
-    categories, numbers, sequences, vectors = columns
-    category, number, sequence, vector = iter(categories), iter(numbers), iter(sequences), iter(vectors)
-    for feature in features:
-        if feature.kind == "category":
-            block.categories[feature.name] = next(category)
-        elif feature.kind == "number":
-            block.numbers[feature.name] = next(number)
-        elif feature.kind == "vector":
-            values = next(vector)
+class _Columns:
+    """Features whose native columns stand in plan order within each kind."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self._categories = [feature.name for feature in features if feature.kind == "category"]
+        self._numbers = [feature.name for feature in features if feature.kind == "number"]
+        self._sequences = [feature for feature in features if feature.kind == "sequence"]
+        self._vectors = [feature for feature in features if feature.kind == "vector"]
+
+    def fill(self, block: FeatureBlock, columns: Any) -> None:
+        """Put native columns under their features' names."""
+        categories, numbers, sequences, vectors = columns
+        block.categories.update(zip(self._categories, categories, strict=True))
+        block.numbers.update(zip(self._numbers, numbers, strict=True))
+        for feature, parts in zip(self._sequences, sequences, strict=True):
+            block.sequences[feature.name] = _ragged(feature, parts)
+        for feature, values in zip(self._vectors, vectors, strict=True):
             block.vectors[feature.name] = values if len(values) else values.reshape(0, feature.width)
-        else:
-            block.sequences[feature.name] = _ragged(feature, next(sequence))
 
 
 def _ragged(feature: Feature, parts: Any) -> Ragged:

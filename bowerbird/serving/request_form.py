@@ -41,7 +41,7 @@ class RequestForm:
     def item_ids(self, values: Sequence[Any]) -> list[Id]:
         """Return items' ids in their declared type; InputError names the first that does not fit."""
         native = int if self.item.id is ColumnType.INTEGER else str
-        if all(type(value) is native for value in values) and _all_usable(values, native):
+        if set(map(type, values)) <= {native} and _all_usable(values, native):
             return list(values)
         return [self.item_id(value) for value in values]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -20,6 +20,8 @@ _ENCODER = msgspec.msgpack.Encoder()
 _LENGTH_BYTES = 4
 _SINGLE_KINDS = ("offsets", "age", "field", "vector")
 AnyArray = npt.NDArray[Any]
+Buffer: TypeAlias = bytes | memoryview
+"""Bytes one after another: a view's elements are bytes, too."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ class _Header(msgspec.Struct):
 _DECODER = msgspec.msgpack.Decoder(_Header)
 
 
-def encode_slate(slate: Slate) -> list[bytes | memoryview]:
+def encode_slate(slate: Slate) -> list[Buffer]:
     """Return the slate as buffers to be written one after another."""
     parts: list[_Part] = []
-    buffers: list[bytes | memoryview] = []
+    buffers: list[Buffer] = []
     for kind, names, array, rows in _arrays_of(slate):
         parts.append(_Part(kind, array.dtype.str, rows, names))
         buffers.append(np.ascontiguousarray(array).view(np.uint8).data)
@@ -149,10 +151,9 @@ def _arrays_of(slate: Slate) -> Iterator[tuple[str, list[str], AnyArray, int]]:
 
 def _packed(kind: str, columns: Mapping[str, AnyArray]) -> Iterator[tuple[str, list[str], AnyArray, int]]:
     """Join columns of one length: a plan has hundreds, and each array on its own would cost microseconds."""
-    by_rows: dict[int, list[str]] = {}
-    for name, values in columns.items():
-        by_rows.setdefault(len(values), []).append(name)
-    for rows, names in by_rows.items():
+    lengths = list(map(len, columns.values()))
+    for rows in dict.fromkeys(lengths):
+        names = [name for name, length in zip(columns, lengths, strict=True) if length == rows]
         yield kind, names, np.concatenate([columns[name] for name in names]), rows
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bowerbird.durable import write_atomically
 from bowerbird.errors import CorruptionError
-from bowerbird.serving.slate import Slate, decode_slate, encode_slate
+from bowerbird.serving.slate import Buffer, Slate, decode_slate, encode_slate
 
 _LOG = logging.getLogger("bowerbird.serving")
 _SEGMENT_BYTES = 128 << 20
@@ -37,9 +37,9 @@ class SlateLog:
 
     def append(self, slate: Slate) -> None:
         """Write one slate."""
-        payload = b"".join(encode_slate(slate))
+        record = _framed(encode_slate(slate))
         with self._lock:
-            self._write(_framed(payload))
+            self._write(record)
 
     def close(self) -> None:
         """Flush to the disk and end the segment."""
@@ -48,17 +48,18 @@ class SlateLog:
                 os.fsync(self._descriptor)
             self._end_segment()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, record: list[Buffer]) -> None:
+        size = sum(map(len, record))
         try:
             if self._descriptor < 0 or self._size >= self._segment_bytes:
                 self._new_segment()
-            written = os.write(self._descriptor, data)
-            if written != len(data):
-                raise OSError(f"{written} of {len(data)} bytes written")
+            written = os.writev(self._descriptor, record)
+            if written != size:
+                raise OSError(f"{written} of {size} bytes written")
         except OSError as error:
             self._give_up(error)
             return
-        self._size += len(data)
+        self._size += size
         self.written += 1
 
     def _give_up(self, error: OSError) -> None:
@@ -101,13 +102,16 @@ def remove_slates(folder: Path, unwanted: Callable[[Slate], bool]) -> int:
         payloads = list(_payloads(file))
         kept = [payload for payload in payloads if not unwanted(decode_slate(payload))]
         if len(kept) < len(payloads):
-            write_atomically(file, b"".join(map(_framed, kept)))
+            write_atomically(file, b"".join(buffer for payload in kept for buffer in _framed([payload])))
             removed += len(payloads) - len(kept)
     return removed
 
 
-def _framed(payload: bytes) -> bytes:
-    return len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
+def _framed(payload: list[Buffer]) -> list[Buffer]:
+    checksum = 0
+    for buffer in payload:
+        checksum = zlib.crc32(buffer, checksum)
+    return [sum(map(len, payload)).to_bytes(4, "little") + checksum.to_bytes(4, "little"), *payload]
 
 
 def _payloads(file: Path) -> Iterator[bytes]:

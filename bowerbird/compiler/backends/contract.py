@@ -43,7 +43,9 @@ def as_tensor(value: Made | Kept) -> Tensor:
     """Return a value as a tensor."""
     if isinstance(value, Kept):
         return value.tensor()
-    return value if isinstance(value, Tensor) else torch.from_numpy(value)
+    if isinstance(value, Tensor):
+        return value
+    return torch.from_numpy(value if value.flags.writeable else value.copy())
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,15 @@ class Prepared:
 
     ``request`` runs once per request, with one row; ``item`` on items whose features changed; ``pair`` on all
     candidates of a request, given what the others left and the features that it reads itself. ``gathering`` is ``pair``
-    on items' values as they are kept, where a backend can take them so.
+    on items' values as they are kept, where a backend can take them so; where it ``takes_arrays``, ``request`` may be
+    given arrays for tensors.
     """
 
-    request: Callable[[Mapping[str, Tensor], int], Mapping[str, Made]]
+    request: Callable[[Mapping[str, Any], int], Mapping[str, Made]]
     item: Runner
     pair: Callable[[Mapping[str, Any], int], dict[str, Tensor]]
     gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
+    takes_arrays: bool = False
 
     def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return what ``pair`` does of items' values as they are kept."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bowerbird.compiler.backends.contract import Given, Kept, Made, Prepared, as_tensor
 from bowerbird.compiler.backends.native_request import MakeTensors, RequestRunner
+from bowerbird.compiler.backends.stacked import StackedInputs
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import Input, Reshape
@@ -67,7 +68,7 @@ class Native:
         engine = self.make(lowering.spec, lowering.weights, precision)
         run = PairRunner(lowering, engine)
         request = RequestRunner(request_graph(program, lowering), precision, self.make_request)
-        return Prepared(request, Executable(program.item), run, run)
+        return Prepared(request, Executable(program.item), run, run, takes_arrays=True)
 
 
 class PairRunner:
@@ -75,7 +76,8 @@ class PairRunner:
 
     def __init__(self, lowering: PairLowering, engine: Engine) -> None:
         self._engine = engine
-        self._before = Executable(lowering.before)
+        self._stacked = StackedInputs(lowering.before)
+        self._before = Executable(self._stacked.graph)
         self._after = Executable(lowering.after)
         self._constants = {name: each.constant for name, each in lowering.request.items() if each.constant is not None}
         self._request = [(name, each) for name, each in lowering.request.items() if each.constant is None]
@@ -88,7 +90,8 @@ class PairRunner:
         """Return the pair graph's outputs."""
         known = given
         if self._before.inputs:
-            known = {**given, **self._before(_tensors(given, self._before), rows)}
+            before = {**_tensors(given, self._before), **self._stacked(given)}
+            known = {**given, **self._before(before, rows)}
         request = dict(self._constants)
         for name, source in self._request:
             request[name] = _request_values(source, known[source.name])

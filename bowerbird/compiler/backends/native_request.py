@@ -9,7 +9,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import Made
+from bowerbird.compiler.backends.contract import Made, as_tensor
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
@@ -39,17 +39,20 @@ class RequestRunner:
         ]
         self._passed = lowering.passed
 
-    def __call__(self, given: Mapping[str, Tensor], rows: int) -> dict[str, Made]:
+    def __call__(self, given: Mapping[str, Made], rows: int) -> dict[str, Made]:
         """Return the graph's outputs [requests, *shape]: one, or as many as the inputs have.
 
         Raises InputError where an input is absent.
         """
-        known = {**given, **self._before(given, rows)} if self._before.inputs else given
+        known = given
+        if self._before.inputs:
+            tensors = {name: as_tensor(given[name]) for name in self._before.inputs if name in given}
+            known = {**given, **self._before(tensors, rows)}
         try:
             inputs = [known[name] for name in self._inputs]
         except KeyError as absent:
             raise InputError(f"The input {absent} is absent.", f"Give {', '.join(self._inputs)}.") from None
-        requests = max((len(value) for value in inputs), default=1)
+        requests = 1 if rows == 1 else max((len(value) for value in inputs), default=1)
         answers = self._program.run([_array(value, requests) for value in inputs], requests)
         found: dict[str, Made] = {name: known[source] for name, source in self._passed.items()}
         for name, start, stop, shape, truths in self._outputs:
@@ -58,8 +61,8 @@ class RequestRunner:
         return found
 
 
-def _array(value: Tensor, requests: int) -> Array:
-    if len(value) != requests or not value.is_contiguous():
-        value = value.expand(requests, *value.shape[1:]).contiguous()
-    array: Array = value.numpy()
-    return array
+def _array(value: Made, requests: int) -> Array:
+    array: Array = value.numpy() if isinstance(value, Tensor) else value
+    if len(array) != requests:
+        array = array.repeat(requests, 0)
+    return array if array.flags.c_contiguous else array.copy()

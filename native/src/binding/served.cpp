@@ -10,7 +10,9 @@
 #include <string>
 
 #include "table/arrays.hpp"
+#include "table/row_hash.hpp"
 #include "table/served.hpp"
+#include "table/served_columns.hpp"
 #include "table/table.hpp"
 
 using namespace nanobind::literals;
@@ -19,6 +21,7 @@ namespace bowerbird {
 namespace {
 
 using embedding::RowFormat;
+using embedding::ServedColumns;
 using embedding::ServedTable;
 
 RowFormat format_of(const std::string& name) {
@@ -71,6 +74,44 @@ nb::tuple delta_rows(const std::string& path) {
   return nb::make_tuple(as_numpy(std::move(found.keys)), array, as_numpy(std::move(found.removed)));
 }
 
+nb::object find_columns(const ServedColumns& columns, Keys keys, std::size_t count) {
+  require(keys.shape(0) == columns.columns() * count, "keys are not [columns, count]");
+  auto [array, rows] = empty_array<std::int64_t>({keys.shape(0)});
+  {
+    const nb::gil_scoped_release release;
+    columns.find(keys.data(), count, rows);
+  }
+  return array;
+}
+
+nb::object take_columns(const ServedColumns& columns, Rows rows, std::size_t count) {
+  require(rows.shape(0) == columns.columns() * count, "rows are not [columns, count]");
+  auto [array, floats] = empty_array<float>({count * columns.width()});
+  {
+    const nb::gil_scoped_release release;
+    columns.take(rows.data(), count, floats);
+  }
+  return array;
+}
+
+using HashedArray = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
+
+nb::object hash_rows(const nb::list& matrices, std::size_t rows) {
+  std::vector<embedding::HashedColumns> columns;
+  for (const nb::handle each : matrices) {
+    HashedArray matrix;
+    require(nb::try_cast(each, matrix, false) && matrix.shape(1) == rows, "a matrix is not [columns, rows] and contiguous");
+    require(matrix.itemsize() == 1 || matrix.itemsize() == 4 || matrix.itemsize() == 8, "elements have 1, 4 or 8 bytes");
+    columns.push_back({matrix.data(), matrix.shape(0), matrix.itemsize()});
+  }
+  auto [array, hashes] = empty_array<std::uint64_t>({rows});
+  {
+    const nb::gil_scoped_release release;
+    embedding::hash_rows(columns, rows, hashes);
+  }
+  return array;
+}
+
 }  // namespace
 
 void bind_served(nb::module_& module) {
@@ -92,6 +133,15 @@ void bind_served(nb::module_& module) {
       .def_prop_ro("unknown_row", &ServedTable::unknown_row)
       .def("with_changes", &with_changes, "keys"_a.noconvert(), "vectors"_a.noconvert(), "removed"_a.noconvert(), "reserved"_a.none().noconvert())
       .def("verify", &ServedTable::verify, freely);
+  nb::class_<ServedColumns>(module, "ServedColumns")
+      .def("__init__", [](ServedColumns* self, const nb::tuple& tables) {
+        std::vector<const ServedTable*> each;
+        for (const nb::handle table : tables) each.push_back(nb::cast<const ServedTable*>(table));
+        new (self) ServedColumns(std::move(each));
+      }, "tables"_a, nb::keep_alive<1, 2>())
+      .def("find", &find_columns, "keys"_a.noconvert(), "count"_a)
+      .def("take", &take_columns, "rows"_a.noconvert(), "count"_a);
+  module.def("hash_rows", &hash_rows, "matrices"_a, "rows"_a);
 }
 
 }  // namespace bowerbird
