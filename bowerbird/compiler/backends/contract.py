@@ -52,13 +52,15 @@ class Prepared:
 
     ``request`` runs once per request, with one row; ``item`` on items whose features changed; ``pair`` on all
     candidates of a request, given what the others left and the features that it reads itself. ``gathering`` is ``pair``
-    on items' values as they are kept, where a backend can take them so.
+    on items' values as they are kept, where a backend can take them so. ``rows`` is ``pair`` on rows of as many
+    requests, where it can: the same steps, on values of the request that stand in every row.
     """
 
     request: Callable[[Mapping[str, Tensor], int], Mapping[str, Made]]
     item: Runner
     pair: Callable[[Mapping[str, Any], int], dict[str, Tensor]]
     gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
+    rows: Callable[[Mapping[str, Made], int], dict[str, Tensor]] | None = None
 
     def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return what ``pair`` does of items' values as they are kept."""
