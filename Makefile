@@ -78,7 +78,7 @@ bench-training: $(READY) ## Training against FuxiCTR and plain PyTorch, tables a
 
 bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and staged (hours on one core).
 	@$(PIP) install --no-compile --editable '.[bench-compiler]'
-	@set -e; for name in compiler compiler.pair_kernels; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
+	@set -e; for name in compiler compiler.pair_kernels compiler.fields; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve; overload; swaps; processes (about 20 minutes on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench-serving]'

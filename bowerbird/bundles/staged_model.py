@@ -28,6 +28,9 @@ _LEAST_ITEMS = 32
 """Fewer items are computed as so many: products of very few rows have other last bits, and an item's values are to be
 the same in any company."""
 
+_MANY_ROWS = 256
+"""Fewer rows of many requests, golden ones say, are answered one by one: by the very program that serves requests."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -150,6 +153,8 @@ class StagedModel:
             node.operation.couples for node in self.program.pair.nodes()
         ):
             return self._prepared.pair(given, count)
+        if self._prepared.rows is not None and count >= _MANY_ROWS:
+            return self._prepared.rows(given, count)
         each = [
             self._prepared.pair(
                 {name: value if len(value) == 1 else value[row : row + 1] for name, value in given.items()}, 1

@@ -1,7 +1,7 @@
 """A user's own model: a class found by import path and pinned to the hash of its source.
 
 ``module:Class`` names it; ``module:Class@<SHA-256>`` is what a run records, so that another version of the source is
-not taken for it. A bundle holds the exported graph, and needs neither.
+not taken for it. A bundle holds the row graph, and needs neither.
 """
 
 from __future__ import annotations

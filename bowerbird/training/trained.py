@@ -165,7 +165,7 @@ class TrainedBlend:
         return self.network.bundle_files() | self.trees.bundle_files()
 
     def as_published(self, files: Mapping[str, BundleFile]) -> LogitModel:
-        """Return the exported program averaged with the boosters read back."""
+        """Return the staged program averaged with the boosters read back."""
         return BlendedModel(self.network.as_published(files), self.trees.as_published(files))
 
 

@@ -121,3 +121,26 @@ def test_layers_take_their_additions_and_activations_with_them():
     first = next(step for step in steps if step["op"] == "linear" and len(step.get("add", ())) == 2)
     assert {name.split(".")[0] for name in first["add"]} == {"request", "item"}
     assert not [step for step in steps if step["op"] == "relu"]
+
+
+def test_rows_of_many_requests_are_answered_as_each_alone(case):
+    name, _, features, compilation = case
+    if name not in SERVED:
+        pytest.skip("the engine does not serve it")
+    prepared, rows = Native().prepare(compilation.program, "fp32"), 1030
+    read = lower_pair(compilation.program.pair).request.values()
+    if any(each.length and each.constant is None for each in read):
+        assert prepared.rows is None
+        return
+    assert prepared.rows is not None
+    given = features(rows, 7)
+    more = features(rows, 8)
+    given |= {each: torch.cat([value, more[each]]) for each, value in given.items() if len(value) == 1}
+    requests = torch.arange(rows) % 2
+    given = {each: value[requests] if len(value) == 2 else value for each, value in given.items()}
+    made = {**given, **prepared.request(given, rows), **prepared.item(given, rows)}
+    found = prepared.rows(made, rows)
+    for row in (0, 1, 1029):
+        one = {each: value if len(value) == 1 else value[row : row + 1] for each, value in given.items()}
+        for task, value in prepared(one, 1).items():
+            assert torch.allclose(found[task][row : row + 1], value, atol=1e-5, rtol=1e-5)

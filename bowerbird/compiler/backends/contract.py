@@ -54,8 +54,9 @@ class Prepared:
 
     ``request`` runs once per request, with one row; ``item`` on items whose features changed; ``pair`` on all
     candidates of a request, given what the others left and the features that it reads itself. ``gathering`` is ``pair``
-    on items' values as they are kept, where a backend can take them so; where it ``takes_arrays``, ``request`` may be
-    given arrays for tensors.
+    on items' values as they are kept, where a backend can take them so. ``rows`` is ``pair`` on rows of as many
+    requests, where it can: the same steps, on values of the request that stand in every row. Where it ``takes_arrays``,
+    ``request`` may be given arrays for tensors.
     """
 
     request: Callable[[Mapping[str, Any], int], Mapping[str, Made]]
@@ -63,6 +64,7 @@ class Prepared:
     pair: Callable[[Mapping[str, Any], int], dict[str, Tensor]]
     gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
     takes_arrays: bool = False
+    rows: Callable[[Mapping[str, Made], int], dict[str, Tensor]] | None = None
 
     def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return what ``pair`` does of items' values as they are kept."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,15 @@ from bowerbird.kernels.pair_twin import PairTwin
 from bowerbird.kernels.tensor import TensorProgram
 
 Values = npt.NDArray[np.float32]
+_ROWS_TOGETHER = 1024
+"""So many rows of many requests are computed at a time, which bounds what PyTorch's parts take."""
 LEAST_SHARE = 0.5
 """The least share of a candidate's operations that the engine must compute to be worth its while."""
 ROWS_PER_THREAD = 256
 """A request is split over the threads that PyTorch may use where each has so many candidates at least."""
 
 Engine = PairProgram | PairTwin
+RunRows = Callable[[Mapping[str, Made], int], dict[str, Tensor]]
 MakeEngine = Callable[[Mapping[str, Any], Weights, Precision], Engine]
 """From a specification, weights and a precision to what runs it."""
 
@@ -68,7 +72,31 @@ class Native:
         engine = self.make(lowering.spec, lowering.weights, precision)
         run = PairRunner(lowering, engine)
         request = RequestRunner(request_graph(program, lowering), precision, self.make_request)
-        return Prepared(request, Executable(program.item), run, run, takes_arrays=True)
+        rows = self._of_rows(lowering, precision)
+        return Prepared(request, Executable(program.item), run, run, takes_arrays=True, rows=rows)
+
+    def _of_rows(self, lowering: PairLowering, precision: Precision) -> RunRows | None:
+        """Return what computes rows of many requests, prepared when it is first called; None where it cannot."""
+        apart = requests_apart(lowering)
+        if apart is None:
+            return None
+
+        @cache
+        def runner() -> PairRunner:
+            return PairRunner(apart, self.make(apart.spec, apart.weights, precision))
+
+        def run(given: Mapping[str, Made], rows: int) -> dict[str, Tensor]:
+            parts = [
+                runner()(
+                    {name: value if len(value) == 1 else value[first : first + _ROWS_TOGETHER]
+                     for name, value in given.items()},
+                    min(_ROWS_TOGETHER, rows - first),
+                )
+                for first in range(0, rows, _ROWS_TOGETHER)
+            ]  # fmt: skip
+            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+        return run
 
 
 class PairRunner:
@@ -106,6 +134,17 @@ class PairRunner:
             name: torch.from_numpy(answers[own]).reshape(rows, *shape) for name, (own, shape) in self._answers.items()
         }
         return self._after({**_tensors(known, self._after), **after}, rows)
+
+
+def requests_apart(lowering: PairLowering) -> PairLowering | None:
+    """Return a program that is given the request's values for each candidate; None where it reads a history of it."""
+    moved = {name: each for name, each in lowering.request.items() if each.constant is None}
+    if any(each.length for each in moved.values()):
+        return None
+    inputs = [{**each, "stage": "item"} if each["name"] in moved else each for each in lowering.spec["inputs"]]
+    constant = {name: each for name, each in lowering.request.items() if name not in moved}
+    items = {**lowering.items, **moved}
+    return replace(lowering, spec={**lowering.spec, "inputs": inputs}, request=constant, items=items)
 
 
 def request_graph(program: StagedProgram, lowering: PairLowering) -> RowGraph:

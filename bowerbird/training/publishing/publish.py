@@ -26,7 +26,7 @@ from bowerbird.bundles.manifest import GateResult, Lineage, Manifest
 from bowerbird.bundles.registry import Registry, VersionRecord, VersionStage
 from bowerbird.bundles.scorer import LogitModel, Scorer
 from bowerbird.bundles.staged_model import Way
-from bowerbird.bundles.way_results import AUC_CHANGE, CALIBRATION_CHANGE, WayResult, judged
+from bowerbird.bundles.way_results import AUC_CHANGE, CALIBRATION_CHANGE, WayResult, is_exact, judged
 from bowerbird.bundles.ways import LAST_RESORTS, PLAIN, has_ways, known_ways
 from bowerbird.bundles.write import BundleFile, BundleParts, write_bundle
 from bowerbird.embedding.served_table import RowFormat
@@ -47,7 +47,9 @@ from bowerbird.training.trained import Trained, load_trained
 _GOLDEN_ROWS = (1, 7, 24)
 _ATTEMPTS = 20
 _WAY_ROWS = 20_000
-"""So many evenly spread held-out samples judge the ways of serving: each is scored as a request of its own."""
+"""So many evenly spread held-out samples judge a way in fewer bits: each is scored as a request of its own."""
+_EXACT_WAY_ROWS = 4_000
+"""So many judge a way in float32, which must give each of them the same probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,14 +204,16 @@ def _ways(trained: Trained, published: LogitModel, calibrations: Calibrations, h
     """Return what each way of serving beside the plain one does to the held-out scores, by the program that serves."""
     if not has_ways(published):
         return []
-    few = held.spread(_WAY_ROWS)
-    judge = WayJudge(few, trained, calibrations)
+    judges = {
+        exact: WayJudge(held.spread(rows), trained, calibrations)
+        for exact, rows in ((True, _EXACT_WAY_ROWS), (False, _WAY_ROWS))
+    }
     results: list[WayResult] = []
     with tempfile.TemporaryDirectory() as cache:
         for name, way in known_ways().items():
             if name != PLAIN:
                 others = [each.name for each in results if each.passed and each.exact]
-                results.append(_way(judge, published, replace(way, cache=Path(cache)), others))
+                results.append(_way(judges[is_exact(name)], published, replace(way, cache=Path(cache)), others))
     return results
 
 
