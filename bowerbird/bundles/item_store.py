@@ -85,6 +85,8 @@ class ItemStore:
             with self._lock:
                 stop = min(start + _SEARCHED, end, self._count)
                 held = [column.rows(start, stop) for column in self._features]
+            if stop <= start:  # a request began the store anew
+                break
             changing, features = change(held)
             for first in range(0, len(changing), _TOGETHER):
                 made = self._make_unknown([column[first : first + _TOGETHER] for column in features], make)

@@ -37,7 +37,7 @@ class SlateLog:
 
     def append(self, slate: Slate) -> None:
         """Write one slate."""
-        record = _framed(encode_slate(slate))
+        record = _framed(*encode_slate(slate))
         with self._lock:
             self._write(record)
 
@@ -48,18 +48,17 @@ class SlateLog:
                 os.fsync(self._descriptor)
             self._end_segment()
 
-    def _write(self, record: list[Buffer]) -> None:
-        size = sum(map(len, record))
+    def _write(self, data: bytes) -> None:
         try:
             if self._descriptor < 0 or self._size >= self._segment_bytes:
                 self._new_segment()
-            written = os.writev(self._descriptor, record)
-            if written != size:
-                raise OSError(f"{written} of {size} bytes written")
+            written = os.write(self._descriptor, data)
+            if written != len(data):
+                raise OSError(f"{written} of {len(data)} bytes written")
         except OSError as error:
             self._give_up(error)
             return
-        self._size += size
+        self._size += len(data)
         self.written += 1
 
     def _give_up(self, error: OSError) -> None:
@@ -102,16 +101,17 @@ def remove_slates(folder: Path, unwanted: Callable[[Slate], bool]) -> int:
         payloads = list(_payloads(file))
         kept = [payload for payload in payloads if not unwanted(decode_slate(payload))]
         if len(kept) < len(payloads):
-            write_atomically(file, b"".join(buffer for payload in kept for buffer in _framed([payload])))
+            write_atomically(file, b"".join(map(_framed, kept)))
             removed += len(payloads) - len(kept)
     return removed
 
 
-def _framed(payload: list[Buffer]) -> list[Buffer]:
+def _framed(*payload: Buffer) -> bytes:
+    """Return a record of what stands in some buffers, copied once."""
     checksum = 0
     for buffer in payload:
         checksum = zlib.crc32(buffer, checksum)
-    return [sum(map(len, payload)).to_bytes(4, "little") + checksum.to_bytes(4, "little"), *payload]
+    return b"".join([sum(map(len, payload)).to_bytes(4, "little"), checksum.to_bytes(4, "little"), *payload])
 
 
 def _payloads(file: Path) -> Iterator[bytes]:

@@ -104,16 +104,15 @@ def test_every_torn_tail_is_skipped_and_earlier_damage_is_told(tmp_path: Path) -
 def test_a_refused_write_loses_one_slate_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = SlateLog(tmp_path)
     log.append(slate(0))
-    real = os.writev
+    real = os.write
 
-    def half(descriptor: int, buffers: list[bytes]) -> int:
-        data = b"".join(buffers)
-        real(descriptor, [data[: len(data) // 2]])
+    def half(descriptor: int, data: bytes) -> int:
+        real(descriptor, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "writev", half)
+    monkeypatch.setattr(os, "write", half)
     log.append(slate(1))
-    monkeypatch.setattr(os, "writev", real)
+    monkeypatch.setattr(os, "write", real)
     log.append(slate(2))
     log.close()
     assert log.lost == 1

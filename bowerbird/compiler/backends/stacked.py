@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import Kept, Made
+from bowerbird.compiler.backends.contract import Kept, Made, as_tensor
 from bowerbird.compiler.graph import Node, RowGraph, rebuilt
 from bowerbird.compiler.operations import Input, Stack
 
@@ -41,8 +39,8 @@ class StackedInputs:
         return {name: _stacked([known[each] for each in names]) for name, names in self._names.items()}
 
 
-def _stacked(values: Sequence[Any]) -> Tensor:
-    columns: list[npt.NDArray[np.float32]] = [each.numpy() if isinstance(each, Tensor) else each for each in values]
+def _stacked(values: Sequence[Made | Kept]) -> Tensor:
+    columns = [each if isinstance(each, np.ndarray) else as_tensor(each).numpy() for each in values]
     rows = max(map(len, columns))
     flat = np.concatenate(columns)
     if flat.size < rows * len(columns):
