@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 import struct
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class SnapshotStore:
     def write(self, state: FeatureState) -> Snapshot:
         """Write a state's snapshot durably, while its writer goes on; raises StorageError with nothing left behind."""
         folder = self._group_folder(state.plan)
-        temporary = folder / f"{TEMPORARY_PREFIX}{os.getpid()}{_SUFFIX}"
+        temporary = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}{_SUFFIX}"
         try:
             make_folder(folder)
             state.snapshot(temporary)

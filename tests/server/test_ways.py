@@ -25,10 +25,10 @@ import bowerbird.bundles.bundle as bundle
 load = bundle.Bundle.load_scorer
 
 
-def fail(self, way=""):
+def fail(self, way="", *more):
     if way == "{way}":
         raise RuntimeError("no such instruction")
-    return load(self, way)
+    return load(self, way, *more)
 
 
 bundle.Bundle.load_scorer = fail
