@@ -6,8 +6,8 @@ import hashlib
 import logging
 import os
 import shutil
-import threading
 import struct
+import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +139,7 @@ class SnapshotStore:
 
     def _remove_temporary(self) -> None:
         for file in self.folder.glob(f"*/{TEMPORARY_PREFIX}*{_SUFFIX}"):
-            owner = file.name.removeprefix(TEMPORARY_PREFIX).removesuffix(_SUFFIX)
+            owner, _, _ = file.name.removeprefix(TEMPORARY_PREFIX).removesuffix(_SUFFIX).partition("-")
             if not owner.isdigit() or not _is_alive(int(owner)):
                 file.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 import errno
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_a_snapshot_taken_while_events_stream_in_restores_exactly(workspace: Wor
     with following(workspace) as server:
         assert server.state.recovery.restored_groups == 1
         assert_equal(server.read(), replayed(workspace, server.plan, 6_500))
+
+
+def test_threads_may_write_snapshots_at_once(workspace: Workspace) -> None:
+    server = Following(workspace)
+    server.send(events(0, 500))
+    state = server.state.groups[0].state
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda _: server.snapshots.write(state), range(40)))
+    assert {each.lsn for each in written} == {500} and lsns(workspace) == [500]
+    assert server.snapshots.failed == 0
+    server.crash()
 
 
 def test_snapshots_come_after_so_many_events(tmp_path: Path) -> None:
