@@ -81,9 +81,9 @@ class PlanReader:
         self, values: npt.NDArray[np.uint64], times: npt.NDArray[np.int64], sequences: dict[str, Ragged]
     ) -> FeatureBlock:
         """Return the features of joined node values uint64 [nodes, rows], read at ``times``."""
-        categories, numbers, empty, vectors = self.program.finish(values, times)
+        categories, numbers, _, vectors = self.program.finish(values, times)
         block = FeatureBlock(sequences=sequences)
-        self._kept.fill(block, (categories, numbers, empty, vectors))
+        self._kept.fill(block, (categories, numbers, (), vectors))
         return self._functions.complete(block)
 
     def _run(self, replay: Any, records: RecordBatch, reads: ReadBatch) -> Any:
