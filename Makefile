@@ -31,7 +31,7 @@ demo: $(READY) ## Run the whole loop on MovieLens-100k; ends with demo/index.htm
 
 test: $(READY) ## Checks, native tests under sanitizers, Python tests.
 	@$(MAKE) --no-print-directory --output-sync -j 3 check native-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
 test-slow: $(READY) ## The slow proofs: crash, parity under load, the demo in full.
 	$(BIN)/python -m pytest -m slow

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.compiler.capture import capture
 from bowerbird.compiler.execute import Executable
-from bowerbird.compiler.lift import lift
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.errors import InputError
 from bowerbird.models import MODELS, Task, model_config
@@ -14,6 +12,7 @@ from bowerbird.models.attention import HeadedHistory
 from bowerbird.models.layers import CrossNetwork, factorisation_pairs, masked_mean
 from bowerbird.models.sequences import TargetAttention, shared_fields
 from bowerbird.models.towers import logit_of_product
+from tests.compiler import cases
 from tests.models.built import built, training_loss
 from tests.training.synthetic import TASKS, synthetic_plan
 from tests.training.vectors import draw
@@ -23,8 +22,8 @@ NAMES = sorted(MODELS)
 
 @pytest.fixture(scope="module", params=NAMES)
 def lifted(request):
-    collection, model = built(request.param)
-    return collection, model, Executable(lift(capture(model, model.inputs.example(4)), model.inputs.stages).graph)
+    case = cases.case(request.param)
+    return case.tables, case.module, Executable(case.compilation.written)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1000])

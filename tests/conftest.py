@@ -1,0 +1,14 @@
+"""Which tests share a process (``pytest -n N --dist loadgroup``): those of a file, and all that compile every model."""
+
+import pytest
+
+COMPILED = ("compiler/", "models/test_models.py")
+"""Files whose tests look at the same compilations (``tests/compiler/cases.py``), which take a minute to make."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each test into the group of its file."""
+    for item in items:
+        file = item.nodeid.partition("::")[0].removeprefix("tests/")
+        item.add_marker(pytest.mark.xdist_group("compiled" if file.startswith(COMPILED) else file))
