@@ -8,6 +8,8 @@ VENV ?= .venv
 # Tests of servers wait: one more than cores.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 JOBS ?= $(shell expr $(CORES) + 1)
+# Make 3 does not know it.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -30,7 +32,7 @@ demo: $(READY) ## Run the whole loop on MovieLens-100k; ends with demo/index.htm
 	@$(BIN)/python examples/movielens/demo.py
 
 test: $(READY) ## Checks, native tests under sanitizers, Python tests.
-	@$(MAKE) --no-print-directory --output-sync -j 3 check native-test
+	@$(MAKE) --no-print-directory $(SYNC) -j 3 check native-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
 test-slow: $(READY) ## The slow proofs: crash, parity under load, the demo in full.
@@ -80,11 +82,11 @@ bench-compiler: $(READY) ## The staging compiler against runtimes, tiled and sta
 	@$(PIP) install --no-compile --editable '.[bench-compiler]'
 	@set -e; for name in compiler compiler.pair_kernels compiler.fields; do echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
-bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve; overload; swaps; processes (about 20 minutes on 2 cores).
+bench-serving: $(READY) ## Whole requests against LitServe, BentoML and Ray Serve; overload; swaps; processes; a soak (about an hour on 2 cores).
 	@$(PIP) install --no-compile --editable '.[bench-serving]'
 	@bench/peers/serving.sh
 	$(BIN)/python -m bench.serving --processes 2
-	@set -e; for name in serving serving.overload serving.swaps serving.deltas serving.memory tables.start; do \
+	@set -e; for name in serving serving.overload serving.swaps serving.deltas serving.memory tables.start serving.soak; do \
 	  echo "== python -m bench.$$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(READY) ## Write docs/reference from docstrings, commands, settings and the API.

@@ -81,7 +81,7 @@ def _start(engine: str, shape: LogShape, chosen: str, threads: int, *more: str) 
 
 def _run(engine: str, task: Task) -> Outcome:
     name, _, variant = engine.partition("_")
-    run = import_module(f"bench.features_{name}").run
+    run = import_module(f"bench.features.{name}").run
     started = time.process_time()
     outcome: Outcome = run(task, plain=True) if variant == "plain" else run(task)
     return replace(outcome, processor=time.process_time() - started)

@@ -47,7 +47,8 @@ from bowerbird.training.trained import Trained, load_trained
 _GOLDEN_ROWS = (1, 7, 24)
 _ATTEMPTS = 20
 _WAY_ROWS = 20_000
-"""So many evenly spread held-out samples judge a way in fewer bits: each is scored as a request of its own."""
+"""So many evenly spread held-out samples judge a way in fewer bits, by the steps that serve: each as a request of its
+own, or many together where no history is read."""
 _EXACT_WAY_ROWS = 4_000
 """So many judge a way in float32, which must give each of them the same probability."""
 
@@ -201,7 +202,7 @@ def _golden(rows: SampleRows, trained: Trained, calibrations: Calibrations) -> I
 
 
 def _ways(trained: Trained, published: LogitModel, calibrations: Calibrations, held: GateSamples) -> list[WayResult]:
-    """Return what each way of serving beside the plain one does to the held-out scores, by the program that serves."""
+    """Return what each way of serving beside the plain one does to the held-out scores, by the steps that serve."""
     if not has_ways(published):
         return []
     judges = {
