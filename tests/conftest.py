@@ -1,6 +1,13 @@
-"""Which tests share a process (``pytest -n N --dist loadgroup``): those of a file, and all that compile every model."""
+"""Which tests share a process (``pytest -n N --dist loadgroup``): those of a file, and all that compile every model.
+
+Property tests have no deadline: a busy machine is no fault of theirs.
+"""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("bowerbird", deadline=None)
+settings.load_profile("bowerbird")
 
 COMPILED = ("compiler/", "models/test_models.py")
 """Files whose tests look at the same compilations (``tests/compiler/cases.py``), which take a minute to make."""

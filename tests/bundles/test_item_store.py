@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.bundles.item_store import ItemStore, hash_columns
@@ -18,7 +18,6 @@ def _found(values):
     return {name: each.tensor() if isinstance(each, Kept) else each for name, each in values.items()}
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=20), max_size=12), st.sampled_from([1 << 20, 24 * 12, 8])
 )

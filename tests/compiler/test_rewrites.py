@@ -49,7 +49,7 @@ from bowerbird.compiler.rewrites.sums import ReduceOfConcat, SumByStage, SumOfLi
 PARTS = st.lists(st.tuples(st.sampled_from(["request", "item", "pair"]), st.integers(1, 4)), min_size=2, max_size=5)
 WIDTHS = st.integers(1, 5)
 N = 6
-EXAMPLES = settings(deadline=None, max_examples=25)
+EXAMPLES = settings(max_examples=25)
 
 
 class Case:

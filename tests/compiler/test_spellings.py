@@ -12,7 +12,7 @@ from bowerbird.kernels.pair_twin import PairTwin
 from tests.compiler import spellings
 
 STAGES = {"user": "request", "item": "item", "history": "request", "mask": "request"}
-EXAMPLES = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=3, suppress_health_check=list(HealthCheck))
 SIZES = {"width": st.integers(2, 6), "length": st.integers(2, 9), "seed": st.integers(0, 2**31)}
 
 

@@ -55,7 +55,7 @@ def replayed_in_bulk(
 
 
 @shops
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(records(), cuts, st.integers(1, 50), st.sampled_from([1, 7, 100]), st.sampled_from([1, 2, 3]))
 def test_bulk_is_as_ordered(
     shop: Shop, log: list[Record], cuts: list[int], added: int, rows: int, threads: int

@@ -43,7 +43,7 @@ def events(draw: st.DrawFn) -> list[dict[str, object]]:
     return drawn
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(events())
 def test_replay_equals_twin(log: list[dict[str, object]]) -> None:
     batch = ENCODER.encode_events(log)
@@ -51,7 +51,7 @@ def test_replay_equals_twin(log: list[dict[str, object]]) -> None:
     assert_equal(NativeEngine(PLAN).replay(batch, reads), ReferenceEngine(PLAN).replay(batch, reads))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     events(),
     st.integers(1, 4),
@@ -69,7 +69,7 @@ def test_live_read_equals_twin(log: list[dict[str, object]], who: int, items: li
     assert_equal(native.read(time, request, candidates), twin.read(time, request, candidates))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(events(), st.integers(0, 40))
 def test_live_read_equals_replayed_read(log: list[dict[str, object]], cut: int) -> None:
     """What is served at an LSN is what replay reads there, however the log was cut into batches."""

@@ -28,7 +28,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("shop", SHOPS.values(), ids=SHOPS.keys())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     seed=st.integers(0, 10_000),
     size=st.sampled_from(SIZES),

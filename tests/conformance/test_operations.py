@@ -21,7 +21,7 @@ PLAN = compile_plan(project)
 ENCODER = Encoder(PLAN)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(records())
 def test_replay_equals_twin(log: list[Record]) -> None:
     batch = ENCODER.encode_events(log)
@@ -29,7 +29,7 @@ def test_replay_equals_twin(log: list[Record]) -> None:
     assert_equal(NativeEngine(PLAN).replay(batch, reads), ReferenceEngine(PLAN).replay(batch, reads))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     records(),
     st.integers(0, 40),
@@ -50,7 +50,7 @@ def test_live_read_equals_twin(log: list[Record], cut: int, who: int, items: lis
     assert_equal(native.read(time, request, candidates), twin.read(time, request, candidates))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(records(), st.integers(0, 40))
 def test_live_read_equals_replayed_read(log: list[Record], cut: int) -> None:
     """What is served at an LSN is what replay reads there."""

@@ -26,7 +26,7 @@ cuts = st.lists(st.integers(1, 40), max_size=5)
 
 
 @shops
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records(), st.sampled_from([2, 4]))
 def test_threads_do_not_show(shop: Shop, log: list[Record], threads: int) -> None:
     batch = shop.encoder.encode_events(log)
@@ -37,7 +37,7 @@ def test_threads_do_not_show(shop: Shop, log: list[Record], threads: int) -> Non
 
 
 @shops
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records(), cuts)
 def test_cuts_of_a_replay_do_not_show(shop: Shop, log: list[Record], cuts: list[int]) -> None:
     batch = shop.encoder.encode_events(log)
@@ -47,7 +47,7 @@ def test_cuts_of_a_replay_do_not_show(shop: Shop, log: list[Record], cuts: list[
 
 
 @shops
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records(), cuts)
 def test_versions_and_batches_do_not_show(shop: Shop, log: list[Record], cuts: list[int]) -> None:
     batch = shop.encoder.encode_events(log)
@@ -58,7 +58,7 @@ def test_versions_and_batches_do_not_show(shop: Shop, log: list[Record], cuts: l
 
 
 @shops
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(records(), st.sampled_from([2, 16]))
 def test_partitions_do_not_show(shop: Shop, log: list[Record], parts: int) -> None:
     shop = shop.without_vectors()

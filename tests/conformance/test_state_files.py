@@ -30,7 +30,7 @@ Sample = tuple[int, int, int, FeatureBlock]
 
 
 @shops
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records(), st.integers(0, 40), st.booleans(), st.booleans())
 def test_a_restored_state_goes_on(
     shop: Shop, tmp_path: Path, log: list[Record], cut: int, before: bool, after: bool

@@ -32,7 +32,7 @@ def halves(plan: Plan, versioned: bool) -> list[FeatureState]:
 
 
 @shops
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(records(), st.integers(0, 40), st.booleans())
 def test_two_states_read_as_one(shop: Shop, log: list[Record], cut: int, versioned: bool) -> None:
     batch = shop.encoder.encode_events(log)

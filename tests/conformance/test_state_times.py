@@ -76,7 +76,7 @@ def test_order_within_the_lateness_does_not_show(shop: Shop, seed: int) -> None:
     assert_all_equal(looked, shop.look(applied(shop.plan, in_order), latest(late) + 100 * MINUTE))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1 << 30), st.integers(0, 1 << 30))
 def test_bursts_of_few_values_in_any_order_are_the_same(log_seed: int, order_seed: int) -> None:
     """With gaps longer than any time to live between bursts, and room in every top, all aggregates are order-free."""

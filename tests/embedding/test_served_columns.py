@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.embedding.served_columns import ServedColumns
@@ -26,7 +26,6 @@ def tables(tmp_path_factory):
     return made
 
 
-@settings(deadline=None)
 @given(
     chosen=st.lists(st.integers(0, 2), max_size=6),
     shape=st.lists(st.integers(0, 7), min_size=1, max_size=2),

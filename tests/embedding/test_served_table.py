@@ -73,7 +73,7 @@ def test_a_row_that_is_not_finite_stays_so_in_int8(tmp_path):
 PLACES = st.lists(st.integers(0, 330), max_size=40)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(PLACES, PLACES, st.booleans()), max_size=12))
 def test_changes_are_those_of_a_dictionary(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("served") / "t"

@@ -65,7 +65,7 @@ def assert_same(table, twin, count=40):
 
 
 @given(CONFIGS, st.sampled_from(_native.table_instruction_sets()), st.integers(0, 99), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_optimiser_is_its_twin(config, instructions, seed, with_rate):
     table, twin = Table(config, instructions=instructions), ReferenceTable(config)
     for keys, random in batches(seed):
@@ -79,7 +79,7 @@ def test_every_optimiser_is_its_twin(config, instructions, seed, with_rate):
 
 
 @given(CONFIGS, st.sampled_from(["sum", "mean"]), st.booleans(), st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_pooling_and_its_gradient_are_the_twins(config, mode, weighted, seed):
     table, twin = Table(config), ReferenceTable(config)
     for keys, random in batches(seed, steps=3):
@@ -96,7 +96,7 @@ def test_pooling_and_its_gradient_are_the_twins(config, mode, weighted, seed):
 
 
 @given(ADMISSIONS, st.integers(0, 99), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_admission_is_the_twins(admission, seed, counted):
     config = TableConfig(dimension=2, admission=admission, seed=seed)
     table, twin = Table(config), ReferenceTable(config)
@@ -112,7 +112,7 @@ def test_admission_is_the_twins(admission, seed, counted):
     ),
     st.integers(0, 99),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_expiry_is_the_twins(expiry, seed):
     config = TableConfig(dimension=2, expiry=expiry)
     table, twin = Table(config), ReferenceTable(config)

@@ -29,7 +29,7 @@ def vectors(table):
 
 
 @given(st.sampled_from(["float32", "float16", "bfloat16"]), st.integers(0, 9), st.integers(1, 2))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_restored_table_goes_on_as_the_twin_does(tmp_path_factory, precision, seed, minimum):
     path = tmp_path_factory.mktemp("table") / "snapshot"
     config = TableConfig(

@@ -19,7 +19,7 @@ def values_of(shape, seed):
     return (random.normal(size=shape) * random.uniform(0.1, 5) + random.normal()).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes, st.sampled_from([1.0, 0.9, 0.6, 0.1]), st.integers(0, 2**62), st.booleans(), st.integers(1, 3))
 def test_forward_is_the_twin(shape, keep, seed, moved, threads):
     x = values_of(shape, seed)
@@ -29,7 +29,7 @@ def test_forward_is_the_twin(shape, keep, seed, moved, threads):
     assert np.array_equal(y, twin.hidden_forward(x, scale, shift, keep, seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes, st.sampled_from([1.0, 0.7]), st.integers(0, 2**62), st.integers(1, 3))
 def test_backward_and_moments_are_the_twin(shape, keep, seed, threads):
     x, gradient, weight = values_of(shape, seed), values_of(shape, seed + 1), values_of(shape[1], seed + 2)

@@ -40,7 +40,7 @@ def test_functions_are_pytorchs(given, expected):
     assert np.allclose(found, expected(X).numpy(), atol=2e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(1, 8), st.integers(1, 20), st.booleans())
 def test_split_attention_is_the_unsplit_one(seed, width, length, softmax):
     case = Case(seed, 6)
@@ -79,7 +79,7 @@ def test_dot_product_attention_is_pytorchs():
     assert np.allclose(case.answers(PairTwin)["out"], expected.numpy(), atol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31), st.integers(1, 30), st.floats(0.01, 100), st.floats(-50, 50))
 def test_quantised_rows_are_within_half_a_step(seed, width, spread, shift):
     x = (np.random.default_rng(seed).normal(size=(7, width)) * spread + shift).astype(np.float32)
@@ -98,7 +98,7 @@ def test_rows_and_weights_of_nothing_stay_nothing():
     assert np.all(product(ones, nothing, "int8") == 0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(width=32, allow_nan=True, allow_infinity=True))
 def test_bfloat16_is_pytorchs(value):
     x = np.array([value], np.float32)

@@ -18,7 +18,7 @@ seeds = st.integers(0, 2**31)
 sizes = st.integers(1, 40)
 shapes = st.lists(st.integers(1, 19), min_size=0, max_size=4).map(tuple)
 properties = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -4,7 +4,7 @@ import random
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.declare import FLAG, INTEGER, NUMBER, TEXT, ColumnType
@@ -94,7 +94,6 @@ def test_live_events_follow_the_rules_of_ingest(value: object, field: tuple[str,
 rows = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 3), st.sampled_from([None, 0.5, -0.0])), max_size=30)
 
 
-@settings(deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_one_row_per_id_whatever_the_order(records: list[tuple[str, int, float | None]], chance: random.Random) -> None:
     def table(each: list[tuple[str, int, float | None]]) -> pa.Table:

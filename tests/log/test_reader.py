@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird import declare as bb
@@ -250,7 +250,6 @@ def test_an_empty_log_is_readable(tmp_path: Path) -> None:
 day_records = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.text(max_size=3)), max_size=40)
 
 
-@settings(deadline=None)
 @given(day_records, st.randoms(use_true_random=False))
 def test_a_day_is_ordered_whatever_the_files(records: list[tuple[int, int, str]], chance: random.Random) -> None:
     records = sorted(set(records))

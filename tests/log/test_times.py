@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.declare import Timestamp
@@ -107,7 +107,6 @@ moments = st.datetimes(datetime(1990, 1, 2), datetime(2037, 12, 30))
 
 
 @given(moments, zones)
-@settings(deadline=None)
 def test_local_times_agree_with_python(moment: datetime, zone: str) -> None:
     local = moment.replace(tzinfo=ZoneInfo(zone))
     if local.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None) != moment:
@@ -116,7 +115,6 @@ def test_local_times_agree_with_python(moment: datetime, zone: str) -> None:
 
 
 @given(st.integers(0, 4_000_000_000_000_000), zones)
-@settings(deadline=None)
 def test_instants_survive_being_written_with_an_offset(instant: int, zone: str) -> None:
     moment = (EPOCH + timedelta(microseconds=instant)).astimezone(ZoneInfo(zone))
     assert parse([moment.isoformat()], "text", "Asia/Shanghai") == [instant]

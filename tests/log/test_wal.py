@@ -314,7 +314,7 @@ values = st.one_of(st.text(max_size=20), st.integers(-(2**63), 2**63 - 1), st.fl
 payloads = st.dictionaries(st.text(max_size=8).filter(lambda name: name != "_available"), values, max_size=5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.lists(payloads, max_size=4), max_size=6), st.integers(100, 2_000))
 def test_any_payload_survives(tmp_path_factory: pytest.TempPathFactory, groups: list[list[Record]], size: int) -> None:
     folder = tmp_path_factory.mktemp("wal")

@@ -33,7 +33,7 @@ def randomised(module):
     return module.eval()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(fields=st.integers(1, 6), dimension=st.integers(2, 5), seed=st.integers(0, 99))
 def test_fm_is_the_double_loop(fields, dimension, seed):
     names = [f"field{place}" for place in range(fields)]

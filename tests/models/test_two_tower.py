@@ -54,7 +54,7 @@ def brute_force(scores, item, probability, weight):
     return np.average(losses, weights=weight)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=9), st.integers(0, 999))
 def test_the_in_batch_softmax_is_the_brute_force_one(items, seed):
     random = np.random.default_rng(seed)

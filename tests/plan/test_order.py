@@ -49,7 +49,7 @@ def shuffled(log: list[Record], seed: int) -> tuple[list[Record], list[Record]]:
 minutes = st.sampled_from([-3000, -90, 0, 1, 61, 3000])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(records(retractions=False), st.integers(0, 1 << 30), minutes)
 def test_the_order_of_events_does_not_show(log: list[Record], seed: int, later: int) -> None:
     before, after = shuffled(log, seed)
@@ -57,7 +57,7 @@ def test_the_order_of_events_does_not_show(log: list[Record], seed: int, later: 
     assert_equal(answer(ALL, before, time), answer(ALL, after, time))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(records(), st.integers(0, 1 << 30), minutes)
 def test_the_order_of_retractions_does_not_show_in_sums(log: list[Record], seed: int, later: int) -> None:
     before, after = shuffled(log, seed)
@@ -65,7 +65,7 @@ def test_the_order_of_retractions_does_not_show_in_sums(log: list[Record], seed:
     assert_equal(answer(SUMMED, before, time), answer(SUMMED, after, time))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(records(retractions=False), st.data())
 def test_a_retraction_restores_counts_sums_and_deviations(log: list[Record], data: st.DataObject) -> None:
     whole, _ = shuffled(log, 0)

@@ -116,7 +116,7 @@ def test_csv_gives_the_same_samples_as_parquet(tmp_path: Path) -> None:
     assert {day.date: day.rows for day in manifest.days} == dict(zip(SPLIT_DATES.values(), (2, 1, 1), strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(0, 99), max_size=6), min_size=1, max_size=8), st.integers(1, 5), st.booleans())
 def test_latest_events_oldest_first(lists: list[list[int]], length: int, newest_first: bool) -> None:
     offsets = np.concatenate([[0], np.cumsum([len(each) for each in lists])]).astype(np.int64)

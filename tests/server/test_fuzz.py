@@ -21,7 +21,7 @@ CHECKS = [
     for name in ("not_a_server_error", "response_schema_conformance", "content_type_conformance")
 ]
 PATHS = ["/v1/scenes/home/score", "/v1/scenes/home/recommend", "/v1/events"]
-_shared = settings(deadline=None, suppress_health_check=list(HealthCheck))
+_shared = settings(suppress_health_check=list(HealthCheck))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)

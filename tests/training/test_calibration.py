@@ -195,7 +195,7 @@ def test_the_monotone_curve_recovers_a_bend(random, bend):
     assert np.abs(calibrate(fitted, at) - logistic(bend(at))).max() < 0.03
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(30, 300), st.floats(0.02, 0.98), st.booleans())
 def test_the_monotone_network_rises_for_every_key_whatever_the_labels(seed, rows, rate, ties):
     random = np.random.default_rng(seed)

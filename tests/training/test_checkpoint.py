@@ -63,7 +63,7 @@ def test_what_was_loaded_outlives_the_next_checkpoints(tmp_path):
 
 
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_flipped_bit_is_noticed(tmp_path_factory, place, bit):
     folder = tmp_path_factory.mktemp("flipped")
     save_checkpoint(folder, make(1, rows=5))

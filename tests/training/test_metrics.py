@@ -23,7 +23,7 @@ def columns(rows):
     return label.astype(float), score.astype(float), weight.astype(float), user.astype(np.uint64)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS)
 def test_auc_equals_sklearn_with_ties_and_weights(rows):
     label, score, weight, _ = columns(rows)
@@ -33,7 +33,7 @@ def test_auc_equals_sklearn_with_ties_and_weights(rows):
         assert auc(label, score, weight) == pytest.approx(reference.roc_auc_score(label, score, sample_weight=weight))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS)
 def test_gauc_equals_the_loop_over_users(rows):
     label, score, weight, user = columns(rows)

@@ -16,7 +16,7 @@ def drawn(seed, rows=400, scale=1.0):
     return label, logit, random.integers(1, 5, rows).astype(np.float32)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.sampled_from([4, 64, 4096]), st.sampled_from([0.001, 1.0, 50.0]))
 def test_the_value_is_within_its_bound_of_the_exact_one(seed, bins, scale):
     label, logit, weight = drawn(seed, scale=scale)
