@@ -58,6 +58,11 @@ class ItemCatalog:
         with self._lock:
             return self._keys[: len(self._ids)]
 
+    def ids(self) -> list[Id]:
+        """Return every item's id, in the order of arrival."""
+        with self._lock:
+            return self._ids.copy()
+
     def id_of(self, key: int) -> Id | None:
         """Return an item's original id, or None when the key is unknown."""
         position = self._positions.get(key)

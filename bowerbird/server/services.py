@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 from bowerbird.bundles.registry import Registry
@@ -72,7 +73,8 @@ class Writing:
 class Services:
     """What exists from the first moment, and what ``start`` adds before the status is *ready*.
 
-    ``state``, ``releases``, ``registry``, ``items`` and ``scenes`` may only be used after ``status.check_ready()``.
+    ``state``, ``releases``, ``registry`` and ``scenes`` may only be used after ``status.check_ready()``; ``items`` are
+    all that the log names once ``items_known`` is set.
     The process that writes has ``writing``; another one of several has ``link`` to it. ``exchange`` joins the metrics
     of several.
     """
@@ -81,13 +83,14 @@ class Services:
     writing: Writing
     releases: Releases
     registry: Registry
-    items: ItemCatalog
     scenes: dict[str, SceneServices]
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.link: RelayClient | None = None
         self.exchange: MetricsExchange | None = None
+        self.items = ItemCatalog()
+        self.items_known = threading.Event()
         self.form = RequestForm(workspace.project)
         self._service_times: dict[str, ServiceTime] = {}
         self.status = Status()

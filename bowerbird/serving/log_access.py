@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,6 @@ from bowerbird.errors import UnavailableError
 from bowerbird.kernels.keys import keys_of_texts
 from bowerbird.log.imported.manifest import read_manifest
 from bowerbird.log.imported.parts import read_part
-from bowerbird.log.live.wal_reader import read_wal
 from bowerbird.log.reader import LogReader
 from bowerbird.log.schema import ID, record_schema
 from bowerbird.plan.batch import RecordBatch
@@ -53,17 +51,6 @@ class LiveRecords(Protocol):
         ...
 
 
-class WrittenRecords:
-    """The live part of the log as another process has written it until now."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def iterate(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield (LSN, record) in order."""
-        return read_wal(self._folder, 0)
-
-
 def read_known_ids(workspace: Workspace, log: LiveRecords) -> KnownIds:
     """Return the ids of every record of the log."""
     known = KnownIds()
@@ -74,16 +61,14 @@ def read_known_ids(workspace: Workspace, log: LiveRecords) -> KnownIds:
     return known
 
 
-def read_items(workspace: Workspace, log: LiveRecords, items: ItemCatalog | None = None) -> ItemCatalog:
-    """Return every item that the log names, in order of type and time; added to ``items`` where they are given."""
+def read_items(workspace: Workspace, log: LiveRecords, items: ItemCatalog) -> None:
+    """Add every item that the log names to ``items``, in order of type and time."""
     item = workspace.project.item.name
     types = item_record_types(workspace.project)
-    items = ItemCatalog() if items is None else items
     for name in types:
         for column in _imported_columns(workspace, name, item):
             items.add(_distinct(column))
     items.add(payload[item] for _, payload in log.iterate() if payload["_type"] in types)
-    return items
 
 
 def _imported_columns(workspace: Workspace, type_name: str, column: str) -> Iterator[pa.ChunkedArray]:

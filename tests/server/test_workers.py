@@ -95,6 +95,10 @@ def _what_one_takes_all_see(clients: list[httpx.Client]) -> None:
         assert {client.post("/v1/events", json=wrong).status_code for client in clients} == {422}
     assert len({client.get("/v1/state").json()["lsn"] for client in clients}) == 1
     time.sleep(0.2)  # news of items travels beside answers
+    _all_know_the_newest_item(clients)
+
+
+def _all_know_the_newest_item(clients: list[httpx.Client]) -> None:
     for client in clients:
         last = client.get("/v1/entities/user/1").json()["features"]["history"][-1]
         assert last["item"] == "fresh3"
@@ -117,6 +121,9 @@ def _killing_a_reader_costs_its_requests_alone(server: ServerProcess) -> None:
     asking.stop()
     assert asking.answered > 5
     assert asking.failed <= 8
+    with ExitStack() as stack:
+        new = [httpx.Client(base_url=server.address, trust_env=False, timeout=30) for _ in range(4)]
+        _all_know_the_newest_item([stack.enter_context(client) for client in new])
 
 
 def _killing_the_writer_stops_no_answer(server: ServerProcess, workspace: Workspace) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,11 +108,6 @@ class RelayClient:
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._writer: asyncio.StreamWriter | None = None
-        self._connected = threading.Event()
-
-    def wait_connected(self, seconds: float) -> bool:
-        """Wait, on another thread than the event loop's, until the writer was reached."""
-        return self._connected.wait(seconds)
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -125,7 +119,6 @@ class RelayClient:
                 continue
             try:
                 self._on_connect()
-                self._connected.set()
                 await self._listen(reader)
             except (asyncio.IncompleteReadError, ConnectionError):
                 pass

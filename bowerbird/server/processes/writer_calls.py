@@ -14,6 +14,7 @@ from bowerbird.serving.submission import Outcome
 
 _EVENTS = msgspec.json.Decoder(list[dict[str, Any]])
 EVENTS, PROMOTE, STATE, ITEMS = "events", "promote", "state", "items"
+_LOOK_SECONDS = 0.05
 
 
 def writer_calls(services: Services) -> Mapping[str, Handler]:
@@ -34,7 +35,12 @@ def writer_calls(services: Services) -> Mapping[str, Handler]:
         services.status.check_ready()
         return msgspec.to_builtins(services.state_report())
 
-    return {EVENTS: events, PROMOTE: promote, STATE: state}
+    async def items(payload: Any) -> Any:
+        while not services.items_known.is_set():
+            await asyncio.sleep(_LOOK_SECONDS)
+        return services.items.ids()
+
+    return {EVENTS: events, PROMOTE: promote, STATE: state, ITEMS: items}
 
 
 def packed_events(events: Sequence[Mapping[str, Any]]) -> bytes:
