@@ -20,6 +20,7 @@ from bowerbird.bundles.way_choice import ChoiceStore, RefusedWay, WayChoice, Way
 from bowerbird.bundles.ways import known_ways, served_by
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError
+from bowerbird.kernels.pair import PairProgram
 from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.block_rows import take_each
 from bowerbird.plan.mistake import nearest
@@ -130,6 +131,8 @@ def _measured(bundle: Bundle, cache: Path) -> Served:
         return Served(plain, WayChoice(bundle.plain_way, why, this_host(), [], refused))
     timings = measure(scorers, {count: request_block(bundle, count) for count in CANDIDATES})
     best = ranked(timings)[0]
+    if unused := PairProgram.unused_amx():
+        _LOG.warning("This processor's AMX is not used: %s", unused)
     _LOG.info("%s %d is served by %s", bundle.manifest.name, bundle.manifest.version, best)
     return Served(scorers[best], WayChoice(best, "fastest", this_host(), timings, refused))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import torch
 
-from bowerbird.kernels.pair import PairProgram
+from bowerbird.errors import InputError
+from bowerbird.kernels.pair import EMULATED, PairProgram
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -30,10 +31,15 @@ class Host(msgspec.Struct, frozen=True):
 
 
 def this_host() -> Host:
-    """Return what this process runs on; raises InputError where BOWERBIRD_ISA names what is not there."""
+    """Return what this process runs on; raises InputError where BOWERBIRD_ISA names what is not there or is emulated."""
+    isa = PairProgram.isa()
+    if isa == EMULATED:
+        raise InputError(
+            f"BOWERBIRD_ISA is {isa!r}, which is for tests of kernels: nothing is served or measured by it.", "Unset it."
+        )
     return Host(
         cpu=_cpu(),
-        native=PairProgram.isa(),
+        native=isa,
         torch=torch.backends.cpu.get_cpu_capability().lower(),
         threads=torch.get_num_threads(),
         versions=f"bowerbird {metadata.version('bowerbird')}, torch {torch.__version__}{_openvino()}",

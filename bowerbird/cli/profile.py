@@ -9,6 +9,7 @@ from bowerbird.bundles.profile import Profile, profile
 from bowerbird.bundles.way_choice import WayChoice
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
+from bowerbird.kernels.pair import PairProgram
 from bowerbird.server.observe.request_profile import profile_requests
 from bowerbird.serving.threads import bound_model_threads
 from bowerbird.training.trained import load_run_network
@@ -38,6 +39,8 @@ def profile_command(workspace: Workspace, model: str, run: str | None, candidate
         console.print(_ways(choice))
     for each in choice.refused:
         console.print(f"Not by {each.way}: {each.reason}", markup=False, soft_wrap=True)
+    if unused := PairProgram.unused_amx():
+        console.print(f"This processor's AMX is not used: {unused}", markup=False, soft_wrap=True)
 
 
 def _ways(choice: WayChoice) -> Table:

@@ -20,6 +20,8 @@ __all__ = ["PairProgram", "StoredRows"]
 
 MOST_THREADS = 256
 """The most threads that one program may ask for."""
+EMULATED = "amx_emulated"
+"""The instruction set that software imitates, so that its kernels can be tested anywhere; never chosen by itself."""
 
 
 class PairProgram:
@@ -29,7 +31,7 @@ class PairProgram:
     ``precision``: float32, bfloat16 with float32 sums, or int8 with a scale per output and per candidate. A candidate's
     answer depends neither on the other candidates nor on ``threads``, of which as many work on a request as have
     ``least_rows`` candidates each. BOWERBIRD_ISA chooses an instruction set below the machine's best: generic, avx2,
-    avx512, avx512_bf16. An InputError says what of the program does not fit.
+    avx512, avx512_bf16, amx; or amx_emulated, which is for tests. An InputError says what of the program does not fit.
     """
 
     def __init__(
@@ -60,11 +62,22 @@ class PairProgram:
             raise InputError(str(error)) from error
 
     @staticmethod
+    def unused_amx() -> str:
+        """Return why the processor's AMX is not used though nothing else was asked for, or an empty text."""
+        return _native.pair_unused_amx()
+
+    @staticmethod
     def peak(precision: Precision) -> float:
-        """Measure the multiply-adds a second that one core does on registers alone (about 20 ms)."""
+        """Measure the multiply-adds a second that one core does on registers alone (about 20 ms).
+
+        Raises InputError where instructions are emulated.
+        """
         product_precision(precision, 1, 1)
         PairProgram.isa()
-        return _native.pair_peak(precision)
+        try:
+            return _native.pair_peak(precision)
+        except ValueError as error:
+            raise InputError(str(error), "Unset BOWERBIRD_ISA.") from error
 
     @property
     def scratch_bytes(self) -> int:

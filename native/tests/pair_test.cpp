@@ -6,6 +6,9 @@
 
 #include "checks.hpp"
 #include "pair/program.hpp"
+#if defined(__x86_64__)
+#include "amx_checks.hpp"
+#endif
 
 namespace {
 
@@ -156,20 +159,23 @@ void test(const std::string& name, const Plan& plan, Isa isa, float tolerance) {
 }  // namespace
 
 int main() {
-  const char* const names[] = {"generic", "avx2", "avx512", "avx512_bf16"};
+  const char* const names[] = {"generic", "avx2", "avx512", "avx512_bf16", "amx", "amx_emulated"};
   for (const char* const name : names) {
     setenv("BOWERBIRD_ISA", name, 1);
     Isa isa{};
     try {
       isa = chosen_isa();
-    } catch (const std::invalid_argument&) {
-      std::printf("  this machine has no %s\n", name);
+    } catch (const std::invalid_argument& error) {
+      std::printf("  %s\n", error.what());
       continue;
     }
     expect(std::string(name_of(isa)) == name, "another instruction set than asked for");
     test(std::string(name) + " fp32", Everything(Precision::kFp32).plan, isa, 1e-4f);
     test(std::string(name) + " bf16", Everything(Precision::kBf16).plan, isa, 0.1f);
     test(std::string(name) + " int8", Everything(Precision::kInt8).plan, isa, 0.1f);
+#if defined(__x86_64__)
+    if (isa == Isa::kAmxEmulated) check_emulated_registers(), check_the_check();
+#endif
   }
   if (failures == 0) std::printf("pair programs: all well\n");
   return failures == 0 ? 0 : 1;

@@ -16,7 +16,7 @@ from bowerbird.kernels.tensor import TensorProgram
 from bowerbird.kernels.tensor_twin import TensorTwin
 from tests.compiler import modules
 from tests.compiler.test_pair import SHARES, compiled
-from tests.kernels.pair_cases import ISAS
+from tests.kernels.pair_cases import PROCESSORS
 
 PARTLY = {"Masks": 0.7, "Fields": 0.9}
 """The share of modules that have operators (a running sum, a count) without a step; it is 1 for all others."""
@@ -48,7 +48,7 @@ def test_the_engine_computes_it_all(case):
     assert lower_tensors(graph).native_share >= PARTLY.get(name, 1.0)
 
 
-@pytest.mark.parametrize("make", [*ISAS, TensorTwin])
+@pytest.mark.parametrize("make", [*PROCESSORS, TensorTwin])
 def test_tensor_programs_answer_as_pytorch(case, make, monkeypatch):
     _, graph, features = case
     if isinstance(make, str):

@@ -8,7 +8,8 @@ import numpy as np
 
 from bowerbird.kernels.pair import StoredRows
 
-ISAS = ("generic", "avx2", "avx512", "avx512_bf16")
+PROCESSORS = ("generic", "avx2", "avx512", "avx512_bf16", "amx")
+ISAS = (*PROCESSORS, "amx_emulated")
 SIMPLE = ("relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "softplus", "neg", "abs", "square", "exp")
 WITH_FIELDS: tuple[dict[str, Any], ...] = (
     {"op": "leaky_relu", "slope": 0.1},

@@ -1,12 +1,16 @@
 """The native pair program is its NumPy twin: every step, precision and instruction set, any number of candidates."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bowerbird.bundles.host import this_host
 from bowerbird.errors import InputError
-from bowerbird.kernels.pair import PairProgram
+from bowerbird.kernels.pair import EMULATED, PairProgram
+from bowerbird.kernels.pair_precision import product_precision
 from bowerbird.kernels.pair_twin import PairTwin
 from tests.kernels.pair_cases import ACTIVATIONS, WITH_FIELDS, Case
 
@@ -368,8 +372,29 @@ def test_programs_run_in_many_threads_at_once(isa):
 def test_the_best_instruction_set_is_chosen(monkeypatch):
     monkeypatch.delenv("BOWERBIRD_ISA", raising=False)
     best = PairProgram.isa()
+    assert best != EMULATED
     monkeypatch.setenv("BOWERBIRD_ISA", best)
     assert PairProgram.isa() == best
     monkeypatch.setenv("BOWERBIRD_ISA", "mmx")
     with pytest.raises(InputError, match="mmx"):
         PairProgram.isa()
+
+
+def test_amx_is_used_or_it_is_said_why_not(monkeypatch):
+    monkeypatch.delenv("BOWERBIRD_ISA", raising=False)
+    cpu = Path("/proc/cpuinfo")
+    has_amx = cpu.is_file() and {"amx_tile", "amx_bf16", "amx_int8"} <= set(cpu.read_text().split())
+    if has_amx:
+        assert PairProgram.isa() == "amx" or PairProgram.unused_amx()
+    if PairProgram.isa() != "amx":
+        monkeypatch.setenv("BOWERBIRD_ISA", "amx")
+        with pytest.raises(InputError, match="BOWERBIRD_ISA is 'amx', which this machine lacks"):
+            PairProgram.isa()
+
+
+def test_what_is_emulated_is_neither_measured_nor_a_host(monkeypatch):
+    monkeypatch.setenv("BOWERBIRD_ISA", EMULATED)
+    with pytest.raises(InputError, match="BOWERBIRD_ISA|Emulated"):
+        PairProgram.peak("bf16")
+    with pytest.raises(InputError, match="BOWERBIRD_ISA"):
+        this_host()

@@ -267,6 +267,7 @@ void bind_pair(nb::module_& module) {
       .def("run", &PairProgram::run, "inputs"_a, "count"_a, "threads"_a, "answers"_a);
   module.def("pair_peak", &peak_of, "precision"_a);
   module.def("pair_isa", [] { return std::string(pair::name_of(pair::chosen_isa())); });
+  module.def("pair_unused_amx", &pair::unused_amx);
 }
 
 }  // namespace bowerbird

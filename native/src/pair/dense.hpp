@@ -8,8 +8,7 @@ namespace bowerbird::pair {
 class Dense {
  public:
   Dense(LayerSpec layer, const Kernels& kernels)
-      : packed_(pack(layer, unit_of(layer.precision, kernels), kernels.block)),
-        inputs_(layer.inputs), bias_(std::move(layer.bias)), map_(std::move(layer.map)) {}
+      : packed_(pack(layer, kernels)), inputs_(layer.inputs), bias_(std::move(layer.bias)), map_(std::move(layer.map)) {}
 
   Unit unit() const { return packed_.unit; }
   std::size_t inputs() const { return inputs_; }
@@ -25,7 +24,8 @@ class Dense {
   Product product(std::size_t first, std::size_t count) const {
     Product made{};
     made.unit = packed_.unit;
-    made.weights = packed_.units.data() + first * packed_.groups;
+    made.tiled = packed_.tiled;
+    made.weights = packed_.units.data() + start_of(packed_, first);
     made.outputs = count;
     made.bias = from(bias_, first);
     made.map.function = map_.function;

@@ -5,11 +5,15 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(__x86_64__)
+#include "pair/amx.hpp"
+#endif
+
 namespace bowerbird::pair {
 namespace {
 
-constexpr std::array<const char*, 4> kNames{"generic", "avx2", "avx512", "avx512_bf16"};
-constexpr std::array<Isa, 4> kBestFirst{Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kGeneric};
+constexpr std::array<const char*, 6> kNames{"generic", "avx2", "avx512", "avx512_bf16", "amx", "amx_emulated"};
+constexpr std::array<Isa, 5> kBestFirst{Isa::kAmx, Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kGeneric};
 
 bool machine_has(Isa isa) {
   if (isa == Isa::kGeneric) return true;
@@ -20,10 +24,23 @@ bool machine_has(Isa isa) {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (isa == Isa::kAvx2) return avx2;
   if (isa == Isa::kAvx512) return avx512;
-  return avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+  const bool halves = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+  return halves && (isa != Isa::kAmx || amx_refusal().empty());
 #else
   return false;
 #endif
+}
+
+std::string wanted_isa() {
+  const char* const named = std::getenv("BOWERBIRD_ISA");
+  return named == nullptr ? "" : named;
+}
+
+std::string reason_against_amx() {
+#if defined(__x86_64__)
+  if (machine_has(Isa::kAvx512Bf16)) return ": " + amx_refusal();
+#endif
+  return "";
 }
 
 }  // namespace
@@ -31,14 +48,21 @@ bool machine_has(Isa isa) {
 const char* name_of(Isa isa) { return kNames[static_cast<std::size_t>(isa)]; }
 
 Isa chosen_isa() {
-  const char* wanted = std::getenv("BOWERBIRD_ISA");
+  const std::string wanted = wanted_isa();
+  if (wanted == name_of(Isa::kAmxEmulated) && machine_has(Isa::kAmxEmulated)) return Isa::kAmxEmulated;
   for (const Isa isa : kBestFirst) {
-    if (!machine_has(isa)) continue;
-    if (wanted == nullptr || *wanted == '\0' || std::string(wanted) == name_of(isa)) return isa;
+    if ((wanted.empty() || wanted == name_of(isa)) && machine_has(isa)) return isa;
   }
-  throw std::invalid_argument("BOWERBIRD_ISA is '" + std::string(wanted) +
-                              "', which this machine lacks or this build does not know. Use generic, avx2, avx512 or "
-                              "avx512_bf16, or unset it.");
+  throw std::invalid_argument("BOWERBIRD_ISA is '" + wanted + "', which this machine lacks or this build does not know" +
+                              (wanted == name_of(Isa::kAmx) ? reason_against_amx() : "") +
+                              ". Use generic, avx2, avx512, avx512_bf16 or amx, or unset it.");
+}
+
+std::string unused_amx() {
+#if defined(__x86_64__)
+  if (wanted_isa().empty() && processor_has_amx() && machine_has(Isa::kAvx512Bf16)) return amx_refusal();
+#endif
+  return "";
 }
 
 }  // namespace bowerbird::pair

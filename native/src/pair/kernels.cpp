@@ -1,5 +1,9 @@
 #include "pair/kernels.hpp"
 
+#if defined(__x86_64__)
+#include "pair/amx.hpp"
+#endif
+
 namespace bowerbird::pair {
 
 namespace generic {
@@ -22,6 +26,8 @@ const Kernels& kernels_of(Isa isa) {
   if (isa == Isa::kAvx2) return avx2::kernels;
   if (isa == Isa::kAvx512) return avx512::kernels;
   if (isa == Isa::kAvx512Bf16) return avx512_bf16::kernels;
+  if (isa == Isa::kAmx) return amx_kernels();
+  if (isa == Isa::kAmxEmulated) return amx_emulated_kernels();
 #endif
   return generic::kernels;
 }

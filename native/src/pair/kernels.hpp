@@ -36,9 +36,11 @@ struct Segment {
 };
 
 // out = map(weights · operand + bias + adds), times factor plus after where they are given, for `outputs` rows. Weights are packed by blocks of `block` outputs, then 4, 2, 1:
-// [block][group][output] units. Null pointers stand for what is absent.
+// [block][group][output] units; or, tiled, by 16 outputs and 16 groups: [block][step][output][group], with zeros beyond the last
+// ones, and an operand of one segment. Null pointers stand for what is absent.
 struct Product {
   Unit unit;
+  bool tiled;
   const std::uint32_t* weights;
   std::size_t outputs;
   const Segment* segments;
@@ -110,8 +112,15 @@ struct Kernels {
   std::size_t tile;   // candidates
   std::size_t block;  // outputs
   Unit bf16, int8;   // units in which products of these precisions are computed
+  bool tile_registers;  // whether there are any, see tile_registers.hpp
 
   void (*product)(const Product&);
+  // What follows the sums of outputs [row, row + count) in a product: float32, or int32 of integer units, [count][tile].
+  // Null where no tile registers are beside these vectors.
+  void (*finish)(const Product&, std::size_t row, std::size_t count, const std::uint32_t* sums);
+  // What a thread does before its first tiled product and after its last. Null without tile registers.
+  void (*open)();
+  void (*close)();
   void (*map)(const Map&, float* rows, std::size_t count, std::size_t vectors);  // in place
   // Null where bf16 is another unit.
   void (*to_halves)(const Rows&, std::uint32_t* out);
@@ -152,9 +161,9 @@ struct Kernels {
                const float* rescale, std::size_t vectors, float* out);
   // rows[r] /= divisor, which is a row.
   void (*divide)(float* rows, std::size_t count, const float* divisor, std::size_t vectors);
-  // block · tile sums of `rounds` products each, all in registers. `units` [block][tile] are what they
-  // begin with, and the first of them become their total.
-  void (*spin)(Unit, std::size_t rounds, std::uint32_t* units);
+  // Sums of `rounds` products each, all in registers; returns how many multiply-adds that were. `units` [block][tile] are
+  // what they begin with, and the first of them become a total. Null where what it takes says nothing.
+  std::size_t (*spin)(Unit, std::size_t rounds, std::uint32_t* units);
 };
 
 const Kernels& kernels_of(Isa isa);

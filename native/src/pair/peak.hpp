@@ -5,7 +5,7 @@
 
 namespace bowerbird::pair {
 
-// The best of a few trials on the calling thread, about 20 ms together.
+// The best of a few trials on the calling thread, about 20 ms together. Throws std::invalid_argument for emulated kernels.
 double multiply_adds_a_second(Precision precision, const Kernels& kernels);
 
 }  // namespace bowerbird::pair

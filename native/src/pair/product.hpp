@@ -7,8 +7,6 @@
 namespace bowerbird::pair::BOWERBIRD_PAIR_ISA {
 namespace {
 
-BOWERBIRD_INLINE bool is_simple(Function function) { return function == Function::kNone || function == Function::kRelu; }
-
 BOWERBIRD_INLINE Map map_from(const Map& map, std::size_t row) {
   Map moved = map;
   for (const float*& array : moved.arrays) array = array == nullptr ? nullptr : array + row;
@@ -66,11 +64,8 @@ BOWERBIRD_INLINE void sum_up(const Product& p, std::size_t row, const std::uint3
 }
 
 // Integer sums become the numbers that they stand for.
-template <typename Unit, std::size_t R, std::size_t N>
-BOWERBIRD_INLINE void sum_up(const Product& p, std::size_t row, const std::uint32_t*& weights, V (&y)[R][N],
-                             const I&) {
-  I sums[R][N] = {};
-  add_up<Unit, R, N>(p, weights, sums);
+template <std::size_t R, std::size_t N>
+BOWERBIRD_INLINE void to_numbers(const Product& p, std::size_t row, const I (&sums)[R][N], V (&y)[R][N]) {
 #pragma GCC unroll 3
   for (std::size_t n = 0; n < N; ++n) {
     const V scale = load(p.lane_scale + n * kLanes);
@@ -82,6 +77,14 @@ BOWERBIRD_INLINE void sum_up(const Product& p, std::size_t row, const std::uint3
       y[r][n] = number * scale * p.weight_scale[row + r];
     }
   }
+}
+
+template <typename Unit, std::size_t R, std::size_t N>
+BOWERBIRD_INLINE void sum_up(const Product& p, std::size_t row, const std::uint32_t*& weights, V (&y)[R][N],
+                             const I&) {
+  I sums[R][N] = {};
+  add_up<Unit, R, N>(p, weights, sums);
+  to_numbers(p, row, sums, y);
   add_terms(p, row, y);
 }
 
@@ -140,33 +143,56 @@ BOWERBIRD_INLINE void keep(const Product& p, std::size_t row, V (&y)[R][N]) {
   }
 }
 
+template <std::size_t R, std::size_t N>
+BOWERBIRD_INLINE void complete(const Product& p, std::size_t row, V (&y)[R][N]) {
+  apply_map(p, row, y);
+  multiply_add(p, row, y);
+  keep(p, row, y);
+}
+
+template <std::size_t kValue>
+struct Constant {
+  static constexpr std::size_t value = kValue;
+};
+
+// Calls apply(R, row) for blocks of R outputs from `first` on.
+template <typename Apply>
+BOWERBIRD_INLINE void each_block(std::size_t first, std::size_t count, const Apply& apply) {
+  const std::size_t end = first + count;
+  std::size_t row = first;
+  for (; row + kBlock <= end; row += kBlock) apply(Constant<kBlock>{}, row);
+  if (kBlock == 8 && row + 4 <= end) apply(Constant<4>{}, row), row += 4;
+  if (row + 2 <= end) apply(Constant<2>{}, row), row += 2;
+  if (row < end) apply(Constant<1>{}, row);
+}
+
+// Calls apply(N) for a product over N vectors of candidates.
+template <typename Apply>
+BOWERBIRD_INLINE void with_vectors(const Product& p, const Apply& apply) {
+  switch (p.vectors) {
+    case 1: return apply(Constant<1>{});
+    case 2: return apply(Constant<2>{});
+    default: return apply(Constant<3>{});
+  }
+}
+
 template <typename Unit, std::size_t R, std::size_t N>
 BOWERBIRD_INLINE const std::uint32_t* block(const Product& p, std::size_t row, const std::uint32_t* weights) {
   V y[R][N] = {};
   sum_up<Unit>(p, row, weights, y, typename Unit::Sum{});
-  apply_map(p, row, y);
-  multiply_add(p, row, y);
-  keep(p, row, y);
+  complete(p, row, y);
   return weights;
 }
 
 template <typename Unit, std::size_t N>
 void blocks(const Product& p) {
   const std::uint32_t* weights = p.weights;
-  std::size_t row = 0;
-  for (; row + kBlock <= p.outputs; row += kBlock) weights = block<Unit, kBlock, N>(p, row, weights);
-  if (kBlock == 8 && row + 4 <= p.outputs) weights = block<Unit, 4, N>(p, row, weights), row += 4;
-  if (row + 2 <= p.outputs) weights = block<Unit, 2, N>(p, row, weights), row += 2;
-  if (row < p.outputs) block<Unit, 1, N>(p, row, weights);
+  each_block(0, p.outputs, [&](auto r, std::size_t row) { weights = block<Unit, r.value, N>(p, row, weights); });
 }
 
 template <typename Unit>
 void blocks(const Product& p) {
-  switch (p.vectors) {
-    case 1: return blocks<Unit, 1>(p);
-    case 2: return blocks<Unit, 2>(p);
-    default: return blocks<Unit, 3>(p);
-  }
+  with_vectors(p, [&](auto n) { blocks<Unit, n.value>(p); });
 }
 
 void product(const Product& p) {
@@ -174,11 +200,41 @@ void product(const Product& p) {
 #if defined(BOWERBIRD_PAIR_DOTS)
     case Unit::kBf16: return blocks<Bf16Unit>(p);
     case Unit::kInt8: return blocks<Int8Unit>(p);
-#endif
+#else
     case Unit::kInt16: return blocks<Int16Unit>(p);
+#endif
     default: return blocks<FloatUnit>(p);
   }
 }
+
+#if defined(BOWERBIRD_PAIR_DOTS)
+template <std::size_t R, std::size_t N>
+BOWERBIRD_INLINE void finish_block(const Product& p, std::size_t row, const std::uint32_t* sums) {
+  I known[R][N];
+  V y[R][N];
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < R; ++r) {
+#pragma GCC unroll 3
+    for (std::size_t n = 0; n < N; ++n) {
+      known[r][n] = load(sums + r * kTile + n * kLanes);
+      y[r][n] = as_float(known[r][n]);
+    }
+  }
+  if (is_integer(p.unit)) to_numbers(p, row, known, y);
+  add_terms(p, row, y);
+  complete(p, row, y);
+}
+
+template <std::size_t N>
+void finish_blocks(const Product& p, std::size_t first, std::size_t count, const std::uint32_t* sums) {
+  each_block(first, count,
+             [&](auto r, std::size_t row) { finish_block<r.value, N>(p, row, sums + (row - first) * kTile); });
+}
+
+void finish(const Product& p, std::size_t row, std::size_t count, const std::uint32_t* sums) {
+  with_vectors(p, [&](auto n) { finish_blocks<n.value>(p, row, count, sums); });
+}
+#endif
 
 }  // namespace
 }  // namespace bowerbird::pair::BOWERBIRD_PAIR_ISA

@@ -5,6 +5,25 @@
 #include "base/team.hpp"
 
 namespace bowerbird::pair {
+namespace {
+
+// Tile registers are a thread's for the time of a tile: who needs none pays nothing when threads change places.
+class OpenRegisters {
+ public:
+  explicit OpenRegisters(const Kernels& kernels) : kernels_(kernels) {
+    if (kernels_.open != nullptr) kernels_.open();
+  }
+  OpenRegisters(const OpenRegisters&) = delete;
+  OpenRegisters& operator=(const OpenRegisters&) = delete;
+  ~OpenRegisters() {
+    if (kernels_.close != nullptr) kernels_.close();
+  }
+
+ private:
+  const Kernels& kernels_;
+};
+
+}  // namespace
 
 Program::Program(const Plan& plan, Isa isa) : isa_(isa), kernels_(kernels_of(isa)) {
   Builder builder(plan, kernels_);
@@ -37,6 +56,7 @@ void Program::run_tile(const Run& run, std::size_t first, std::size_t size, floa
   float* const base = scratch.floats(rows_ * kernels_.tile);
   const std::size_t vectors = (size + kernels_.lanes - 1) / kernels_.lanes;
   const Work work{run, kernels_, offsets_.data(), base, scratch, first, size, vectors};
+  const OpenRegisters open(kernels_);
   for (const auto& step : steps_) step->run(work);
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     const auto [place, width] = outputs_[i];

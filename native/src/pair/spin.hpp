@@ -15,7 +15,7 @@ namespace bowerbird::pair::BOWERBIRD_PAIR_ISA {
 namespace {
 
 template <typename Unit>
-BOWERBIRD_INLINE void spin_unit(std::size_t rounds, std::uint32_t* units) {
+BOWERBIRD_INLINE std::size_t spin_unit(std::size_t rounds, std::uint32_t* units) {
   typename Unit::Sum sums[kBlock][kVectors];
 #pragma GCC unroll 8
   for (std::size_t r = 0; r < kBlock; ++r) {
@@ -43,15 +43,17 @@ BOWERBIRD_INLINE void spin_unit(std::size_t rounds, std::uint32_t* units) {
     for (std::size_t n = 0; n < kVectors; ++n) total += sums[r][n];
   }
   store(units, reinterpret_cast<I>(total));
+  return rounds * kBlock * kTile;
 }
 
-void spin(Unit unit, std::size_t rounds, std::uint32_t* units) {
+std::size_t spin(Unit unit, std::size_t rounds, std::uint32_t* units) {
   switch (unit) {
 #if defined(BOWERBIRD_PAIR_DOTS)
-    case Unit::kBf16: return spin_unit<Bf16Unit>(rounds, units);
-    case Unit::kInt8: return spin_unit<Int8Unit>(rounds, units);
+    case Unit::kBf16: return values_in(unit) * spin_unit<Bf16Unit>(rounds, units);
+    case Unit::kInt8: return values_in(unit) * spin_unit<Int8Unit>(rounds, units);
+#else
+    case Unit::kInt16: return values_in(unit) * spin_unit<Int16Unit>(rounds, units);
 #endif
-    case Unit::kInt16: return spin_unit<Int16Unit>(rounds, units);
     default: return spin_unit<FloatUnit>(rounds, units);
   }
 }

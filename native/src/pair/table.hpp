@@ -23,7 +23,15 @@ const Kernels kernels{
     .bf16 = Unit::kFloat,
     .int8 = Unit::kInt16,
 #endif
+    .tile_registers = false,
     .product = product,
+#if defined(BOWERBIRD_PAIR_DOTS)
+    .finish = finish,
+#else
+    .finish = nullptr,
+#endif
+    .open = nullptr,
+    .close = nullptr,
     .map = map_rows,
 #if defined(BOWERBIRD_PAIR_DOTS)
     .to_halves = to_halves,

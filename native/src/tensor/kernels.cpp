@@ -17,7 +17,7 @@ extern const Kernels kernels;
 const Kernels& kernels_of(pair::Isa isa) {
 #if defined(__x86_64__)
   if (isa == pair::Isa::kAvx2) return avx2::kernels;
-  if (isa == pair::Isa::kAvx512 || isa == pair::Isa::kAvx512Bf16) return avx512::kernels;
+  if (isa != pair::Isa::kGeneric) return avx512::kernels;
 #endif
   return generic::kernels;
 }
