@@ -31,11 +31,11 @@ class Host(msgspec.Struct, frozen=True):
 
 
 def this_host() -> Host:
-    """Return what this process runs on; raises InputError where BOWERBIRD_ISA names what is not there or is emulated."""
+    """Return what this process runs on; raises InputError for a BOWERBIRD_ISA that is not there or is emulated."""
     isa = PairProgram.isa()
     if isa == EMULATED:
         raise InputError(
-            f"BOWERBIRD_ISA is {isa!r}, which is for tests of kernels: nothing is served or measured by it.", "Unset it."
+            f"BOWERBIRD_ISA is {isa!r}, which is for tests: no way of serving is measured or chosen by it.", "Unset it."
         )
     return Host(
         cpu=_cpu(),
