@@ -49,7 +49,7 @@ def machine() -> dict[str, object]:
         (line.split(":", 1)[1].strip() for line in _cpu_lines() if line.startswith("model name")), platform.machine()
     )
     features = next((line for line in _cpu_lines() if line.startswith("flags")), "")
-    sets = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {name}" in features]
+    sets = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if f" {name}" in features]
     return {
         "cpu": cpu,
         "instruction_sets": sets,

@@ -39,7 +39,7 @@ from bowerbird.kernels.pair import PairProgram
 
 RUNS = OUT / "runs" / "compiler"
 ROWS = (50, 200, 500, 2000)
-ISAS = ("avx512", "avx2", "generic")
+ISAS = ("amx", "avx512_bf16", "avx512", "avx2", "generic")
 SLICE = 0.002
 """Seconds that one timing takes at least: a peer is called as often as that needs."""
 
@@ -77,7 +77,8 @@ def main() -> None:
     wanted = [each for each in given.engines.split(";") if each]
     peers = [peer for peer in PEERS if not wanted or any(peer.name.startswith(each) for each in wanted)]
     rows = [int(each) for each in given.rows.split(",")]
-    for isa in (None, *ISAS) if everything else (given.isa,):
+    lesser = ISAS[ISAS.index(PairProgram.isa()) + 1 :]
+    for isa in (None, *lesser) if everything else (given.isa,):
         if isa is not None:
             os.environ["BOWERBIRD_ISA"] = isa
             peers = [peer for peer in PEERS if peer.engine == "native"]
