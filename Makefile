@@ -21,7 +21,7 @@ export CXX PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check native-test sanitize-address sanitize-thread bench bench-features bench-state bench-training bench-compiler bench-serving docs clean
+.PHONY: help setup demo test test-slow check native-test sanitize-address sanitize-thread arm-test bench bench-features bench-state bench-training bench-compiler bench-serving docs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,9 +50,16 @@ sanitize-thread: SANITIZERS = thread
 sanitize-address sanitize-thread: sanitize-%: $(READY) build/.sanitize-ready
 	@echo "== -fsanitize=$(SANITIZERS)"
 	@$(BIN)/cmake -S . -B build/$@ -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-	  -DCMAKE_BUILD_TYPE=Debug -DBOWERBIRD_SANITIZE=$(SANITIZERS)
+	  -DCMAKE_BUILD_TYPE=Debug -DBOWERBIRD_TESTS=ON -DBOWERBIRD_SANITIZE=$(SANITIZERS)
 	@$(BIN)/cmake --build build/$@ --parallel $(CORES)
 	@$(BIN)/ctest --test-dir build/$@ --output-on-failure
+
+arm-test: $(READY) ## The native core's tests for 64-bit ARM, under an emulator.
+	@scripts/setup.sh arm
+	@$(BIN)/cmake -S . -B build/arm -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -DCMAKE_BUILD_TYPE=Release -DBOWERBIRD_TESTS=ON -DCMAKE_TOOLCHAIN_FILE=$(abspath scripts/arm.cmake)
+	@$(BIN)/cmake --build build/arm --parallel $(CORES)
+	@$(BIN)/ctest --test-dir build/arm --output-on-failure --timeout 3600
 
 build/.sanitize-ready:
 	@scripts/setup.sh sanitize

@@ -2,6 +2,7 @@
 # What `make` needs before there is a virtual environment.
 #   setup.sh tools     say which of Python, venv and the C++ compiler is missing, and how to get it
 #   setup.sh sanitize  the same for the sanitizers' libraries
+#   setup.sh arm       the same for a cross compiler and an emulator of 64-bit ARM
 #   setup.sh torch     install PyTorch into the virtual environment, the CPU build unless pip is told where to look
 set -euo pipefail
 
@@ -55,6 +56,16 @@ check_sanitizers() {
   return $missing
 }
 
+check_arm() {
+  if ! command -v aarch64-linux-gnu-g++ >/dev/null; then
+    say "a cross compiler for 64-bit ARM (aarch64-linux-gnu-g++)" "g++-aarch64-linux-gnu" "gcc-c++-aarch64-linux-gnu" "run it in a Debian container"
+  fi
+  if ! command -v qemu-aarch64-static >/dev/null; then
+    say "an emulator of 64-bit ARM (qemu-aarch64-static)" "qemu-user-static" "qemu-user-static" "run it in a Debian container"
+  fi
+  return $missing
+}
+
 install_torch() {
   local where=() configured
   configured=$("$venv/bin/python" -m pip config list)
@@ -68,6 +79,7 @@ install_torch() {
 case "${1:-}" in
   tools) check_tools ;;
   sanitize) check_sanitizers ;;
+  arm) check_arm ;;
   torch) install_torch ;;
-  *) echo "usage: setup.sh tools|sanitize|torch" >&2; exit 2 ;;
+  *) echo "usage: setup.sh tools|sanitize|arm|torch" >&2; exit 2 ;;
 esac

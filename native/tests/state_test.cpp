@@ -34,6 +34,7 @@ StateOptions options(bool versioned, std::size_t threads = 1) {
   made.versioned = versioned;
   made.threads = threads;
   made.plan_json = "the plan";
+  made.budget = std::size_t{1} << 30;  // an emulator of another machine keeps tables of what is reserved
   return made;
 }
 

@@ -17,7 +17,7 @@ constexpr std::array<Isa, 5> kBestFirst{Isa::kAmx, Isa::kAvx512Bf16, Isa::kAvx51
 
 bool machine_has(Isa isa) {
   if (isa == Isa::kGeneric) return true;
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

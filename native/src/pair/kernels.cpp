@@ -9,7 +9,7 @@ namespace bowerbird::pair {
 namespace generic {
 extern const Kernels kernels;
 }
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
 namespace avx2 {
 extern const Kernels kernels;
 }
@@ -21,8 +21,8 @@ extern const Kernels kernels;
 }
 #endif
 
-const Kernels& kernels_of(Isa isa) {
-#if defined(__x86_64__)
+const Kernels& kernels_of([[maybe_unused]] Isa isa) {
+#if defined(BOWERBIRD_WIDE_KERNELS)
   if (isa == Isa::kAvx2) return avx2::kernels;
   if (isa == Isa::kAvx512) return avx512::kernels;
   if (isa == Isa::kAvx512Bf16) return avx512_bf16::kernels;

@@ -5,7 +5,7 @@ namespace bowerbird::tensor {
 namespace generic {
 extern const Kernels kernels;
 }
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
 namespace avx2 {
 extern const Kernels kernels;
 }
@@ -14,8 +14,8 @@ extern const Kernels kernels;
 }
 #endif
 
-const Kernels& kernels_of(pair::Isa isa) {
-#if defined(__x86_64__)
+const Kernels& kernels_of([[maybe_unused]] pair::Isa isa) {
+#if defined(BOWERBIRD_WIDE_KERNELS)
   if (isa == pair::Isa::kAvx2) return avx2::kernels;
   if (isa != pair::Isa::kGeneric) return avx512::kernels;
 #endif
