@@ -6,8 +6,9 @@
 
 #include "checks.hpp"
 #include "pair/program.hpp"
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
 #include "amx_checks.hpp"
+#include "amx_instructions.hpp"
 #endif
 
 namespace {
@@ -173,8 +174,8 @@ int main() {
     test(std::string(name) + " fp32", Everything(Precision::kFp32).plan, isa, 1e-4f);
     test(std::string(name) + " bf16", Everything(Precision::kBf16).plan, isa, 0.1f);
     test(std::string(name) + " int8", Everything(Precision::kInt8).plan, isa, 0.1f);
-#if defined(__x86_64__)
-    if (isa == Isa::kAmxEmulated) check_emulated_registers(), check_the_check();
+#if defined(BOWERBIRD_WIDE_KERNELS)
+    if (isa == Isa::kAmxEmulated) check_emulated_registers(), check_the_check(), check_instructions();
 #endif
   }
   if (failures == 0) std::printf("pair programs: all well\n");

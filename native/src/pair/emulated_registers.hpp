@@ -36,7 +36,7 @@ struct EmulatedRegisters {
     multiply_units(kUnit, kSums, kWeights, kValues);
   }
 
- private:
+  // The same of registers by numbers that are not known beforehand.
   static void clear(int number);
   static void read(int number, const std::uint32_t* from, std::size_t distance);
   static void write(int number, std::uint32_t* to, std::size_t distance);

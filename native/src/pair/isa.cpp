@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
 #include "pair/amx.hpp"
 #endif
 
@@ -37,7 +37,7 @@ std::string wanted_isa() {
 }
 
 std::string reason_against_amx() {
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
   if (machine_has(Isa::kAvx512Bf16)) return ": " + amx_refusal();
 #endif
   return "";
@@ -59,7 +59,7 @@ Isa chosen_isa() {
 }
 
 std::string unused_amx() {
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
   if (wanted_isa().empty() && processor_has_amx() && machine_has(Isa::kAvx512Bf16)) return amx_refusal();
 #endif
   return "";

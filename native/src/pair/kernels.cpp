@@ -1,6 +1,6 @@
 #include "pair/kernels.hpp"
 
-#if defined(__x86_64__)
+#if defined(BOWERBIRD_WIDE_KERNELS)
 #include "pair/amx.hpp"
 #endif
 
