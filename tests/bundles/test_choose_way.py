@@ -13,6 +13,7 @@ from bowerbird.bundles.host import this_host
 from bowerbird.bundles.way_choice import ChoiceStore, WayTiming, ranked
 from bowerbird.compiler.backends.native import Native
 from bowerbird.errors import CorruptionError, InputError
+from bowerbird.kernels.pair import PairProgram
 from tests.server.tiny import allowed
 
 WAYS = ("torch.bf16", "native.fp32", "native.int8")
@@ -64,6 +65,12 @@ def test_the_fastest_is_chosen_once_and_remembered(bundle, setting, measured):
     assert first.scorer.model.way.name == second.scorer.model.way.name == "native.int8"
     block = block_from_json(bundle.golden[0].block)
     assert np.array_equal(first.scorer.score(block)["click"], second.scorer.score(block)["click"])
+
+
+def test_amx_that_is_there_and_not_used_is_told(bundle, setting, measured, monkeypatch, caplog):
+    monkeypatch.setattr(PairProgram, "unused_amx", staticmethod(lambda: "the system says no"))
+    load_served(bundle, setting)
+    assert "AMX is not used: the system says no" in caplog.text
 
 
 def test_another_host_or_version_is_measured_anew(bundle, setting, measured, monkeypatch):
