@@ -55,6 +55,10 @@ std::shared_ptr<const Dense> Builder::dense(std::size_t layer) {
   return dense_[layer];
 }
 
+bool Builder::tiled() const {
+  return std::any_of(dense_.begin(), dense_.end(), [](const auto& dense) { return dense && dense->tiled(); });
+}
+
 Place Builder::claim(std::size_t rows, std::size_t first) {
   buffers_.push_back({rows, first, first});
   touched_.push_back(buffers_.size() - 1);

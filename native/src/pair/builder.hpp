@@ -43,6 +43,8 @@ class Builder {
   // Attentions are numbered, so that a run can keep the positions of each.
   std::size_t next_attention() { return attentions_++; }
   std::size_t attentions() const { return attentions_; }
+  // Whether a product of the steps uses tile registers.
+  bool tiled() const;
 
   std::vector<std::unique_ptr<Step>> take_steps() { return std::move(steps_); }
   // Offsets of buffers in rows; `total` becomes their sum.

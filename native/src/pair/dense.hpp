@@ -11,6 +11,7 @@ class Dense {
       : packed_(pack(layer, kernels)), inputs_(layer.inputs), bias_(std::move(layer.bias)), map_(std::move(layer.map)) {}
 
   Unit unit() const { return packed_.unit; }
+  bool tiled() const { return packed_.tiled; }
   std::size_t inputs() const { return inputs_; }
   std::size_t outputs() const { return packed_.outputs; }
   std::size_t groups() const { return packed_.groups; }

@@ -10,14 +10,10 @@ namespace {
 // Tile registers are a thread's for the time of a tile: who needs none pays nothing when threads change places.
 class OpenRegisters {
  public:
-  explicit OpenRegisters(const Kernels& kernels) : kernels_(kernels) {
-    if (kernels_.open != nullptr) kernels_.open();
-  }
+  explicit OpenRegisters(const Kernels& kernels) : kernels_(kernels) { kernels_.open(); }
   OpenRegisters(const OpenRegisters&) = delete;
   OpenRegisters& operator=(const OpenRegisters&) = delete;
-  ~OpenRegisters() {
-    if (kernels_.close != nullptr) kernels_.close();
-  }
+  ~OpenRegisters() { kernels_.close(); }
 
  private:
   const Kernels& kernels_;
@@ -35,6 +31,7 @@ Program::Program(const Plan& plan, Isa isa) : isa_(isa), kernels_(kernels_of(isa
   steps_ = builder.take_steps();
   builder.finish_at(steps_.size());
   attentions_ = builder.attentions();
+  tiled_ = builder.tiled();
   offsets_ = builder.lay_out(rows_);
 }
 
@@ -56,7 +53,8 @@ void Program::run_tile(const Run& run, std::size_t first, std::size_t size, floa
   float* const base = scratch.floats(rows_ * kernels_.tile);
   const std::size_t vectors = (size + kernels_.lanes - 1) / kernels_.lanes;
   const Work work{run, kernels_, offsets_.data(), base, scratch, first, size, vectors};
-  const OpenRegisters open(kernels_);
+  std::optional<OpenRegisters> open;
+  if (tiled_) open.emplace(kernels_);
   for (const auto& step : steps_) step->run(work);
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     const auto [place, width] = outputs_[i];

@@ -37,6 +37,7 @@ class Program {
   std::vector<std::size_t> offsets_;
   std::size_t rows_ = 0;
   std::size_t attentions_ = 0;
+  bool tiled_ = false;
 };
 
 }  // namespace bowerbird::pair
