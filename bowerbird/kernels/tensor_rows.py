@@ -11,7 +11,7 @@ from bowerbird.kernels.tensor_view import View
 
 
 def side_by_side(spec: TensorSpec, rows: int) -> TensorSpec:
-    """Return what computes ``rows`` rows of a program in one run: all that is given, made or answered is [rows, *shape].
+    """Return what computes ``rows`` rows of a program in one run; all values, given ones too, are [rows, *shape].
 
     A weight is read once for all rows, and a step is begun once. What a row becomes does not depend on the others.
     """

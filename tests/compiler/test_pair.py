@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.compiler.backends.contract import Kept
+from bowerbird.compiler.backends.contract import Kept, as_tensor
 from bowerbird.compiler.backends.native import ROWS_PER_THREAD, Native
 from bowerbird.compiler.pair.lower import lower_pair
 from bowerbird.compiler.staging import TOLERANCE
@@ -102,7 +102,7 @@ def test_items_are_taken_from_where_they_are_kept(case):
         stored = StoredRows.pack(value.reshape(len(value), -1).numpy()[order], "fp32")
         return Kept(stored, places, tuple(value.shape[1:]))
 
-    made = prepared.item(given, rows)
+    made = {each: as_tensor(value) for each, value in prepared.item(given, rows).items()}
     items = {each: kept(value) if value.dtype == torch.float32 else value for each, value in made.items()}
     answers = prepared.of_kept({**given, **prepared.request(given, 1), **items}, rows)
     assert differs(answers, module, given, rows) <= TOLERANCE
