@@ -54,7 +54,9 @@ class ItemStore:
             if kept is not None and not len(unknown):
                 return kept.given_out(rows)
             fresh, first = np.unique(keys[unknown], return_index=True)
-            self.misses += self._keep(fresh, packed.at(unknown[first]), make)
+            made = self._keep(fresh, packed.at(unknown[first]), make)
+            with self._lock:
+                self.misses += made
         return make(features)  # they do not fit, or others came meanwhile
 
     def make_changed(self, change: Callable[[Columns], tuple[Positions, Columns]], make: MakeItems) -> int:

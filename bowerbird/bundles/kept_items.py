@@ -68,7 +68,7 @@ class KeptItems:
         for held, matrix in zip(self._features, features.matrices, strict=True):
             held[start:stop] = matrix.T
         for name, value in values.items():
-            self._values[name][start:stop] = value.reshape(len(keys), -1)
+            self._values[name][start:stop] = value.reshape(len(keys), self._values[name].shape[1])
         with self._lock:
             unknown = np.flatnonzero((self._index.find(keys) < 0) & (keys != MISSING_KEY))
             self._rows[self._index.insert(keys[unknown])] = start + unknown
@@ -80,7 +80,7 @@ class KeptItems:
 
     def values_at(self, rows: Positions, others: Values, places: Positions) -> Values:
         """Return copies of the values of rows, with ``others`` at some places."""
-        values = {name: held[rows].reshape(-1, *self._shapes[name]) for name, held in self._values.items()}
+        values = {name: held[rows].reshape(len(rows), *self._shapes[name]) for name, held in self._values.items()}
         for name, other in others.items():
             values[name][places] = other
         return values
@@ -103,4 +103,4 @@ class KeptItems:
         shape, stored = self._shapes[name], self._stored.get(name)
         if stored is not None:
             return Kept(stored, rows, tuple(shape))
-        return torch.from_numpy(self._values[name][rows].reshape(-1, *shape))
+        return torch.from_numpy(self._values[name][rows].reshape(len(rows), *shape))

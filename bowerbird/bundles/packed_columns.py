@@ -79,4 +79,4 @@ class PackedColumns:
             line: npt.NDArray[Any] = matrix[place.start]
             return line
         lines = matrix[place.start : place.start + math.prod(place.shape)]
-        return np.ascontiguousarray(lines.T).reshape(-1, *place.shape)
+        return np.ascontiguousarray(lines.T).reshape(matrix.shape[1], *place.shape)

@@ -39,7 +39,7 @@ def computes(graph):
 
 def test_the_engine_computes_all_of_it(case):
     _, graph, _ = case
-    assert rows_runner(graph)[1] or not computes(graph)
+    assert rows_runner(graph)[1] == 1 or not computes(graph)
 
 
 @pytest.mark.parametrize("items", [0, 1, 7, 5000])
@@ -65,8 +65,8 @@ def test_every_instruction_set_and_the_twin(case, make, monkeypatch):
 
 def test_an_item_has_the_same_bits_in_any_company(case):
     _, graph, features = case
-    run, is_native = rows_runner(graph)
-    if not is_native:
+    run, least = rows_runner(graph)
+    if least > 1:
         pytest.skip("PyTorch makes them")
     given = given_to(graph, features, 40, 7)
     together = run(given, 40)

@@ -37,8 +37,8 @@ Made = Tensor | npt.NDArray[np.float32]
 """What a stage leaves: a tensor, or an array of the native engine's, [rows, *shape] or [1, *shape]."""
 Given = Mapping[str, Made | Kept]
 """Inputs by name: what stages left, features, and items' values where they stand."""
-MakeItems = Callable[[Mapping[str, Any], int], Mapping[str, Made]]
-"""From items' features by name and the number of items to what the item stage leaves of them."""
+MakeRows = Callable[[Mapping[str, Any], int], Mapping[str, Made]]
+"""From a graph's inputs by name, tensors or arrays [rows or 1, *shape], and the number of rows to its outputs."""
 
 
 def as_array(value: Made | Kept) -> npt.NDArray[Any]:
@@ -57,8 +57,8 @@ def as_tensor(value: Made | Kept) -> Tensor:
     return torch.from_numpy(value if value.flags.writeable else value.copy())
 
 
-LEAST_ITEMS = 32
-"""So few items PyTorch computes to other last bits: products of very few rows go another way."""
+LEAST_ROWS = 32
+"""Fewer rows than these PyTorch may compute to other last bits: products of very few go another way."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Prepared:
     """
 
     request: Callable[[Mapping[str, Any], int], Mapping[str, Made]]
-    item: MakeItems
+    item: MakeRows
     pair: Callable[[Mapping[str, Any], int], dict[str, Tensor]]
     gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
     takes_arrays: bool = False
-    least_items: int = LEAST_ITEMS
+    least_items: int = LEAST_ROWS
     rows: Callable[[Mapping[str, Made], int], dict[str, Tensor]] | None = None
 
     def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:

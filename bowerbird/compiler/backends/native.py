@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import LEAST_ITEMS, Given, Kept, Made, Prepared, as_tensor
+from bowerbird.compiler.backends.contract import Given, Kept, Made, Prepared, as_tensor
 from bowerbird.compiler.backends.native_request import MakeTensors, RequestRunner
 from bowerbird.compiler.backends.native_rows import rows_runner
 from bowerbird.compiler.execute import Executable
@@ -73,8 +73,7 @@ class Native:
         run = PairRunner(lowering, engine, self.make_tensors)
         request = RequestRunner(request_graph(program, lowering), precision, self.make_tensors)
         rows = self._of_rows(lowering, precision)
-        item, is_native = rows_runner(program.item, self.make_tensors)
-        least = 1 if is_native else LEAST_ITEMS
+        item, least = rows_runner(program.item, self.make_tensors)
         return Prepared(request, item, run, run, takes_arrays=True, least_items=least, rows=rows)
 
     def _of_rows(self, lowering: PairLowering, precision: Precision) -> RunRows | None:

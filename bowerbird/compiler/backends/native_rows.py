@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import Kept, Made, as_array, as_tensor
+from bowerbird.compiler.backends.contract import LEAST_ROWS, Kept, Made, MakeRows, as_array, as_tensor
 from bowerbird.compiler.backends.native_request import MakeTensors
 from bowerbird.compiler.backends.stacked import StackedInputs
 from bowerbird.compiler.execute import Executable
@@ -21,8 +21,6 @@ from bowerbird.errors import InputError
 from bowerbird.kernels.tensor import Array, TensorProgram
 from bowerbird.kernels.tensor_rows import side_by_side
 
-RunRows = Callable[[Mapping[str, Made | Kept], int], Mapping[str, Made]]
-"""From inputs by name, [rows or 1, *shape], and the number of rows to outputs."""
 _TOGETHER = 12
 """Rows of one run: a multiple of those whose sums an engine keeps in registers, so that none goes another way."""
 
@@ -60,19 +58,22 @@ class RowsRunner:
         return found
 
 
-def rows_runner(graph: RowGraph, make: MakeTensors = TensorProgram) -> tuple[RunRows, bool]:
-    """Return what runs a graph, and whether that is the native engine: PyTorch where it lacks a step."""
+def rows_runner(graph: RowGraph, make: MakeTensors = TensorProgram) -> tuple[MakeRows, int]:
+    """Return what runs a graph, the native engine or, where that lacks a step, PyTorch.
+
+    Beside it stands how many rows there must be at least for each to be the same bits in any company.
+    """
     stacked = StackedInputs(graph)
     lowering = lower_tensors(stacked.graph)
     if lowering.spec.outputs and not lowering.before.outputs:
-        return RowsRunner(stacked, lowering, make), True
+        return RowsRunner(stacked, lowering, make), 1
     plain = Executable(stacked.graph)
 
     def run(given: Mapping[str, Made | Kept], rows: int) -> dict[str, Tensor]:
         tensors = {name: as_tensor(given[name]) for name in plain.inputs if name in given}
         return plain({**tensors, **stacked(given)}, rows)
 
-    return run, False
+    return run, LEAST_ROWS
 
 
 def _filled(array: npt.NDArray[Any], count: int, places: int) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import LEAST_ITEMS, Prepared, Runner
+from bowerbird.compiler.backends.contract import Prepared, Runner
 from bowerbird.compiler.backends.graph_module import GraphModule, StageRunner, content_digest, runs_as_it_is
 from bowerbird.compiler.backends.native_request import RequestRunner
 from bowerbird.compiler.backends.native_rows import rows_runner
@@ -56,8 +56,7 @@ class OpenVino:
             pair = self._compiled(openvino, program.pair, precision, cache)
         except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
             raise InputError(f"OpenVINO refuses this model: {error}", "Serve this model by another backend.") from error
-        item, is_native = rows_runner(program.item)
-        least = 1 if is_native else LEAST_ITEMS
+        item, least = rows_runner(program.item)
         return Prepared(RequestRunner(program.request, "fp32"), item, pair, takes_arrays=True, least_items=least)
 
     def _compiled(self, openvino: ModuleType, graph: RowGraph, precision: Precision, cache: Path | None) -> Runner:
