@@ -9,13 +9,12 @@ from bowerbird.compiler.backends.native_rows import rows_runner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.staging import TOLERANCE
 from bowerbird.errors import InputError
-from bowerbird.kernels.pair import PairProgram
-from bowerbird.kernels.tensor import TensorProgram
 from bowerbird.kernels.tensor_twin import TensorTwin
 from bowerbird.models import MODELS
 from tests.compiler import cases
+from tests.compiler.test_conformance import make_unknown
 from tests.compiler.test_pair import SHARES, compiled
-from tests.compiler.test_tensor import differs
+from tests.compiler.test_tensor import chosen, differs
 from tests.kernels.pair_cases import ISAS
 from tests.training.vectors import draw
 
@@ -52,14 +51,7 @@ def test_items_are_as_pytorch_makes_them(case, items):
 @pytest.mark.parametrize("make", [*ISAS, TensorTwin])
 def test_every_instruction_set_and_the_twin(case, make, monkeypatch):
     _, graph, features = case
-    if isinstance(make, str):
-        monkeypatch.setenv("BOWERBIRD_ISA", make)
-        try:
-            PairProgram.isa()
-        except InputError:
-            pytest.skip(f"this machine has no {make}")
-        make = TensorProgram
-    given = given_to(graph, features, 13, 5)
+    given, make = given_to(graph, features, 13, 5), chosen(make, monkeypatch)
     assert differs(rows_runner(graph, make)[0](given, 13), Executable(graph)(given, 13)) <= TOLERANCE
 
 
@@ -83,9 +75,7 @@ def test_an_item_has_the_same_bits_in_any_company(case):
 def test_unseen_ids_and_unknown_numbers(name):
     found = cases.case(name)
     block = draw(5)
-    for key, values in block.numbers.items():
-        block.numbers[key] = np.full_like(values, np.nan)
-    block.vectors["embedding"][:] = np.nan
+    make_unknown(block)
     with torch.inference_mode():
         features = found.tables(block)
     graph = found.compilation.program.item
