@@ -70,6 +70,7 @@ class ItemStore:
                 changing, columns = change(kept.features_at(some).columns())
                 if not len(changing):
                     continue
+                kept.pass_over(some[changing])
                 changed = PackedColumns.of(columns, len(changing))
                 for part in _parts(np.arange(len(changing)), _TOGETHER):
                     if done + len(part) > self._capacity:
@@ -111,7 +112,7 @@ class ItemStore:
                 self._old, self._young = full, KeptItems(self._capacity, features, values)
 
     def _latest(self) -> Iterator[tuple[KeptItems, Positions]]:
-        """Yield the rows that came last of each item, whose others are of counts and ages that have passed."""
+        """Yield the rows that came last of each item; the others are of counts and ages that have passed."""
         stores = [kept for kept in (self._old, self._young) if kept is not None]
         if not stores:
             return
@@ -124,7 +125,9 @@ class ItemStore:
         latest[len(identities) - 1 - last] = True
         start = 0
         for kept, each in zip(stores, rows, strict=True):
-            yield kept, each[latest[start : start + len(each)]]
+            own = latest[start : start + len(each)]
+            kept.pass_over(each[~own])
+            yield kept, each[own]
             start += len(each)
 
 

@@ -37,6 +37,7 @@ class KeptItems:
         self._index = _native.KeyIndex()
         self._taken = 0
         self._rows = np.empty(capacity, np.int64)
+        self._past = np.zeros(capacity, np.bool_)
         self._places = features.places
         self._features = [np.empty((capacity, len(each)), each.dtype) for each in features.matrices]
         self._shapes = {name: each.shape[1:] for name, each in values.items()}
@@ -94,10 +95,15 @@ class KeptItems:
         whole = [held[rows].T for held in self._features if held.dtype.kind == "i"]
         return hash_rows([np.ascontiguousarray(each) for each in whole], len(rows))
 
+    def pass_over(self, rows: Positions) -> None:
+        """Let ``rows`` leave these out from now on; they can still be found."""
+        self._past[rows] = True
+
     def rows(self) -> Positions:
-        """Return the rows of the items that can be found now, in the order in which they came."""
+        """Return the rows that can be found and are not passed over, in the order in which they came."""
         with self._lock:
-            return self._rows[: len(self._index)].copy()
+            rows = self._rows[: len(self._index)].copy()
+        return rows[~self._past[rows]]
 
     def _given_out(self, name: str, rows: Positions) -> Tensor | Kept:
         shape, stored = self._shapes[name], self._stored.get(name)
