@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.compiler.engines import ENGINES, TUNED_ROWS, Engine, Step
 from bench.compiler.forms import FORMS, Form, FormName, Part, form
 from bench.compiler.models import Case
-from bowerbird.compiler.backends.contract import Backend, Prepared
+from bowerbird.compiler.backends.contract import Backend, Prepared, as_tensor
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.backends.native import Native
 from bowerbird.compiler.backends.openvino import OpenVino
@@ -120,7 +120,7 @@ def _of_backend(backend: Backend, precision: Precision, title: str) -> Peer:
         seconds = time.perf_counter() - started
 
         def bind(features: Features, rows: int) -> Run:
-            kept = {name: value.clone() for name, value in prepared.item(features, rows).items()}
+            kept = {name: as_tensor(value).clone() for name, value in prepared.item(features, rows).items()}
             known: dict[str, Any] = {**features, **kept}
             return lambda: prepared.pair({**known, **prepared.request(features, 1)}, rows)
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bowerbird.bundles.item_store import Columns, ItemStore, Positions
+from bowerbird.bundles.item_store import ItemStore
+from bowerbird.bundles.packed_columns import Columns, Positions
 from bowerbird.bundles.scorer import Logits
 from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
@@ -20,13 +21,10 @@ from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.feature_reader import Array, FeatureReader
+from bowerbird.embedding.inputs import Inputs
 from bowerbird.embedding.rows import RowBlock, Rows, block_of_columns, column_vocabularies, columns_of
 from bowerbird.embedding.served_collection import ServedCollection
 from bowerbird.plan.block import FeatureBlock
-
-_LEAST_ITEMS = 32
-"""Fewer items are computed as so many: products of very few rows have other last bits, and an item's values are to be
-the same in any company."""
 
 _MANY_ROWS = 256
 """Fewer rows of many requests, golden ones say, are answered one by one: by the very program that serves requests."""
@@ -109,22 +107,20 @@ class StagedModel:
 
     def request_features(self, rows: RowBlock) -> dict[str, Made]:
         """Return the features of the request alone, [1, *shape]."""
-        if self._prepared.takes_arrays:
-            return dict(self.collection.arrays_once(rows, self._request))
-        return dict(self.collection.lookup_once(rows, self._request))
+        return self._looked_up(rows, self._request)
 
     def request_values(self, request: dict[str, Made]) -> dict[str, Made]:
         """Return what the request stage leaves, beside the request's features."""
         return {**request, **self._prepared.request(request, 1)}
 
-    def item_values(self, rows: RowBlock) -> dict[str, Tensor | Kept]:
+    def item_values(self, rows: RowBlock) -> Mapping[str, Made | Kept]:
         """Return what the item stage leaves for each candidate, where it is kept, or computed."""
         columns = columns_of(rows, self._item)
         if not columns or not self.program.item.outputs:
             return {}
         count = rows.count
         if any(len(column) != count for column in columns):
-            return dict(self._made_items([column[:1] for column in columns]))
+            return self._made_items([column[:1] for column in columns])
         return self.items.get(columns, count, self._made_items)
 
     def pair_features(self, rows: RowBlock) -> dict[str, Array]:
@@ -135,13 +131,21 @@ class StagedModel:
         request = self.request_values(self.request_features(rows))
         return self._prepared.of_kept({**request, **self.item_values(rows), **self.pair_features(rows)}, rows.count)
 
-    def _made_items(self, columns: Columns) -> dict[str, Tensor]:
+    def _looked_up(self, rows: RowBlock, inputs: Inputs) -> dict[str, Made]:
+        """Return features as the program takes them, [rows or 1, *shape]."""
+        if self._prepared.takes_arrays:
+            return dict(self.collection.arrays_once(rows, inputs))
+        return dict(self.collection.lookup_once(rows, inputs))
+
+    def _made_items(self, columns: Columns) -> dict[str, Made]:
+        """Return what the item stage makes of items with some features, [items, *shape] by name."""
         count = len(columns[0])
-        padded = max(count, _LEAST_ITEMS)
-        chosen = np.arange(padded) % count
-        rows = block_of_columns([column[chosen] for column in columns], self._item)
-        made = self._prepared.item(self.collection.lookup_once(rows, self._item), padded)
-        return {name: value.expand(padded, *value.shape[1:])[:count] for name, value in made.items()}
+        least = self._prepared.least_items
+        if count < least:
+            columns = [column[np.arange(least) % count] for column in columns]
+        rows = block_of_columns(columns, self._item)
+        made = self._prepared.item(self._looked_up(rows, self._item), max(count, least))
+        return {name: _repeated(value, count) for name, value in made.items()}
 
     def _of_rows(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the answers of rows of many requests."""
@@ -162,6 +166,15 @@ class StagedModel:
             for row in range(count)
         ]
         return {name: torch.cat([answers[name] for answers in each]) for name in each[0]}
+
+
+def _repeated(value: Made, count: int) -> Made:
+    """Return the first rows of a value; one row stands for all."""
+    if len(value) > 1 or count == 1:
+        return value[:count]
+    if isinstance(value, Tensor):
+        return value.expand(count, *value.shape[1:])
+    return np.broadcast_to(value, (count, *value.shape[1:]))
 
 
 def _moved(

@@ -1,4 +1,4 @@
-"""Tensor programs: what is computed once per request, as steps over tensors of fixed shapes; checked."""
+"""Tensor programs: what is computed once per request or of an item, as steps over tensors of fixed shapes; checked."""
 
 from __future__ import annotations
 

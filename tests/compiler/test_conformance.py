@@ -79,13 +79,18 @@ def test_nothing_of_the_request_is_computed_per_candidate(case):
         assert node.stage == "pair" or not node.flops or node.stage in ("constant", "item")
 
 
+def make_unknown(block):
+    """Make all numbers and vectors of a block unknown."""
+    for key, values in block.numbers.items():
+        block.numbers[key] = np.full_like(values, np.nan)
+    block.vectors["embedding"][:] = np.nan
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_empty_histories_unseen_ids_and_unknown_numbers(name):
     case = cases.case(name)
     block = draw(1)
-    for key, values in block.numbers.items():
-        block.numbers[key] = np.full_like(values, np.nan)
-    block.vectors["embedding"][:] = np.nan
+    make_unknown(block)
     for key, ragged in block.sequences.items():
         fields = {field: values[:0] for field, values in ragged.fields.items()}
         block.sequences[key] = type(ragged)(np.zeros(2, np.int64), fields, ragged.age[:0])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.compiler.backends.contract import Kept
+from bowerbird.compiler.backends.contract import Kept, as_tensor
 from bowerbird.compiler.backends.native import ROWS_PER_THREAD, Native
+from bowerbird.compiler.backends.native_rows import rows_runner
 from bowerbird.compiler.pair.lower import lower_pair
 from bowerbird.compiler.staging import TOLERANCE
 from bowerbird.errors import InputError
@@ -102,10 +103,15 @@ def test_items_are_taken_from_where_they_are_kept(case):
         stored = StoredRows.pack(value.reshape(len(value), -1).numpy()[order], "fp32")
         return Kept(stored, places, tuple(value.shape[1:]))
 
-    made = prepared.item(given, rows)
+    made = {each: as_tensor(value) for each, value in prepared.item(given, rows).items()}
     items = {each: kept(value) if value.dtype == torch.float32 else value for each, value in made.items()}
     answers = prepared.of_kept({**given, **prepared.request(given, 1), **items}, rows)
     assert differs(answers, module, given, rows) <= TOLERANCE
+
+
+def test_what_is_small_before_the_engine_is_native_too(case):
+    before = lower_pair(case[-1].program.pair).before
+    assert not before.outputs or rows_runner(before)[1] == 1
 
 
 def test_target_attention_is_found_whoever_wrote_it():

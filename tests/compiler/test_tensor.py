@@ -30,6 +30,18 @@ def case(request):
     return request.param, request_graph(program, lower_pair(program.pair)), features
 
 
+def chosen(make, monkeypatch):
+    """Return what makes a tensor program: the twin, or the engine on an instruction set; skips where there is none."""
+    if not isinstance(make, str):
+        return make
+    monkeypatch.setenv("BOWERBIRD_ISA", make)
+    try:
+        PairProgram.isa()
+    except InputError:
+        pytest.skip(f"this machine has no {make}")
+    return TensorProgram
+
+
 def as_numbers(value):
     return torch.as_tensor(value).to(torch.float32)
 
@@ -51,13 +63,7 @@ def test_the_engine_computes_it_all(case):
 @pytest.mark.parametrize("make", [*PROCESSORS, TensorTwin])
 def test_tensor_programs_answer_as_pytorch(case, make, monkeypatch):
     _, graph, features = case
-    if isinstance(make, str):
-        monkeypatch.setenv("BOWERBIRD_ISA", make)
-        try:
-            PairProgram.isa()
-        except InputError:
-            pytest.skip(f"this machine has no {make}")
-        make = TensorProgram
+    make = chosen(make, monkeypatch)
     runner, expected = RequestRunner(graph, "fp32", make), Executable(graph)
     given = features(1, 3)
     assert differs(runner(given, 1), expected(given, 1)) <= TOLERANCE

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bowerbird.errors import InputError
 from bowerbird.kernels.tensor import TensorProgram
+from bowerbird.kernels.tensor_rows import side_by_side
 from bowerbird.kernels.tensor_spec import ARITY, TensorInput, TensorSpec, TensorStep
 from bowerbird.kernels.tensor_twin import TensorTwin
 from bowerbird.kernels.tensor_view import View
@@ -20,6 +21,14 @@ shapes = st.lists(st.integers(1, 19), min_size=0, max_size=4).map(tuple)
 properties = settings(
     max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+
+
+def answers_by_row(spec, answers):
+    """Return the answers of rows that stand side by side, one row after another."""
+    sizes = [int(np.prod(view.shape)) for view in spec.outputs.values()]
+    parts = np.split(answers[0], np.cumsum(sizes)[:-1])
+    rows = [view.shape[0] for view in spec.outputs.values()]
+    return np.concatenate([part.reshape(count, -1) for part, count in zip(parts, rows, strict=True)], axis=1)
 
 
 class Case:
@@ -60,9 +69,16 @@ class Case:
         return out
 
     def check(self, outputs, precision="fp32", tolerance=1e-5):
+        """Compare two rows, one after another and side by side, with the twin's."""
         spec = TensorSpec(self.inputs, {str(n): each for n, each in enumerate(outputs)}, self.steps, self.sizes)
-        found = TensorProgram(spec, precision).run(self.arrays, 2)
         expected = TensorTwin(spec, precision).run(self.arrays, 2)
+        self.compare(TensorProgram(spec, precision).run(self.arrays, 2), expected, tolerance)
+        together = side_by_side(spec, 2)
+        for make in (TensorProgram, TensorTwin):
+            found = make(together, precision).run([each[None] for each in self.arrays], 1)
+            self.compare(answers_by_row(together, found), expected, tolerance)
+
+    def compare(self, found, expected, tolerance):
         assert found.shape == expected.shape and found.dtype == np.float32
         assert np.array_equal(np.isnan(found), np.isnan(expected))
         scale = max(1.0, float(np.nan_to_num(np.abs(expected)).max(initial=0.0)))

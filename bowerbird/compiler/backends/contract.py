@@ -37,6 +37,15 @@ Made = Tensor | npt.NDArray[np.float32]
 """What a stage leaves: a tensor, or an array of the native engine's, [rows, *shape] or [1, *shape]."""
 Given = Mapping[str, Made | Kept]
 """Inputs by name: what stages left, features, and items' values where they stand."""
+MakeRows = Callable[[Mapping[str, Any], int], Mapping[str, Made]]
+"""From a graph's inputs by name, tensors or arrays [rows or 1, *shape], and the number of rows to its outputs."""
+
+
+def as_array(value: Made | Kept) -> npt.NDArray[Any]:
+    """Return a value as an array of its own type."""
+    tensor = value.tensor() if isinstance(value, Kept) else value
+    array: npt.NDArray[Any] = tensor.numpy() if isinstance(tensor, Tensor) else tensor
+    return array
 
 
 def as_tensor(value: Made | Kept) -> Tensor:
@@ -48,6 +57,10 @@ def as_tensor(value: Made | Kept) -> Tensor:
     return torch.from_numpy(value if value.flags.writeable else value.copy())
 
 
+LEAST_ROWS = 32
+"""Fewer rows than these PyTorch may compute to other last bits: products of very few go another way."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A staged program that is ready to run; threads may share it.
@@ -56,14 +69,16 @@ class Prepared:
     candidates of a request, given what the others left and the features that it reads itself. ``gathering`` is ``pair``
     on items' values as they are kept, where a backend can take them so. ``rows`` is ``pair`` on rows of as many
     requests, where it can: the same steps, on values of the request that stand in every row. Where it ``takes_arrays``,
-    ``request`` may be given arrays for tensors.
+    ``request`` and ``item`` may be given arrays for tensors. An item has the same bits in any company where ``item`` is
+    given ``least_items`` at least.
     """
 
     request: Callable[[Mapping[str, Any], int], Mapping[str, Made]]
-    item: Runner
+    item: MakeRows
     pair: Callable[[Mapping[str, Any], int], dict[str, Tensor]]
     gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
     takes_arrays: bool = False
+    least_items: int = LEAST_ROWS
     rows: Callable[[Mapping[str, Made], int], dict[str, Tensor]] | None = None
 
     def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:

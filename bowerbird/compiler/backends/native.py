@@ -1,4 +1,4 @@
-"""The native engine for what is left per candidate; what it has no step for stays PyTorch's, before or after it."""
+"""The native engine for all three stages; what it has no step for per candidate stays PyTorch's, before or after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bowerbird.compiler.backends.contract import Given, Kept, Made, Prepared, as_tensor
 from bowerbird.compiler.backends.native_request import MakeTensors, RequestRunner
-from bowerbird.compiler.backends.stacked import StackedInputs
+from bowerbird.compiler.backends.native_rows import rows_runner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import Input, Reshape
@@ -51,10 +51,10 @@ def split_program(spec: Mapping[str, Any], weights: Weights, precision: Precisio
 
 @dataclass(frozen=True)
 class Native:
-    """Runs what is left per candidate on ``make``'s pair programs, and a request's part on ``make_request``'s."""
+    """Runs what is left per candidate on ``make``'s pair programs, the other stages on ``make_tensors``'s."""
 
     make: MakeEngine = split_program
-    make_request: MakeTensors = TensorProgram
+    make_tensors: MakeTensors = TensorProgram
     name: str = "native"
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
@@ -70,10 +70,11 @@ class Native:
                 "Serve this model by another backend.",
             )
         engine = self.make(lowering.spec, lowering.weights, precision)
-        run = PairRunner(lowering, engine)
-        request = RequestRunner(request_graph(program, lowering), precision, self.make_request)
+        run = PairRunner(lowering, engine, self.make_tensors)
+        request = RequestRunner(request_graph(program, lowering), precision, self.make_tensors)
         rows = self._of_rows(lowering, precision)
-        return Prepared(request, Executable(program.item), run, run, takes_arrays=True, rows=rows)
+        item, least = rows_runner(program.item, self.make_tensors)
+        return Prepared(request, item, run, run, takes_arrays=True, least_items=least, rows=rows)
 
     def _of_rows(self, lowering: PairLowering, precision: Precision) -> RunRows | None:
         """Return what computes rows of many requests, prepared when it is first called; None where it cannot."""
@@ -83,7 +84,7 @@ class Native:
 
         @cache
         def runner() -> PairRunner:
-            return PairRunner(apart, self.make(apart.spec, apart.weights, precision))
+            return PairRunner(apart, self.make(apart.spec, apart.weights, precision), self.make_tensors)
 
         def run(given: Mapping[str, Made], rows: int) -> dict[str, Tensor]:
             parts = [
@@ -100,12 +101,11 @@ class Native:
 
 
 class PairRunner:
-    """PyTorch's part before, the engine, PyTorch's part after."""
+    """What is small before the engine, on tensor programs or by PyTorch; the engine; PyTorch's part after it."""
 
-    def __init__(self, lowering: PairLowering, engine: Engine) -> None:
+    def __init__(self, lowering: PairLowering, engine: Engine, make_tensors: MakeTensors) -> None:
         self._engine = engine
-        self._stacked = StackedInputs(lowering.before)
-        self._before = Executable(self._stacked.graph)
+        self._before = rows_runner(lowering.before, make_tensors)[0] if lowering.before.outputs else None
         self._after = Executable(lowering.after)
         self._constants = {name: each.constant for name, each in lowering.request.items() if each.constant is not None}
         self._request = [(name, each) for name, each in lowering.request.items() if each.constant is None]
@@ -117,9 +117,8 @@ class PairRunner:
     def __call__(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return the pair graph's outputs."""
         known = given
-        if self._before.inputs:
-            before = {**_tensors(given, self._before), **self._stacked(given)}
-            known = {**given, **self._before(before, rows)}
+        if self._before is not None:
+            known = {**given, **self._before(given, rows)}
         request = dict(self._constants)
         for name, source in self._request:
             request[name] = _request_values(source, known[source.name])

@@ -17,6 +17,7 @@ from torch import Tensor
 from bowerbird.compiler.backends.contract import Prepared, Runner
 from bowerbird.compiler.backends.graph_module import GraphModule, StageRunner, content_digest, runs_as_it_is
 from bowerbird.compiler.backends.native_request import RequestRunner
+from bowerbird.compiler.backends.native_rows import rows_runner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
@@ -55,7 +56,8 @@ class OpenVino:
             pair = self._compiled(openvino, program.pair, precision, cache)
         except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
             raise InputError(f"OpenVINO refuses this model: {error}", "Serve this model by another backend.") from error
-        return Prepared(request=RequestRunner(program.request, "fp32"), item=Executable(program.item), pair=pair)
+        item, least = rows_runner(program.item)
+        return Prepared(RequestRunner(program.request, "fp32"), item, pair, takes_arrays=True, least_items=least)
 
     def _compiled(self, openvino: ModuleType, graph: RowGraph, precision: Precision, cache: Path | None) -> Runner:
         if runs_as_it_is(graph):

@@ -1,0 +1,86 @@
+"""The native engine for what is computed of many rows alike, items or candidates: several in one run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bowerbird.compiler.backends.contract import LEAST_ROWS, Kept, Made, MakeRows, as_array, as_tensor
+from bowerbird.compiler.backends.native_request import MakeTensors
+from bowerbird.compiler.backends.stacked import StackedInputs
+from bowerbird.compiler.execute import Executable
+from bowerbird.compiler.graph import RowGraph
+from bowerbird.compiler.tensor.lower import TensorLowering, lower_tensors
+from bowerbird.errors import InputError
+from bowerbird.kernels.tensor import Array, TensorProgram
+from bowerbird.kernels.tensor_rows import side_by_side
+
+_TOGETHER = 12
+"""Rows of one run: a multiple of those whose sums an engine keeps in registers, so that none goes another way."""
+
+
+class RowsRunner:
+    """A graph as a tensor program; what a row becomes is the same bits in any company."""
+
+    def __init__(self, stacked: StackedInputs, lowering: TensorLowering, make: MakeTensors) -> None:
+        self._stacked = stacked
+        self._program = make(side_by_side(lowering.spec, _TOGETHER), "fp32")
+        self._inputs = list(lowering.spec.inputs)
+        self._outputs = [(name, shape, dtype == "bool") for name, (shape, dtype) in lowering.outputs.items()]
+        self._passed = lowering.passed
+
+    def __call__(self, given: Mapping[str, Made | Kept], rows: int) -> dict[str, Made]:
+        """Return the graph's outputs [rows, *shape], or of one row where all inputs have one.
+
+        Raises InputError where an input is absent.
+        """
+        try:
+            known = {**given, **self._stacked(given)}
+            inputs = [as_array(known[name]) for name in self._inputs]
+            found: dict[str, Made] = {name: as_tensor(known[source]) for name, source in self._passed.items()}
+        except KeyError as absent:
+            raise InputError(f"The input {absent} is absent.", "Give all that the rows are made of.") from None
+        count = min(rows, max(map(len, inputs), default=1))
+        runs = -(-count // _TOGETHER)
+        answers = self._program.run([_filled(each, count, runs * _TOGETHER) for each in inputs], runs)
+        start = 0
+        for name, shape, truths in self._outputs:
+            stop = start + _TOGETHER * math.prod(shape)
+            value = answers[:, start:stop].reshape(runs * _TOGETHER, *shape)[:count]
+            found[name] = torch.from_numpy(value != 0) if truths else value
+            start = stop
+        return found
+
+
+def rows_runner(graph: RowGraph, make: MakeTensors = TensorProgram) -> tuple[MakeRows, int]:
+    """Return what runs a graph, the native engine or, where that lacks a step, PyTorch.
+
+    Beside it stands how many rows there must be at least for each to be the same bits in any company.
+    """
+    stacked = StackedInputs(graph)
+    lowering = lower_tensors(stacked.graph)
+    if lowering.spec.outputs and not lowering.before.outputs:
+        return RowsRunner(stacked, lowering, make), 1
+    plain = Executable(stacked.graph)
+
+    def run(given: Mapping[str, Made | Kept], rows: int) -> dict[str, Tensor]:
+        tensors = {name: as_tensor(given[name]) for name in plain.inputs if name in given}
+        return plain({**tensors, **stacked(given)}, rows)
+
+    return run, LEAST_ROWS
+
+
+def _filled(array: npt.NDArray[Any], count: int, places: int) -> Array:
+    """Return as many places as are computed: rows stand in the first ones, any row in those that are left."""
+    if len(array) == places:
+        return np.ascontiguousarray(array)
+    filled = np.empty((places, *array.shape[1:]), array.dtype)
+    filled[:count] = array
+    filled[count:] = array[:1]
+    return filled
