@@ -18,6 +18,7 @@ import msgspec
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, MissingExtraError
 from bowerbird.server.observe.logs import log_as_json, log_requests
+from bowerbird.server.processes.collector import pass_over_imports
 from bowerbird.server.processes.supervisor import Supervisor
 from bowerbird.server.web.access import KeyStore
 from bowerbird.server.web.http_server import HttpServer, address_of, bound_socket, check_exposed, uvicorn_config
@@ -76,6 +77,7 @@ def _run_alone(
     from bowerbird.server.services import Services
     from bowerbird.server.startup import WriterStartup
 
+    pass_over_imports()
     services = Services(workspace)
     grpc_server = _grpc_server(services, host, grpc_port) if grpc_port >= 0 else None
     server = HttpServer(

@@ -6,7 +6,6 @@ fewest. The writer is worker 0; readers start once it is ready, and go on answer
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import Any
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import BowerbirdError, UnavailableError
+from bowerbird.server.processes.collector import pass_over_imports
 from bowerbird.server.processes.handover import Connections, Failed, Load, Ready, hand_over, handover_pair, reports
 from bowerbird.server.web.http_server import DRAIN_SECONDS
 
@@ -77,8 +77,7 @@ class Supervisor:
         """Serve until told to stop."""
         for module in _PARTS:
             importlib.import_module(module)
-        gc.collect()
-        gc.freeze()
+        pass_over_imports()
         self._listening.setblocking(False)
         self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
         former = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
