@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -18,20 +19,25 @@ _LOG = logging.getLogger("bowerbird.serving")
 _SEGMENT_BYTES = 128 << 20
 _FRAME_BYTES = 8
 _SUFFIX = ".slates"
+_WARNING_SECONDS = 10.0
+"""Between two warnings: a disk that is full is not to be filled with them when it is freed."""
 
 
 class SlateLog:
     """Writes slates to ``folder``; each is one write() without fsync, so that answers do not wait for the disk.
 
-    A slate that the disk refuses is counted in ``lost`` and its answer goes out all the same.
+    A slate that the disk refuses is counted in ``lost``, with a warning now and then, and its answer goes out all the
+    same.
     """
 
     def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._lock = threading.Lock()
+        self._file = folder
         self._descriptor = -1
         self._size = 0
+        self._warned = -math.inf
         self.written = 0
         self.lost = 0
 
@@ -64,16 +70,20 @@ class SlateLog:
     def _give_up(self, error: OSError) -> None:
         """Cut what was half written, so that the segment stays readable, and begin another one next time."""
         self.lost += 1
-        _LOG.warning("a slate was not logged: %s", error)
+        if time.monotonic() - self._warned >= _WARNING_SECONDS:
+            self._warned = time.monotonic()
+            _LOG.warning("a slate was not logged, %d until now: %s", self.lost, error)
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, self._size)
+            if self._size == 0:
+                self._file.unlink(missing_ok=True)
         self._end_segment()
 
     def _new_segment(self) -> None:
         self._end_segment()
         self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._folder / f"{time.time_ns():020d}-{os.getpid()}{_SUFFIX}"
-        self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._file = self._folder / f"{time.time_ns():020d}-{os.getpid()}{_SUFFIX}"
+        self._descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self._size = 0
 
     def _end_segment(self) -> None:

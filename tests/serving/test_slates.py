@@ -101,9 +101,7 @@ def test_every_torn_tail_is_skipped_and_earlier_damage_is_told(tmp_path: Path) -
         list(iterate_slates(tmp_path))
 
 
-def test_a_refused_write_loses_one_slate_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = SlateLog(tmp_path)
-    log.append(slate(0))
+def _write_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
 
     def half(descriptor: int, data: bytes) -> int:
@@ -111,12 +109,34 @@ def test_a_refused_write_loses_one_slate_and_nothing_else(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", half)
-    log.append(slate(1))
-    monkeypatch.setattr(os, "write", real)
+
+
+def test_a_refused_write_loses_one_slate_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = SlateLog(tmp_path)
+    log.append(slate(0))
+    with monkeypatch.context() as full:
+        _write_halves(full)
+        log.append(slate(1))
     log.append(slate(2))
     log.close()
     assert log.lost == 1
     assert [each.lsn for each in iterate_slates(tmp_path)] == [0, 2]
+
+
+def test_a_full_disk_gets_neither_empty_segments_nor_a_warning_for_each_slate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = SlateLog(tmp_path)
+    with monkeypatch.context() as full:
+        _write_halves(full)
+        for number in range(100):
+            log.append(slate(number))
+    assert log.lost == 100
+    assert not list(tmp_path.iterdir())
+    assert len(caplog.records) == 1
+    log.append(slate(100))
+    log.close()
+    assert [each.lsn for each in iterate_slates(tmp_path)] == [100]
 
 
 def test_slate_ids_sort_by_time_hold_their_point_and_refuse_changes() -> None:
