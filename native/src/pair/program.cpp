@@ -1,6 +1,7 @@
 #include "pair/program.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/team.hpp"
 
