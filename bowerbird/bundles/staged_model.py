@@ -48,12 +48,7 @@ class Way:
 class StagedModel:
     """Answers blocks of one request by stages, and blocks of many (samples) with every stage for every row."""
 
-    def __init__(
-        self,
-        collection: FeatureReader,
-        program: StagedProgram,
-        way: Way | None = None,
-    ) -> None:
+    def __init__(self, collection: FeatureReader, program: StagedProgram, way: Way | None = None) -> None:
         self.collection = collection
         self.program = program
         self.way = way or Way(Interpreter(), "fp32")

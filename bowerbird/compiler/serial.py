@@ -88,9 +88,7 @@ def pack_program(program: StagedProgram, compiler: str) -> tuple[bytes, dict[str
     parts = {"request": program.request, "item": program.item, "pair": program.pair}
     nodes = ordered(node for graph in parts.values() for node in graph.outputs.values())
     place = {id(node): number for number, node in enumerate(nodes)}
-    outputs = {
-        part: {name: place[id(node)] for name, node in graph.outputs.items()} for part, graph in parts.items()
-    }
+    outputs = {part: {name: place[id(node)] for name, node in graph.outputs.items()} for part, graph in parts.items()}
     packed = _Program(compiler, _packed(nodes, place), **outputs)
     return msgspec.msgpack.encode(packed), _constants(nodes, program.builder)
 
