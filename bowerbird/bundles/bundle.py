@@ -18,7 +18,10 @@ from bowerbird.bundles.scorer import BlendedModel, LogitModel, Scorer, TreeModel
 from bowerbird.bundles.staged_model import StagedModel, Way
 from bowerbird.bundles.way_results import WayResult
 from bowerbird.bundles.ways import PLAIN, TREES, way_named
-from bowerbird.compiler.serial import unpack_graph
+from bowerbird.compiler.fingerprint import compiler_fingerprint
+from bowerbird.compiler.serial import unpack_graph, unpack_program
+from bowerbird.compiler.staged import StagedProgram
+from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.served_collection import ServedCollection
@@ -34,6 +37,8 @@ TABLES = "tables.safetensors"
 TABLE_FOLDER = "tables/"
 ROWS = "rows.msgpack"
 CONSTANTS = "rows.safetensors"
+STAGED = "staged.msgpack"
+STAGED_CONSTANTS = "staged.safetensors"
 CODES = "codes.safetensors"
 CALIBRATION = "calibration.json"
 METRICS = "metrics.json"
@@ -105,8 +110,17 @@ class Bundle:
         """Return the staged program; CorruptionError for a bundle of before there was one."""
         if ROWS not in self.manifest.files:
             raise CorruptionError(f"{self.folder} holds no row graph ({ROWS}).", "Publish the run again.")
+        return StagedModel(self.load_collection(), self._load_program(), way)
+
+    def _load_program(self) -> StagedProgram:
+        """Return the staged program as it was published, or staged here where another compiler has published it."""
+        if STAGED in self.manifest.files:
+            packed, constants = (self.folder / STAGED).read_bytes(), read_arrays(self.folder / STAGED_CONSTANTS)
+            program = unpack_program(packed, constants, compiler_fingerprint())
+            if program is not None:
+                return program
         graph = unpack_graph((self.folder / ROWS).read_bytes(), read_arrays(self.folder / CONSTANTS))
-        return StagedModel(self.load_collection(), graph, way)
+        return stage_graph(graph, []).program
 
     def _load_trees(self) -> TreeModel:
         lightgbm = import_lightgbm()

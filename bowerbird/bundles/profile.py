@@ -15,6 +15,7 @@ from bowerbird.bundles.staged_model import StagedModel
 from bowerbird.compiler.backends.contract import Kept, Made
 from bowerbird.compiler.capture import capture
 from bowerbird.compiler.lift import lift
+from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.inputs import Inputs
@@ -87,7 +88,7 @@ def _answers(model: StagedModel, rows: RowBlock, lap: Lap) -> dict[str, torch.Te
 def profile(collection: EmbeddingCollection, model: Ranker, candidates: int) -> list[Profile]:
     """Measure the parts of scoring ``candidates`` of one request with random table rows."""
     lifting = lift(capture(model, model.inputs.example(4)), model.inputs.stages)
-    return profile_staged(StagedModel(collection, lifting.graph), candidates)
+    return profile_staged(StagedModel(collection, stage_graph(lifting.graph, []).program), candidates)
 
 
 def profile_staged(staged: StagedModel, candidates: int) -> list[Profile]:

@@ -16,10 +16,8 @@ from bowerbird.bundles.packed_columns import Columns, Positions
 from bowerbird.bundles.scorer import Logits
 from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
-from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
-from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding.feature_reader import Array, FeatureReader
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.embedding.rows import RowBlock, Rows, block_of_columns, column_vocabularies, columns_of
@@ -50,17 +48,10 @@ class Way:
 class StagedModel:
     """Answers blocks of one request by stages, and blocks of many (samples) with every stage for every row."""
 
-    def __init__(
-        self,
-        collection: FeatureReader,
-        graph: RowGraph,
-        way: Way | None = None,
-        program: StagedProgram | None = None,
-    ) -> None:
+    def __init__(self, collection: FeatureReader, program: StagedProgram, way: Way | None = None) -> None:
         self.collection = collection
-        self.graph = graph
+        self.program = program
         self.way = way or Way(Interpreter(), "fp32")
-        self.program = program or stage_graph(graph, []).program
         self._prepared = self.way.backend.prepare(self.program, self.way.precision, self.way.cache)
         self._request = collection.inputs.of_stages("request")
         self._item = collection.inputs.of_stages("item")
@@ -69,7 +60,7 @@ class StagedModel:
 
     def with_way(self, way: Way) -> StagedModel:
         """Return the same model, run another way."""
-        return StagedModel(self.collection, self.graph, way, self.program)
+        return StagedModel(self.collection, self.program, way)
 
     def with_tables(self, collection: FeatureReader) -> StagedModel:
         """Return the same model with other tables, which keep items together: a changed row has another number."""

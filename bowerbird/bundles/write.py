@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from bowerbird.bundles.arrays import pack_arrays
+from bowerbird.bundles.arrays import pack_arrays, unpack_arrays
 from bowerbird.bundles.bundle import (
     CALIBRATION,
     CODES,
@@ -22,6 +22,8 @@ from bowerbird.bundles.bundle import (
     METRICS,
     PLAN,
     ROWS,
+    STAGED,
+    STAGED_CONSTANTS,
     Bundle,
     booster_file,
     file_hash,
@@ -31,8 +33,11 @@ from bowerbird.bundles.calibrate import Calibrations, calibrations_to_json
 from bowerbird.bundles.golden import GoldenRequest, golden_to_json
 from bowerbird.bundles.manifest import FileEntry, Manifest
 from bowerbird.compiler.capture import capture
+from bowerbird.compiler.fingerprint import compiler_fingerprint
 from bowerbird.compiler.lift import lift
-from bowerbird.compiler.serial import pack_graph
+from bowerbird.compiler.serial import pack_graph, pack_program, unpack_program
+from bowerbird.compiler.staged import StagedProgram
+from bowerbird.compiler.staging import stage_graph
 from bowerbird.durable import new_folder
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.served_collection import table_files, write_table
@@ -61,12 +66,24 @@ class BundleParts:
 def torch_files(collection: EmbeddingCollection, model: Ranker, rows: RowFormat = "fp32") -> dict[str, BundleFile]:
     """Return the files of a PyTorch model, its tables' rows in a format; InputError when it cannot be exported."""
     lifting = lift(capture(model, model.inputs.example(_EXAMPLE_ROWS)), model.inputs.stages)
-    program, constants = pack_graph(lifting.graph)
+    rows_graph, rows_constants = pack_graph(lifting.graph)
+    staged, staged_constants = pack_program(stage_graph(lifting.graph, []).program, compiler_fingerprint())
     return {
         **{file: partial(write_table, collection, name, rows) for name, file in table_files(collection.plan).items()},
-        ROWS: program,
-        CONSTANTS: pack_arrays(constants),
+        ROWS: rows_graph,
+        CONSTANTS: pack_arrays(rows_constants),
+        STAGED: staged,
+        STAGED_CONSTANTS: pack_arrays(staged_constants),
     }
+
+
+def staged_program(files: Mapping[str, BundleFile]) -> StagedProgram:
+    """Return the staged program of what ``torch_files`` gave, read back as a bundle's is."""
+    packed, constants = files[STAGED], files[STAGED_CONSTANTS]
+    assert isinstance(packed, bytes) and isinstance(constants, bytes)
+    program = unpack_program(packed, unpack_arrays(constants), compiler_fingerprint())
+    assert program is not None
+    return program
 
 
 def tree_files(columns: TreeColumns, boosters: Mapping[str, str]) -> dict[str, BundleFile]:

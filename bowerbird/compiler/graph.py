@@ -106,10 +106,26 @@ class Builder:
         if stage == "constant" and not isinstance(operation, Expand):
             values = [self.value(item).unsqueeze(0) for item in inputs]
             return self.constant(operation.run(values, 1)[0], where)
-        meta = [torch.empty(1, *item.shape, dtype=dtype_named(item.dtype), device="meta") for item in inputs]
-        result = operation.run(meta, 1)
+        result = self._tried(operation, inputs)
         shared = operation.is_shared([item.shared for item in inputs])
         return Node(operation, inputs, tuple(result.shape[1:]), name_of(result.dtype), stage, shared, where)
+
+    def _tried(self, operation: Operation, inputs: tuple[Node, ...]) -> Tensor:
+        """Return a result of the right shape and dtype: the operation on one row of zeros and the constants.
+
+        Tensors without values (``meta``) say the same, but most operators run on them in Python, which takes several
+        times as long and a second of imports. They are for what zeros cannot be given to: a divisor, say.
+        """
+        try:
+            return operation.run([self._zeros(item) for item in inputs], 1)
+        except RuntimeError:
+            given = [torch.empty(1, *item.shape, dtype=dtype_named(item.dtype), device="meta") for item in inputs]
+            return operation.run(given, 1)
+
+    def _zeros(self, node: Node) -> Tensor:
+        if node.stage == "constant":
+            return self.value(node).unsqueeze(0)
+        return torch.zeros(1, *node.shape, dtype=dtype_named(node.dtype))
 
     def _intern(self, operation: Operation, inputs: tuple[Node, ...], make: Callable[[], Node]) -> Node:
         key = (type(operation), msgspec.msgpack.encode(operation), *(id(item) for item in inputs))

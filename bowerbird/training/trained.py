@@ -10,13 +10,11 @@ import msgspec
 import numpy as np
 import torch
 
-from bowerbird.bundles.arrays import AnyArray, pack_arrays, read_arrays, unpack_arrays
-from bowerbird.bundles.bundle import CONSTANTS, ROWS
+from bowerbird.bundles.arrays import AnyArray, pack_arrays, read_arrays
 from bowerbird.bundles.manifest import ModelKind
 from bowerbird.bundles.scorer import BlendedModel, LogitModel, Logits, TreeModel, import_lightgbm
 from bowerbird.bundles.staged_model import StagedModel
-from bowerbird.bundles.write import BundleFile, torch_files, tree_files
-from bowerbird.compiler.serial import unpack_graph
+from bowerbird.bundles.write import BundleFile, staged_program, torch_files, tree_files
 from bowerbird.durable import write_atomically
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.served_table import RowFormat
@@ -98,10 +96,7 @@ class TrainedNetwork:
 
     def as_published(self, files: Mapping[str, BundleFile]) -> LogitModel:
         """Return the staged program behind the same tables."""
-        program, constants = files[ROWS], files[CONSTANTS]
-        assert isinstance(program, bytes) and isinstance(constants, bytes)
-        graph = unpack_graph(program, unpack_arrays(constants))
-        return StagedModel(self.network.collection, graph)
+        return StagedModel(self.network.collection, staged_program(files))
 
 
 class TrainedTrees:

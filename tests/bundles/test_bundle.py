@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from bowerbird.bundles import bundle as bundle_module
 from bowerbird.bundles import read_bundle, verify_golden
 from bowerbird.bundles.arrays import pack_arrays
 from bowerbird.bundles.block_json import block_from_json, block_to_json
 from bowerbird.bundles.write import BundleParts, write_bundle
+from bowerbird.compiler.staging import stage_graph
 from bowerbird.embedding import EmbeddingCollection
 from bowerbird.embedding.served_table import TableChange
 from bowerbird.errors import CorruptionError, NotFoundError, StorageError
@@ -27,8 +29,14 @@ FILES = [
     "plan.json",
     "rows.msgpack",
     "rows.safetensors",
+    "staged.msgpack",
+    "staged.safetensors",
     *(f"tables/{place}.table" for place in range(TABLES)),
 ]
+
+
+def parts_of(bundle):
+    return BundleParts(bundle.plan, bundle.calibrations, bundle.metrics, bundle.golden)
 
 
 def files_of(bundle):
@@ -183,11 +191,35 @@ def test_a_bundle_of_before_with_all_tables_in_one_file_answers_as_one_of_today(
     trained.import_arrays(arrays)
     files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files if "tables/" not in name}
     files["tables.safetensors"] = pack_arrays(trained.export_arrays())
-    parts = BundleParts(bundle.plan, bundle.calibrations, bundle.metrics, bundle.golden)
-    old = write_bundle(tmp_path / "old", bundle.manifest, parts, files)
+    old = write_bundle(tmp_path / "old", bundle.manifest, parts_of(bundle), files)
     block, *_ = World().draw(7)
     now, before = bundle.load_scorer().score(block), verify_golden(old).score(block)
     assert all(np.array_equal(now[task], before[task]) for task in now)
+
+
+def without_staged(bundle, folder):
+    files = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files if "staged" not in name}
+    return write_bundle(folder, bundle.manifest, parts_of(bundle), files)
+
+
+def test_its_program_is_staged_again_only_where_another_compiler_published_it(bundle, tmp_path, monkeypatch):
+    block, *_ = World().draw(7)
+    expected = bundle.load_scorer().score(block)["click"]
+    old = without_staged(bundle, tmp_path / "old")
+    staged = []
+
+    def counted(*given):
+        staged.append(given)
+        return stage_graph(*given)
+
+    monkeypatch.setattr(bundle_module, "stage_graph", counted)
+    assert np.array_equal(bundle.load_scorer().score(block)["click"], expected)
+    assert not staged
+    assert np.array_equal(verify_golden(old).score(block)["click"], expected)
+    assert len(staged) == 1
+    monkeypatch.setattr(bundle_module, "compiler_fingerprint", lambda: "another")
+    assert np.array_equal(verify_golden(bundle).score(block)["click"], expected)
+    assert len(staged) == 2
 
 
 def test_a_start_checks_tables_by_length_and_header_alone(bundle):
@@ -207,8 +239,7 @@ def test_a_start_checks_tables_by_length_and_header_alone(bundle):
 def test_a_bundle_of_before_row_graphs_is_refused_with_the_remedy(bundle, tmp_path):
     names = [name for name in bundle.manifest.files if not name.startswith("rows.")]
     files = {name: (bundle.folder / name).read_bytes() for name in names}
-    parts = BundleParts(bundle.plan, bundle.calibrations, bundle.metrics, bundle.golden)
-    old = write_bundle(tmp_path / "old", bundle.manifest, parts, files)
+    old = write_bundle(tmp_path / "old", bundle.manifest, parts_of(bundle), files)
     with pytest.raises(CorruptionError, match="no row graph"):
         old.load_model()
 

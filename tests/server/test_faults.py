@@ -20,7 +20,7 @@ def change_one_byte(file: Path) -> None:
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["rows.safetensors", "rows.msgpack", "plan.json", "golden.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["rows.safetensors", "staged.msgpack", "plan.json", "golden.json", "manifest.json"])
 def test_a_bundle_with_one_byte_changed_is_refused_and_the_old_one_goes_on(
     shared: ServerProcess, client: Client, template: Workspace, name: str
 ) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from bowerbird.bundles.arrays import pack_arrays, read_arrays
-from bowerbird.bundles.bundle import CONSTANTS, Bundle, read_bundle, verify_golden
+from bowerbird.bundles.bundle import STAGED_CONSTANTS, Bundle, read_bundle, verify_golden
 from bowerbird.bundles.write import BundleParts, write_bundle
 from bowerbird.declare.workspace import Workspace
 from bowerbird.embedding.served_table import ServedTable, write_served_table
@@ -40,7 +40,7 @@ def write_changed_table(file: Path, target: Path, change: Callable[[Numbers], Nu
 def changed(bundle: Bundle, target: Path, name: str, change: Callable[[Numbers], Numbers], plan: Plan) -> Bundle:
     """Write a bundle's copy with one file of arrays changed, and another plan."""
     files = {each: (bundle.folder / each).read_bytes() for each in bundle.manifest.files if not each.endswith(".json")}
-    if name == CONSTANTS:
+    if name == STAGED_CONSTANTS:
         arrays = read_arrays(bundle.folder / name)
         files[name] = pack_arrays({key: change(np.array(values)) for key, values in arrays.items()})
     else:
@@ -54,9 +54,9 @@ def changed(bundle: Bundle, target: Path, name: str, change: Callable[[Numbers],
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        (CONSTANTS, nan, "a score is inf off"),
+        (STAGED_CONSTANTS, nan, "a score is inf off"),
         (TABLE, nan, "a score is inf off"),
-        (CONSTANTS, narrow, "row graph cannot be read"),
+        (STAGED_CONSTANTS, narrow, "staged program cannot be read"),
         (TABLE, narrow, "has rows of .* numbers, not"),
     ],
 )
