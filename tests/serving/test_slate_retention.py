@@ -130,9 +130,7 @@ def test_a_segment_of_a_live_process_stays_and_of_a_killed_one_goes(tmp_path: Pa
 def test_processes_that_remove_at_once_remove_what_one_would(tmp_path: Path) -> None:
     files = make_segments(tmp_path, 300)
     command = [sys.executable, "-m", "tests.serving.slate_process", "remove", str(tmp_path), str(size(files[200:]))]
-    removers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    removers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     for remover in removers:
         assert remover.stdout is not None and remover.stdout.readline() == "ready\n"
     for remover in removers:
