@@ -66,10 +66,11 @@ class Startup:
         self.error: Exception | None = None
 
     def start(self) -> bool:
-        """Read the log, load the live versions, take requests; False where ``error`` happened."""
+        """Make room, read the log, load the live versions, take requests; False where ``error`` happened."""
         share_interpreter()
         bound_model_threads(self._services.workspace.settings.server)
         try:
+            self._limit_slates()  # first: what comes then may need the space
             self._start()
         except Exception as error:
             self.error = error
@@ -169,14 +170,15 @@ class Startup:
     def _keep_slates(self) -> None:
         """Keep the slates on disk within their limits: each process does, for any may be the last that answers."""
         lower_priority()
-        while True:
-            try:
-                self._services.slates.end_old_segment()
-                self._services.slate_retention.apply(time.time())
-            except OSError as error:
-                _LOG.warning("slates are not kept within their limits: %s", error)
-            if self._stopping.wait(_SLATES_SECONDS):
-                return
+        while not self._stopping.wait(_SLATES_SECONDS):
+            self._limit_slates()
+
+    def _limit_slates(self) -> None:
+        try:
+            self._services.slates.end_old_segment()
+            self._services.slate_retention.apply(time.time())
+        except OSError as error:
+            _LOG.warning("slates are not kept within their limits: %s", error)
 
 
 class WriterStartup(Startup):
