@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     time. ``grpc_port`` is the port of the Open Inference Protocol over gRPC (0: a free one; -1: not served). ``way``
     pins how models are served (``"native.fp32"``), for all of them or by name (``{ ranker = "native.int8" }``); without
     it each is served by the fastest way that its gates allow. Rows that embedding deltas changed take at most
-    ``delta_memory`` of each process and version; a delta that would need more waits.
+    ``delta_memory`` of each process and version; a delta that would need more waits. Served slates take at most
+    ``slates_size`` on disk and are kept for ``slates_days`` (0: no limit): the oldest go first.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +70,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     clock: str = ""
     way: str | dict[str, str] = ""
     delta_memory: str = "1GB"
+    slates_size: str = "16GB"
+    slates_days: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value that cannot be."""
@@ -77,6 +81,14 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         microseconds(self.deadline)
         size_bytes(self.body_memory)
         size_bytes(self.delta_memory)
+        size_bytes(self.slates_size)
+        if not 0.0 <= self.slates_days < math.inf:
+            raise ValueError(f"slates_days = {self.slates_days:g} is no number of days; 0 is no limit")
+
+    @property
+    def slates_bytes(self) -> int:
+        """``slates_size`` in bytes; 0 for no limit."""
+        return size_bytes(self.slates_size)
 
     @property
     def delta_bytes(self) -> int:

@@ -44,5 +44,13 @@ def read_slate_id(text: str) -> SlateId:
     return SlateId(lsn=int.from_bytes(body[lsn_start : lsn_start + _LSN_BYTES]), time=int.from_bytes(body[:lsn_start]))
 
 
+def made_before(text: str, time: float) -> bool:
+    """Return whether an id's request time is before ``time`` (microseconds); False for what is no slate id."""
+    try:
+        return read_slate_id(text).time < time
+    except InputError:
+        return False
+
+
 def _check(body: bytes) -> bytes:
     return binascii.crc_hqx(body, 0).to_bytes(_CHECK_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.log.reader import LogReader
+from bowerbird.log.slate_id import made_before
 from bowerbird.monitoring.coverage import CoverageCounter, FeatureCoverage
 from bowerbird.plan.encode import encode_column
 from bowerbird.samples.labels import IMMATURE, join_labels
@@ -34,13 +36,15 @@ class VersionMetrics(msgspec.Struct, frozen=True):
 class LiveReport(msgspec.Struct, frozen=True):
     """What the server's answers led to.
 
-    ``unmatched`` exposures name a slate or an item that no answer held; ``calibration`` has, for each label,
-    ten equal groups of predictions: (mean prediction, observed rate, exposures).
+    ``unmatched`` exposures name a slate or an item that no answer held; ``older`` ones name slates from before those
+    that were read, which retention may have removed. ``calibration`` has, for each label, ten equal groups of
+    predictions: (mean prediction, observed rate, exposures).
     """
 
     slates: int
     exposures: int
     unmatched: int
+    older: int
     versions: list[VersionMetrics]
     coverage: list[FeatureCoverage]
     calibration: dict[str, list[tuple[float, float, int]]]
@@ -73,20 +77,24 @@ def measure_live(workspace: Workspace, slates: Iterable[Slate]) -> LiveReport:
         shown[slate_id].append((row, shown_item))
     predictions, coverage = _Predictions(), CoverageCounter()
     served = matched = 0
+    first = math.inf
     for slate in slates:
         served += 1
+        first = min(first, slate.time)
         coverage.add(slate.features)
         positions = {candidate: at for at, candidate in enumerate(slate.candidates)}
-        for row, shown_item in shown.get(slate.slate_id, ()):
+        for row, shown_item in shown.pop(slate.slate_id, ()):
             if shown_item in positions:
                 predictions.add(slate, row, positions[shown_item])
                 matched += 1
+    older = sum(len(rows) for slate_id, rows in shown.items() if made_before(slate_id, first))
     labels = join_labels(workspace.project, reader, exposures, reader.frontier)
     users = encode_column(exposures.column(workspace.project.user.name), workspace.project.user.id.value)
     return LiveReport(
         slates=served,
         exposures=exposures.num_rows,
-        unmatched=exposures.num_rows - matched,
+        unmatched=exposures.num_rows - matched - older,
+        older=older,
         versions=_versions(predictions, labels, users),
         coverage=coverage.report(),
         calibration=_calibration(predictions, labels),

@@ -50,7 +50,10 @@ def write_report(workspace: Workspace, report: Report) -> Path:
 def describe_report(report: Report) -> str:
     """Return the report as plain text for a person."""
     live, parity = report.live, report.parity
-    lines = [f"{live.slates:,} slates, {live.exposures:,} exposures reported for them ({live.unmatched:,} unmatched)"]
+    lines = [
+        f"{live.slates:,} slates, {live.exposures - live.older:,} exposures reported for them "
+        f"({live.unmatched:,} unmatched), {live.older:,} for older slates"
+    ]
     lines += [
         "",
         f"{'version':<20} {'label':<12} {'exposures':>9} {'rate':>7} {'AUC':>7} {'PCOC':>6} {'NE':>6} {'ECE':>6}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from bowerbird.declare.columns import ColumnType
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, NotFoundError
 from bowerbird.log.reader import ID, LSN, READ_LSN, READ_TIME, LogReader
+from bowerbird.log.slate_id import made_before
 from bowerbird.monitoring.attributes import Words
 from bowerbird.monitoring.bundled import bundled_plan
 from bowerbird.plan.block import FeatureBlock
@@ -22,6 +24,7 @@ from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan
 from bowerbird.samples.manifest import SampleManifest, read_manifest, read_plan
 from bowerbird.samples.replay import reads_of_exposures
+from bowerbird.serving.slate import Slate
 from bowerbird.serving.slates import iterate_slates
 
 Id = str | int
@@ -75,9 +78,7 @@ def exposure_subject(workspace: Workspace, reader: LogReader, exposure_id: str) 
 
 def slate_subject(workspace: Workspace, slate_id: str, item: str) -> Subject:
     """Return the read of a candidate of a served slate; raises NotFoundError where no such answer was logged."""
-    slate = next((each for each in iterate_slates(workspace.slates_folder) if each.slate_id == slate_id), None)
-    if slate is None:
-        raise NotFoundError(f"No slate {slate_id!r} is logged.", "Give the `slate_id` of an answer of this server.")
+    slate = _logged_slate(workspace, slate_id)
     wanted = _item_id(workspace, item)
     if wanted not in slate.candidates:
         raise NotFoundError(
@@ -103,6 +104,23 @@ def slate_subject(workspace: Workspace, slate_id: str, item: str) -> Subject:
         logged=slate.features,
         position=slate.candidates.index(wanted),
         folder=bundle,
+    )
+
+
+def _logged_slate(workspace: Workspace, slate_id: str) -> Slate:
+    oldest = math.inf
+    for slate in iterate_slates(workspace.slates_folder):
+        if slate.slate_id == slate_id:
+            return slate
+        oldest = min(oldest, slate.time)
+    if made_before(slate_id, oldest):
+        raise NotFoundError(
+            f"Slate {slate_id!r} is older than every slate on disk.",
+            "It has probably been removed: `slates_size` and `slates_days` under [server] say how much is kept.",
+        )
+    raise NotFoundError(
+        f"No slate {slate_id!r} is logged.",
+        "Give the `slate_id` of an answer that a model of this server gave.",
     )
 
 

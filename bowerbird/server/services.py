@@ -31,7 +31,7 @@ from bowerbird.serving.degradation import Degradation, Level
 from bowerbird.serving.ranker import SceneRanker
 from bowerbird.serving.releases import Releases
 from bowerbird.serving.request_form import RequestForm
-from bowerbird.serving.slates import SlateLog
+from bowerbird.serving.slate_retention import open_slates
 from bowerbird.serving.state import LiveState
 from bowerbird.serving.state_keeper import StateKeeper
 from bowerbird.serving.state_view import StateSource
@@ -98,7 +98,7 @@ class Services:
         self.observer = Observer(self.metrics, workspace.settings.telemetry, workspace.project.name)
         self.clock = Clock(time_source(workspace.clock_file))
         self.keys = KeyStore(workspace.keys_file)
-        self.slates = SlateLog(workspace.slates_folder)
+        self.slates, self.slate_retention = open_slates(workspace)
         settings = workspace.settings.server
         self.background = background_thread()
         threads = scoring_threads(settings)
@@ -122,7 +122,7 @@ class Services:
         self.metrics.load.observe(self.pool.report(), self.limits, self.degradation.levels())
         self.metrics.log_position.set(self.state.lsn)
         self.metrics.items.set(len(self.items))
-        self.metrics.slates_lost.set(self.slates.lost)
+        self.metrics.slates.observe(self.slates, self.slate_retention, writes_events=self.link is None)
         if self.link is None:
             self.metrics.events_late.set(self.writing.writer.late)
             self.metrics.state.observe(self.state_report())

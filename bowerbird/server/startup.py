@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -41,6 +42,7 @@ from bowerbird.serving.writer import EventWriter
 _LOG = logging.getLogger("bowerbird.server")
 _POLL_SECONDS = 2.0
 _DELTA_SECONDS = 0.2
+_SLATES_SECONDS = 5.0
 
 
 class _Reader:
@@ -64,10 +66,11 @@ class Startup:
         self.error: Exception | None = None
 
     def start(self) -> bool:
-        """Read the log, load the live versions, take requests; False where ``error`` happened."""
+        """Make room, read the log, load the live versions, take requests; False where ``error`` happened."""
         share_interpreter()
         bound_model_threads(self._services.workspace.settings.server)
         try:
+            self._limit_slates()  # first: what comes then may need the space
             self._start()
         except Exception as error:
             self.error = error
@@ -118,7 +121,12 @@ class Startup:
         for model in services.releases.live.values():
             services.pool.on_every_thread(partial(warm, model))
         services.status.set("ready")
-        followers = {"releases": self._poll, "deltas": self._follow_deltas, "tables": self._check_tables}
+        followers = {
+            "releases": self._poll,
+            "deltas": self._follow_deltas,
+            "tables": self._check_tables,
+            "slates": self._keep_slates,
+        }
         self._followers = [threading.Thread(target=target, name=name) for name, target in followers.items()]
         for follower in self._followers:
             follower.start()
@@ -158,6 +166,19 @@ class Startup:
         lower_priority()
         while not self._stopping.wait(_POLL_SECONDS):
             self._services.releases.check_tables(self._stopping)
+
+    def _keep_slates(self) -> None:
+        """Keep the slates on disk within their limits: each process does, for any may be the last that answers."""
+        lower_priority()
+        while not self._stopping.wait(_SLATES_SECONDS):
+            self._limit_slates()
+
+    def _limit_slates(self) -> None:
+        try:
+            self._services.slates.end_old_segment()
+            self._services.slate_retention.apply(time.time())
+        except OSError as error:
+            _LOG.warning("slates are not kept within their limits: %s", error)
 
 
 class WriterStartup(Startup):

@@ -14,11 +14,11 @@ from pathlib import Path
 from bowerbird.durable import write_atomically
 from bowerbird.errors import CorruptionError
 from bowerbird.serving.slate import Buffer, Slate, decode_slate, encode_slate
+from bowerbird.serving.slate_segments import begin_segment, segment_files
 
 _LOG = logging.getLogger("bowerbird.serving")
-_SEGMENT_BYTES = 128 << 20
+SEGMENT_BYTES = 128 << 20
 _FRAME_BYTES = 8
-_SUFFIX = ".slates"
 _WARNING_SECONDS = 10.0
 """Between two warnings: a disk that is full is not to be filled with them when it is freed."""
 
@@ -27,16 +27,18 @@ class SlateLog:
     """Writes slates to ``folder``; each is one write() without fsync, so that answers do not wait for the disk.
 
     A slate that the disk refuses is counted in ``lost``, with a warning now and then, and its answer goes out all the
-    same.
+    same. A segment ends at ``segment_bytes``, and with ``end_old_segment`` after ``segment_seconds``.
     """
 
-    def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES, segment_seconds: float = math.inf) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
+        self._segment_seconds = segment_seconds
         self._lock = threading.Lock()
         self._file = folder
         self._descriptor = -1
         self._size = 0
+        self._begun = 0.0
         self._warned = -math.inf
         self.written = 0
         self.lost = 0
@@ -46,6 +48,12 @@ class SlateLog:
         record = _framed(*encode_slate(slate))
         with self._lock:
             self._write(record)
+
+    def end_old_segment(self) -> None:
+        """End a segment that was begun long ago, so that it may be removed in time although little is written."""
+        with self._lock:
+            if time.monotonic() - self._begun >= self._segment_seconds:
+                self._end_segment()
 
     def close(self) -> None:
         """Flush to the disk and end the segment."""
@@ -81,10 +89,9 @@ class SlateLog:
 
     def _new_segment(self) -> None:
         self._end_segment()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = self._folder / f"{time.time_ns():020d}-{os.getpid()}{_SUFFIX}"
-        self._descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._file, self._descriptor = begin_segment(self._folder)
         self._size = 0
+        self._begun = time.monotonic()
 
     def _end_segment(self) -> None:
         if self._descriptor >= 0:
@@ -95,9 +102,10 @@ class SlateLog:
 def iterate_slates(folder: Path) -> Iterator[Slate]:
     """Yield the slates of a folder, oldest segment first; a torn last record of a segment is skipped.
 
-    Raises CorruptionError where bytes before the end of a segment are damaged.
+    So is a segment that is removed meanwhile. Raises CorruptionError where bytes before the end of a segment are
+    damaged.
     """
-    for file in sorted(folder.glob(f"*{_SUFFIX}")):
+    for file in segment_files(folder):
         yield from map(decode_slate, _payloads(file))
 
 
@@ -107,13 +115,20 @@ def remove_slates(folder: Path, unwanted: Callable[[Slate], bool]) -> int:
     No server may write the folder meanwhile. Raises CorruptionError as ``iterate_slates`` does, StorageError.
     """
     removed = 0
-    for file in sorted(folder.glob(f"*{_SUFFIX}")):
+    for file in segment_files(folder):
         payloads = list(_payloads(file))
         kept = [payload for payload in payloads if not unwanted(decode_slate(payload))]
         if len(kept) < len(payloads):
-            write_atomically(file, b"".join(map(_framed, kept)))
+            _replace(file, b"".join(map(_framed, kept)))
             removed += len(payloads) - len(kept)
     return removed
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a segment anew; what is left in it is as old as before."""
+    written = file.stat().st_mtime_ns
+    write_atomically(file, content)
+    os.utime(file, ns=(written, written))
 
 
 def _framed(*payload: Buffer) -> bytes:
@@ -125,10 +140,14 @@ def _framed(*payload: Buffer) -> bytes:
 
 
 def _payloads(file: Path) -> Iterator[bytes]:
-    """Yield the whole records of a segment."""
-    size = file.stat().st_size
-    position = 0
-    with file.open("rb") as stream:
+    """Yield the whole records of a segment; none of one that has been removed."""
+    try:
+        stream = file.open("rb")
+    except FileNotFoundError:
+        return
+    with stream:
+        size = os.fstat(stream.fileno()).st_size
+        position = 0
         while True:
             frame = stream.read(_FRAME_BYTES)
             length = int.from_bytes(frame[:4], "little")

@@ -58,6 +58,12 @@ def test_a_folder_without_declarations(tmp_path: Path) -> None:
         ("[server]\nprot = 1\n", "prot"),
         ("[server]\nport = 'many'\n", "Expected `int`"),
         ("[server\n", "bowerbird.toml"),
+        ("[server]\nslates_size = 'much'\n", "'much' is not a size; write a number of bytes, or one with KB"),
+        ("[server]\nslates_size = '-1GB'\n", "'-1GB' is not a size"),
+        ("[server]\nslates_size = 16\n", "Expected `str`"),
+        ("[server]\nslates_days = -1\n", "slates_days = -1 is no number of days; 0 is no limit"),
+        ("[server]\nslates_days = nan\n", "slates_days = nan is no number of days"),
+        ("[server]\nslates_days = '7d'\n", "Expected `float`"),
     ],
 )
 def test_wrong_settings(tmp_path: Path, settings: str, expected: str) -> None:

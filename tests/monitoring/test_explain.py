@@ -11,6 +11,7 @@ import pytest
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, NotFoundError
 from bowerbird.log.reader import LogReader
+from bowerbird.log.slate_id import new_slate_id
 from bowerbird.monitoring import explain as explaining
 from bowerbird.monitoring.explain import explain
 from bowerbird.monitoring.explanation import NodeExplanation, StateExplanation
@@ -163,6 +164,8 @@ def test_what_is_not_there_is_told(shop: Workspace) -> None:
         explain(shop, exposure_ids(shop)[0], "click_1h")
     with pytest.raises(NotFoundError, match="No slate"):
         explain(shop, "nothing", item="i1")
+    with pytest.raises(NotFoundError, match="has probably been removed: `slates_size`"):
+        explain(shop, new_slate_id(lsn=1, time=1), item="i1")
 
 
 def test_an_explanation_is_json(more: Workspace) -> None:

@@ -53,6 +53,9 @@ def test_report_joins_what_was_served_shown_and_done(served: Workspace) -> None:
     assert report.live.slates == 40
     assert report.live.exposures == 41
     assert report.live.unmatched == 1, "the stray exposure's item was in no slate"
+    assert report.live.older == 0
+    half = make_report(served, since=list(iterate_slates(served.slates_folder))[20].time).live
+    assert (half.slates, half.exposures, half.unmatched, half.older) == (20, 41, 1, 20)
     clicks = next(row for row in report.live.versions if row.label == "click")
     assert (clicks.model, clicks.version, clicks.exposures) == ("din", 1, 40)
     assert clicks.immature == 40, "their windows are open: not one is called a negative"

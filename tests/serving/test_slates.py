@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from bowerbird.errors import CorruptionError, InputError
-from bowerbird.log.slate_id import new_slate_id, read_slate_id
+from bowerbird.log.slate_id import made_before, new_slate_id, read_slate_id
 from bowerbird.plan.block import FeatureBlock, Ragged
 from bowerbird.serving.slate import Slate
-from bowerbird.serving.slates import SlateLog, iterate_slates
+from bowerbird.serving.slate_segments import segment_files
+from bowerbird.serving.slates import SlateLog, iterate_slates, remove_slates
 
 
 def slate(number: int, candidates: int = 3) -> Slate:
@@ -139,12 +140,39 @@ def test_a_full_disk_gets_neither_empty_segments_nor_a_warning_for_each_slate(
     assert [each.lsn for each in iterate_slates(tmp_path)] == [100]
 
 
+def test_segments_that_are_removed_while_slates_are_read_are_skipped(tmp_path: Path) -> None:
+    log = SlateLog(tmp_path, segment_bytes=1)
+    for number in range(5):
+        log.append(slate(number))
+    log.close()
+    reading = iterate_slates(tmp_path)
+    assert next(reading).lsn == 0
+    for file in segment_files(tmp_path)[:3]:
+        file.unlink()
+    assert [each.lsn for each in reading] == [3, 4]
+    assert [each.lsn for each in iterate_slates(tmp_path)] == [3, 4]
+
+
+def test_what_is_removed_from_a_segment_leaves_the_rest_as_old_as_it_was(tmp_path: Path) -> None:
+    log = SlateLog(tmp_path)
+    for number in range(3):
+        log.append(slate(number))
+    log.close()
+    (file,) = segment_files(tmp_path)
+    os.utime(file, (1_000, 1_000))
+    (tmp_path / f".writing-{file.name}").write_bytes(file.read_bytes())
+    assert remove_slates(tmp_path, lambda each: each.lsn == 1) == 1
+    assert [each.lsn for each in iterate_slates(tmp_path)] == [0, 2]
+    assert file.stat().st_mtime == 1_000
+
+
 def test_slate_ids_sort_by_time_hold_their_point_and_refuse_changes() -> None:
     ids = [new_slate_id(lsn=5, time=time) for time in (1, 2, 10**15, 10**15 + 1)]
     assert ids == sorted(ids)
     assert len(set(new_slate_id(1, 1) for _ in range(1000))) == 1000
     point = read_slate_id(ids[2])
     assert (point.lsn, point.time) == (5, 10**15)
+    assert made_before(ids[2], 10**15 + 1) and not made_before(ids[2], 10**15) and not made_before("x", 10**15)
     for wrong in (
         "",
         "x",

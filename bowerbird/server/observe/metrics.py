@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from bowerbird.server.observe.delta_metrics import DeltaMetrics
 from bowerbird.server.observe.load_metrics import LoadMetrics
+from bowerbird.server.observe.slate_metrics import SlateMetrics
 from bowerbird.server.observe.state_report import StateMetrics
 from bowerbird.server.observe.way_metrics import WayMetrics
 
@@ -51,7 +52,7 @@ class Metrics:
         )
         self.log_position = Gauge("bowerbird_log_position", "Records in the log.", registry=self.registry)
         self.items = Gauge("bowerbird_items", "Items that can be recalled.", registry=self.registry)
-        self.slates_lost = Gauge("bowerbird_slates_lost", "Slates that the disk refused.", registry=self.registry)
+        self.slates = SlateMetrics(self.registry)
         self.state = StateMetrics(self.registry)
         self.ways = WayMetrics(self.registry)
         self.deltas = DeltaMetrics(self.registry)
