@@ -17,7 +17,7 @@ from bench.serving.served import served_workspace, server
 from bowerbird.client import Client
 from bowerbird.log.reader import LogReader
 from bowerbird.monitoring.parity import check_parity
-from bowerbird.serving.slates import iterate_slates
+from bowerbird.serving.logged_slates import logged_slates
 
 ASKERS, SENDERS = 8, 4
 
@@ -97,7 +97,7 @@ def main() -> None:
     with server(workspace) as port:
         load = Load(f"http://127.0.0.1:{port}", arguments.requests, arguments.candidates, users, videos)
         seconds = load.run()
-    parity = check_parity(workspace, iterate_slates(workspace.slates_folder))
+    parity = check_parity(workspace, logged_slates(workspace.slates_folder))
     for example in parity.examples:
         print(example)
     complete = parity.slates == arguments.requests and parity.unknown == 0

@@ -19,7 +19,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -33,7 +32,7 @@ from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
 from bowerbird.loadtest.run import LoadTest
 from bowerbird.monitoring.parity import ParityReport, check_parity
-from bowerbird.serving.slates import iterate_slates
+from bowerbird.serving.logged_slates import logged_slates
 
 PATH = "/v1/scenes/feed/score"
 SHARE = 0.7
@@ -82,9 +81,8 @@ class Faults:
 
 def checked(workspace: Workspace) -> ParityReport:
     """Return how a sample of the slates compares with replay."""
-    count = sum(1 for _ in iterate_slates(workspace.slates_folder))
-    step = max(1, count // SLATES)
-    return check_parity(workspace, islice(iterate_slates(workspace.slates_folder), 0, None, step))
+    found = list(logged_slates(workspace.slates_folder))
+    return check_parity(workspace, found[:: max(1, len(found) // SLATES)])
 
 
 def third_rows(segments: list[Measured], memory: list[float]) -> list[Row]:

@@ -107,7 +107,7 @@ def bench_command(
     from bowerbird.loadtest.requests import Target, requests_of_file, requests_of_slates
     from bowerbird.loadtest.run import LoadTest
     from bowerbird.loadtest.table import table_of, warnings_of
-    from bowerbird.serving.slates import iterate_slates
+    from bowerbird.serving.logged_slates import logged_slates
 
     if not rates and not closed:
         raise InputError(
@@ -118,7 +118,7 @@ def bench_command(
     if file is not None:
         requests = requests_of_file(file, path, most)
     else:
-        requests = requests_of_slates(iterate_slates(workspace.slates_folder), most)
+        requests = requests_of_slates(logged_slates(workspace.slates_folder), most)
     test = LoadTest(
         target, requests, rates, closed, arrivals, seconds, warm_up, connections, deadline / 1e3, timeout, processes
     )

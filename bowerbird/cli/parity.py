@@ -15,7 +15,7 @@ from bowerbird.cli.common import console, instant, project_option
 from bowerbird.declare.workspace import Workspace
 from bowerbird.monitoring.parity import check_parity, describe_parity
 from bowerbird.monitoring.report import slates_since
-from bowerbird.serving.slate import Slate
+from bowerbird.serving.logged_slates import LoggedSlate
 from bowerbird.serving.threads import bound_model_threads
 
 
@@ -31,7 +31,7 @@ def parity_command(workspace: Workspace, count: int | None, since: str | None, a
     it was served by promises: within 1e-5 in float32, the same bits in fewer (elsewhere, what the gates measured).
     """
     bound_model_threads(workspace.settings.server)
-    served: Iterable[Slate] = slates_since(workspace, instant(since))
+    served: Iterable[LoggedSlate] = slates_since(workspace, instant(since))
     served = served if count is None else deque(served, maxlen=count)
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from bowerbird.errors import InputError
-from bowerbird.serving.slate import Slate
+from bowerbird.serving.logged_slates import loaded
+from bowerbird.serving.slate import Slate, SlateReference
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Target:
         return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (first, self.head, len(request.body), request.body)
 
 
-def requests_of_slates(slates: Iterable[Slate], most: int) -> list[Request]:
+def requests_of_slates(slates: Iterable[SlateReference], most: int) -> list[Request]:
     """Return the latest ``most`` requests that a server answered, oldest first; InputError where there are none."""
-    found = [_asked(slate) for slate in deque(slates, maxlen=most)]
+    found = [_asked(slate) for slate in loaded(deque(slates, maxlen=most))]
     if not found:
         raise InputError("No slate was served yet.", "Serve some requests first, or give a file: --requests FILE.")
     return found

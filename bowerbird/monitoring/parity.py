@@ -31,7 +31,7 @@ from bowerbird.plan.encode import Encoder
 from bowerbird.plan.engine import Engine, build_engine
 from bowerbird.plan.spec import Plan
 from bowerbird.serving.given import GivenFeatures
-from bowerbird.serving.slate import Scores, Slate
+from bowerbird.serving.slate import Scores, Slate, SlateReference
 
 _EXAMPLES = 10
 ReplayedSlate = tuple[Slate, FeatureBlock]
@@ -88,10 +88,13 @@ class ParityReport(msgspec.Struct, frozen=True):
 
 
 def check_parity(
-    workspace: Workspace, slates: Iterable[Slate], progress: Callable[[int], None] | None = None
+    workspace: Workspace, slates: Iterable[SlateReference], progress: Callable[[int], None] | None = None
 ) -> ParityReport:
-    """Replay the log to each slate's LSN and compare features bit for bit, and scores as their way promises."""
-    by_version: dict[tuple[str, int], list[Slate]] = defaultdict(list)
+    """Replay the log to each slate's LSN and compare features bit for bit, and scores as their way promises.
+
+    One slate is loaded at a time; those that are removed meanwhile are left out.
+    """
+    by_version: dict[tuple[str, int], list[SlateReference]] = defaultdict(list)
     for slate in slates:
         by_version[slate.model, slate.version].append(slate)
     tally = _Tally()
@@ -188,7 +191,7 @@ def _way_line(each: WayParity) -> str:
     )
 
 
-def replay_slates(reader: LogReader, plan: Plan, slates: Sequence[Slate]) -> Iterator[ReplayedSlate]:
+def replay_slates(reader: LogReader, plan: Plan, slates: Sequence[SlateReference]) -> Iterator[ReplayedSlate]:
     """Yield each slate with its features as the log gives them, ascending by LSN."""
     encoder = Encoder(plan)
     engine = build_engine(plan)
@@ -198,13 +201,13 @@ def replay_slates(reader: LogReader, plan: Plan, slates: Sequence[Slate]) -> Ite
         end = batch.first_lsn + len(batch.records)
         while done < len(waiting) and waiting[done].lsn < end:
             _apply_until(engine, batch.first_lsn, batch.records, waiting[done].lsn)
-            yield waiting[done], _read(engine, encoder, waiting[done])
+            yield from _replayed(engine, encoder, waiting[done])
             done += 1
         if done == len(waiting):
             return
         _apply_until(engine, batch.first_lsn, batch.records, end)
-    for slate in waiting[done:]:
-        yield slate, _read(engine, encoder, slate)
+    for reference in waiting[done:]:
+        yield from _replayed(engine, encoder, reference)
 
 
 def _apply_until(engine: Engine, first: int, records: RecordBatch, lsn: int) -> None:
@@ -213,9 +216,11 @@ def _apply_until(engine: Engine, first: int, records: RecordBatch, lsn: int) -> 
         engine.apply(span(records, start, stop))
 
 
-def _read(engine: Engine, encoder: Encoder, slate: Slate) -> FeatureBlock:
-    request = encoder.encode_request(slate.user, slate.context)
-    return engine.read(slate.time, request, encoder.encode_items(slate.candidates))
+def _replayed(engine: Engine, encoder: Encoder, reference: SlateReference) -> Iterator[ReplayedSlate]:
+    slate = reference.load()
+    if slate is not None:
+        request = encoder.encode_request(slate.user, slate.context)
+        yield slate, engine.read(slate.time, request, encoder.encode_items(slate.candidates))
 
 
 def _scores(scorer: Scorer, given: GivenFeatures, slate: Slate, block: FeatureBlock) -> Scores:

@@ -11,8 +11,7 @@ import msgspec
 from bowerbird.declare.workspace import Workspace
 from bowerbird.monitoring.live import LiveReport, measure_live
 from bowerbird.monitoring.parity import ParityReport, check_parity, describe_parity
-from bowerbird.serving.slate import Slate
-from bowerbird.serving.slates import iterate_slates
+from bowerbird.serving.logged_slates import LoggedSlate, loaded, logged_slates
 
 _SHOWN_FEATURES = 12
 
@@ -29,14 +28,14 @@ def make_report(
     workspace: Workspace, since: int | None = None, progress: Callable[[int], None] | None = None
 ) -> Report:
     """Read the slates served since a time (microseconds) and judge them; nothing is written."""
-    live = measure_live(workspace, slates_since(workspace, since))
+    live = measure_live(workspace, loaded(slates_since(workspace, since)))
     parity = check_parity(workspace, slates_since(workspace, since), progress)
     return Report(datetime.now(UTC).isoformat(timespec="seconds"), live, parity)
 
 
-def slates_since(workspace: Workspace, since: int | None) -> Iterable[Slate]:
-    """Return the slates served since a time (microseconds), oldest first."""
-    return (slate for slate in iterate_slates(workspace.slates_folder) if since is None or slate.time >= since)
+def slates_since(workspace: Workspace, since: int | None) -> Iterable[LoggedSlate]:
+    """Return the slates served since a time (microseconds), oldest first, as they stand on disk."""
+    return (slate for slate in logged_slates(workspace.slates_folder) if since is None or slate.time >= since)
 
 
 def write_report(workspace: Workspace, report: Report) -> Path:

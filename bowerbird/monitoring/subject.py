@@ -24,8 +24,8 @@ from bowerbird.plan.encode import Encoder
 from bowerbird.plan.spec import Plan
 from bowerbird.samples.manifest import SampleManifest, read_manifest, read_plan
 from bowerbird.samples.replay import reads_of_exposures
+from bowerbird.serving.logged_slates import logged_slates
 from bowerbird.serving.slate import Slate
-from bowerbird.serving.slates import iterate_slates
 
 Id = str | int
 
@@ -109,10 +109,11 @@ def slate_subject(workspace: Workspace, slate_id: str, item: str) -> Subject:
 
 def _logged_slate(workspace: Workspace, slate_id: str) -> Slate:
     oldest = math.inf
-    for slate in iterate_slates(workspace.slates_folder):
-        if slate.slate_id == slate_id:
+    for logged in logged_slates(workspace.slates_folder):
+        slate = logged.load() if logged.slate_id == slate_id else None
+        if slate is not None:
             return slate
-        oldest = min(oldest, slate.time)
+        oldest = min(oldest, logged.time)
     if made_before(slate_id, oldest):
         raise NotFoundError(
             f"Slate {slate_id!r} is older than every slate on disk.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -57,6 +58,33 @@ class Slate:
     host: str = ""
     delta: int = 0
 
+    def load(self) -> Slate:
+        """Return the slate, which is in memory."""
+        return self
+
+
+class SlateReference(Protocol):
+    """A slate, or where one stands on disk."""
+
+    @property
+    def model(self) -> str:
+        """The model that answered."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+        ...
+
+    @property
+    def lsn(self) -> int:
+        """The log's position at which features were read."""
+        ...
+
+    def load(self) -> Slate | None:
+        """Return the slate; None where it has been removed."""
+        ...
+
 
 class _Part(msgspec.Struct, array_like=True):
     """Where arrays stand: columns of one kind and length end to end, or one array of a sequence or a vector.
@@ -96,6 +124,19 @@ class _Header(msgspec.Struct):
 _DECODER = msgspec.msgpack.Decoder(_Header)
 
 
+class SlateKey(msgspec.Struct):
+    """What slates are found, chosen and ordered by."""
+
+    slate_id: str
+    lsn: int
+    time: int
+    model: str
+    version: int
+
+
+_KEY_DECODER = msgspec.msgpack.Decoder(SlateKey)
+
+
 def encode_slate(slate: Slate) -> list[Buffer]:
     """Return the slate as buffers to be written one after another."""
     parts: list[_Part] = []
@@ -131,6 +172,18 @@ def decode_slate(data: bytes) -> Slate:
         header.candidates, header.model, header.version, header.plan, arrays.block(header.lsn), arrays.scores,
         arrays.ranking, header.given, header.candidate_given, header.shown, header.way, header.host, header.delta,
     )  # fmt: skip
+
+
+def read_slate_key(stream: BinaryIO, position: int, file: Path) -> SlateKey:
+    """Return the key of the slate at a place in a segment; the arrays are not read. Raises CorruptionError."""
+    stream.seek(position)
+    length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+    try:
+        return _KEY_DECODER.decode(stream.read(length))
+    except msgspec.MsgspecError as error:
+        raise CorruptionError(
+            f"{file} is damaged at byte {position:,}: {error}.", "Restore the file, or delete it: its slates are lost."
+        ) from error
 
 
 def _arrays_of(slate: Slate) -> Iterator[tuple[str, list[str], AnyArray, int]]:

@@ -7,18 +7,16 @@ import math
 import os
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bowerbird.durable import write_atomically
-from bowerbird.errors import CorruptionError
-from bowerbird.serving.slate import Buffer, Slate, decode_slate, encode_slate
+from bowerbird.serving.slate import Slate, decode_slate, encode_slate
+from bowerbird.serving.slate_records import framed, read_record, records_in
 from bowerbird.serving.slate_segments import begin_segment, segment_files
 
 _LOG = logging.getLogger("bowerbird.serving")
 SEGMENT_BYTES = 128 << 20
-_FRAME_BYTES = 8
 _WARNING_SECONDS = 10.0
 """Between two warnings: a disk that is full is not to be filled with them when it is freed."""
 
@@ -45,7 +43,7 @@ class SlateLog:
 
     def append(self, slate: Slate) -> None:
         """Write one slate."""
-        record = _framed(*encode_slate(slate))
+        record = framed(*encode_slate(slate))
         with self._lock:
             self._write(record)
 
@@ -119,7 +117,7 @@ def remove_slates(folder: Path, unwanted: Callable[[Slate], bool]) -> int:
         payloads = list(_payloads(file))
         kept = [payload for payload in payloads if not unwanted(decode_slate(payload))]
         if len(kept) < len(payloads):
-            _replace(file, b"".join(map(_framed, kept)))
+            _replace(file, b"".join(map(framed, kept)))
             removed += len(payloads) - len(kept)
     return removed
 
@@ -131,14 +129,6 @@ def _replace(file: Path, content: bytes) -> None:
     os.utime(file, ns=(written, written))
 
 
-def _framed(*payload: Buffer) -> bytes:
-    """Return a record of what stands in some buffers, copied once."""
-    checksum = 0
-    for buffer in payload:
-        checksum = zlib.crc32(buffer, checksum)
-    return b"".join([sum(map(len, payload)).to_bytes(4, "little"), checksum.to_bytes(4, "little"), *payload])
-
-
 def _payloads(file: Path) -> Iterator[bytes]:
     """Yield the whole records of a segment; none of one that has been removed."""
     try:
@@ -146,21 +136,5 @@ def _payloads(file: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     with stream:
-        size = os.fstat(stream.fileno()).st_size
-        position = 0
-        while True:
-            frame = stream.read(_FRAME_BYTES)
-            length = int.from_bytes(frame[:4], "little")
-            end = position + _FRAME_BYTES + length
-            if len(frame) < _FRAME_BYTES or length == 0 or end > size:
-                return
-            data = stream.read(length)
-            if zlib.crc32(data) != int.from_bytes(frame[4:], "little"):
-                if end == size:
-                    return
-                raise CorruptionError(
-                    f"{file} is damaged at byte {position:,}.",
-                    "Restore the file, or delete it: its slates are lost.",
-                )
-            yield data
-            position = end
+        for record in records_in(stream):
+            yield read_record(stream, record, file)

@@ -7,6 +7,7 @@ import pytest
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.log.slate_id import made_before, new_slate_id, read_slate_id
 from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.serving.logged_slates import loaded, logged_slates
 from bowerbird.serving.slate import Slate
 from bowerbird.serving.slate_segments import segment_files
 from bowerbird.serving.slates import SlateLog, iterate_slates, remove_slates
@@ -86,6 +87,43 @@ def test_slates_come_back_as_written_in_order_over_segments(tmp_path: Path) -> N
         check_equal(one, other)
 
 
+def test_slates_are_found_without_being_read_and_loaded_in_any_order(tmp_path: Path) -> None:
+    log = SlateLog(tmp_path, segment_bytes=2_000)
+    written = [slate(number, candidates=number) for number in range(20)]
+    for each in written:
+        log.append(each)
+    log.close()
+    found = list(logged_slates(tmp_path))
+    for each, other in zip(found, written, strict=True):
+        assert (each.slate_id, each.lsn, each.time) == (other.slate_id, other.lsn, other.time)
+        assert (each.model, each.version) == (other.model, other.version)
+    for one, other in zip(reversed(written), loaded(reversed(found)), strict=True):
+        check_equal(one, other)
+    found[0].file.unlink()
+    gone = sum(each.file == found[0].file for each in found)
+    assert 0 < gone < 20
+    assert [each.lsn for each in loaded(found)] == list(range(gone, 20))
+    assert [each.lsn for each in logged_slates(tmp_path)] == list(range(gone, 20))
+
+
+def test_a_damaged_slate_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+    log = SlateLog(tmp_path)
+    for number in range(3):
+        log.append(slate(number))
+    log.close()
+    found = list(logged_slates(tmp_path))
+    data = bytearray(found[0].file.read_bytes())
+    data[found[1].record.position + found[1].record.length - 1] ^= 1
+    found[0].file.write_bytes(data)
+    assert [each.lsn for each in logged_slates(tmp_path)] == [0, 1, 2]
+    with pytest.raises(CorruptionError, match=f"byte {found[1].record.position - 8:,}"):
+        list(loaded(found))
+    data[found[1].record.position + 4] ^= 0xFF
+    found[0].file.write_bytes(data)
+    with pytest.raises(CorruptionError, match="damaged"):
+        list(logged_slates(tmp_path))
+
+
 def test_every_torn_tail_is_skipped_and_earlier_damage_is_told(tmp_path: Path) -> None:
     log = SlateLog(tmp_path)
     log.append(slate(0))
@@ -97,6 +135,7 @@ def test_every_torn_tail_is_skipped_and_earlier_damage_is_told(tmp_path: Path) -
     for cut in range(first, len(data)):
         file.write_bytes(data[:cut])
         assert [each.lsn for each in iterate_slates(tmp_path)] == [0]
+        assert [each.lsn for each in logged_slates(tmp_path)] == [0]
     file.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
     with pytest.raises(CorruptionError, match="byte 0"):
         list(iterate_slates(tmp_path))
