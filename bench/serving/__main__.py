@@ -30,8 +30,8 @@ from bench.accuracy import samples_by_date, trained
 from bench.common import WORK, Row, write
 from bench.kuairand import sampled
 from bench.serving.cases import Case, make_bodies, make_cases
+from bench.serving.events import Events
 from bench.serving.served import served_workspace
-from bench.serving.swaps import Events
 from bowerbird.declare.workspace import load_workspace
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
@@ -245,10 +245,9 @@ def events_rows(case: Case, server: Server, rate: float, seconds: float) -> list
     events = Events(PORTS[OURS], rate, list(case.bodies.values()))
     events.start()
     beside = answered()
-    events.stopping.set()
-    events.join()
+    events.stop()
     title = (
-        f"{case.candidates} candidates, {events.sent / events.seconds:,.0f} events/s beside (peer: none): closed loop"
+        f"{case.candidates} candidates, {events.rate:,.0f} events/s beside (peer: none): closed loop"
     )
     return [Row(title, beside, "requests/s", alone, beside / alone)]
 

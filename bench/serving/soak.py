@@ -23,9 +23,10 @@ from pathlib import Path
 from statistics import median
 
 from bench.common import Row, write
+from bench.serving.events import Events
 from bench.serving.latency import make_bodies
 from bench.serving.served import resident_bytes, served_workspace, server_pids, server_process
-from bench.serving.swaps import MODEL, Events, publish_again, swap
+from bench.serving.swaps import MODEL, publish_again, swap
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.loadtest.measured import Measured
@@ -133,8 +134,7 @@ def main() -> None:
             fault.join()
             errors.update(segments[-1].errors)
             memory.append(float(resident_bytes(pid)))
-        events.stopping.set()
-        events.join()
+        events.stop()
     parity = checked(workspace)
     asked = sum(each.requests for each in segments)
     rows = [

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import json
 import threading
 import time
-import uuid
 from pathlib import Path
 
 import msgspec
 
 from bench.common import Row, write
+from bench.serving.events import Events
 from bench.serving.latency import make_bodies
 from bench.serving.served import served_workspace, server_process, stand_apart
 from bowerbird.bundles.bundle import read_bundle
@@ -31,8 +30,6 @@ from bowerbird.loadtest.run import LoadTest
 
 MODEL = "kuairand"
 SHARE = 0.4
-BATCH = 50
-"""Events in a request."""
 
 
 def publish_again(workspace: Workspace) -> None:
@@ -53,48 +50,6 @@ def publish_again(workspace: Workspace) -> None:
     registry.add(
         msgspec.structs.replace(live, version=number, path=path, digest=copy.digest, stage=candidate, promoted=None)
     )
-
-
-class Events(threading.Thread):
-    """Sends exposures at a rate until stopped, over one connection; ``broken`` counts how often that was lost."""
-
-    def __init__(self, port: int, rate: float, bodies: list[bytes]) -> None:
-        super().__init__(daemon=True)
-        self._port = port
-        self._pause = BATCH / rate
-        self._asked = [json.loads(body) for body in bodies]
-        self.sent = self.broken = 0
-        self.seconds = 0.0
-        self.stopping = threading.Event()
-
-    def run(self) -> None:
-        """Send batches when they are due."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-        began = due = time.perf_counter()
-        while not self.stopping.is_set():
-            due += self._pause
-            try:
-                self._send(connection)
-            except (OSError, http.client.HTTPException):
-                self.broken += 1
-                connection.close()
-            time.sleep(max(0.0, due - time.perf_counter()))
-        self.seconds = time.perf_counter() - began
-
-    def row(self) -> Row:
-        """Return what was acknowledged."""
-        note = f"{self.sent:,} in all; the connection was lost {self.broken} times"
-        return Row("events beside", self.sent / self.seconds, "events/s", note=note)
-
-    def _send(self, connection: http.client.HTTPConnection) -> None:
-        connection.request("POST", "/v1/events", json.dumps({"events": [self._event(n) for n in range(BATCH)]}))
-        answer = json.loads(connection.getresponse().read())
-        assert answer["accepted"] == BATCH, answer["events"][:1]
-        self.sent += BATCH
-
-    def _event(self, number: int) -> dict[str, object]:
-        asked = self._asked[(self.sent + number) % len(self._asked)]
-        return {"type": "exposure", "id": uuid.uuid4().hex, "user": asked["user"], "video": asked["candidates"][0]}
 
 
 def swap(port: int, numbers: list[int], count: int) -> list[float]:
@@ -141,8 +96,7 @@ def main() -> None:
         swapping.start()
         swapped = run(arguments.seconds, rates=(rate,))
         swapping.join()
-        events.stopping.set()
-        events.join()
+        events.stop()
     rows = [
         Row("quiet: p50", quiet.p50, "ms"),
         Row("quiet: p99", quiet.p99, "ms"),
