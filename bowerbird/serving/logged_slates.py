@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bowerbird.serving.slate import Slate, SlateReference, decode_slate, read_slate_key
 from bowerbird.serving.slate_records import Record, read_record, records_in
-from bowerbird.serving.slate_segments import segment_files
+from bowerbird.serving.slate_segments import open_segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,10 @@ def logged_slates(folder: Path) -> Iterator[LoggedSlate]:
 
     A torn last record of a segment is skipped, and so is a segment that is removed meanwhile.
     """
-    for file in segment_files(folder):
-        try:
-            stream = file.open("rb")
-        except FileNotFoundError:
-            continue
-        with stream:
-            for record in records_in(stream):
-                key = read_slate_key(stream, record.position, file)
-                yield LoggedSlate(file, record, key.slate_id, key.lsn, key.time, key.model, key.version)
+    for file, stream in open_segments(folder):
+        for record in records_in(stream):
+            key = read_slate_key(stream, record.position, file)
+            yield LoggedSlate(file, record, key.slate_id, key.lsn, key.time, key.model, key.version)
 
 
 def loaded(slates: Iterable[SlateReference]) -> Iterator[Slate]:

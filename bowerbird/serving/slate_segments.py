@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _SUFFIX = ".slates"
 _LOCK_FILE = "LOCK"
@@ -26,6 +27,17 @@ class Segment:
 def segment_files(folder: Path) -> list[Path]:
     """Return a folder's segments in the order in which they were begun; files that are being replaced are none."""
     return sorted(folder.glob(f"[!.]*{_SUFFIX}"))
+
+
+def open_segments(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Yield a folder's segments, open to be read; one that is removed meanwhile is left out."""
+    for file in segment_files(folder):
+        try:
+            stream = file.open("rb")
+        except FileNotFoundError:
+            continue
+        with stream:
+            yield file, stream
 
 
 def segments_by_age(folder: Path) -> list[Segment]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from bowerbird.durable import write_atomically
 from bowerbird.serving.slate import Slate, decode_slate, encode_slate
 from bowerbird.serving.slate_records import framed, read_record, records_in
-from bowerbird.serving.slate_segments import begin_segment, segment_files
+from bowerbird.serving.slate_segments import begin_segment, open_segments
 
 _LOG = logging.getLogger("bowerbird.serving")
 SEGMENT_BYTES = 128 << 20
@@ -103,8 +103,9 @@ def iterate_slates(folder: Path) -> Iterator[Slate]:
     So is a segment that is removed meanwhile. Raises CorruptionError where bytes before the end of a segment are
     damaged.
     """
-    for file in segment_files(folder):
-        yield from map(decode_slate, _payloads(file))
+    for file, stream in open_segments(folder):
+        for record in records_in(stream):
+            yield decode_slate(read_record(stream, record, file))
 
 
 def remove_slates(folder: Path, unwanted: Callable[[Slate], bool]) -> int:
@@ -113,8 +114,8 @@ def remove_slates(folder: Path, unwanted: Callable[[Slate], bool]) -> int:
     No server may write the folder meanwhile. Raises CorruptionError as ``iterate_slates`` does, StorageError.
     """
     removed = 0
-    for file in segment_files(folder):
-        payloads = list(_payloads(file))
+    for file, stream in open_segments(folder):
+        payloads = [read_record(stream, record, file) for record in records_in(stream)]
         kept = [payload for payload in payloads if not unwanted(decode_slate(payload))]
         if len(kept) < len(payloads):
             _replace(file, b"".join(map(framed, kept)))
@@ -127,14 +128,3 @@ def _replace(file: Path, content: bytes) -> None:
     written = file.stat().st_mtime_ns
     write_atomically(file, content)
     os.utime(file, ns=(written, written))
-
-
-def _payloads(file: Path) -> Iterator[bytes]:
-    """Yield the whole records of a segment; none of one that has been removed."""
-    try:
-        stream = file.open("rb")
-    except FileNotFoundError:
-        return
-    with stream:
-        for record in records_in(stream):
-            yield read_record(stream, record, file)

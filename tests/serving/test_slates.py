@@ -74,12 +74,18 @@ def check_equal(one: Slate, other: Slate) -> None:
         np.testing.assert_array_equal(values, read.fields[name])
 
 
-def test_slates_come_back_as_written_in_order_over_segments(tmp_path: Path) -> None:
-    log = SlateLog(tmp_path, segment_bytes=2_000)
+def write_twenty(folder: Path) -> list[Slate]:
+    """Write twenty slates to several segments."""
+    log = SlateLog(folder, segment_bytes=2_000)
     written = [slate(number, candidates=number) for number in range(20)]
     for each in written:
         log.append(each)
     log.close()
+    return written
+
+
+def test_slates_come_back_as_written_in_order_over_segments(tmp_path: Path) -> None:
+    written = write_twenty(tmp_path)
     read = list(iterate_slates(tmp_path))
     assert len(list(tmp_path.iterdir())) > 1
     assert [each.lsn for each in read] == list(range(20))
@@ -88,11 +94,7 @@ def test_slates_come_back_as_written_in_order_over_segments(tmp_path: Path) -> N
 
 
 def test_slates_are_found_without_being_read_and_loaded_in_any_order(tmp_path: Path) -> None:
-    log = SlateLog(tmp_path, segment_bytes=2_000)
-    written = [slate(number, candidates=number) for number in range(20)]
-    for each in written:
-        log.append(each)
-    log.close()
+    written = write_twenty(tmp_path)
     found = list(logged_slates(tmp_path))
     for each, other in zip(found, written, strict=True):
         assert (each.slate_id, each.lsn, each.time) == (other.slate_id, other.lsn, other.time)
