@@ -72,6 +72,11 @@ class Bundle:
         return collection.eval().requires_grad_(False)
 
     @property
+    def structure(self) -> str:
+        """The SHA-256 of what the version computes, whatever its weights: it costs what others of this structure do."""
+        return self.manifest.files[STAGED].sha256 if STAGED in self.manifest.files else self.digest
+
+    @property
     def plain_way(self) -> str:
         """The way that needs no gate of its own."""
         return TREES if self.manifest.kind == "lightgbm" else PLAIN

@@ -64,11 +64,12 @@ class Served:
 
 
 def load_served(bundle: Bundle, setting: WaySetting) -> Served:
-    """Return a version's scorer: by the way that is set, or the fastest, measured once for each version and host.
+    """Return a version's scorer: by the way that is set, or the fastest, measured once for each structure and host.
 
-    Where a way does not load or answers the golden requests wrongly, the next one takes over, the plain one last, and
-    the choice says so. Raises InputError for a set way that is unknown or not allowed, CorruptionError where even the
-    plain way answers wrongly, and what kept a set way from loading.
+    A version that is like one before but for its weights is served as that one is. Where a way does not load or answers
+    the golden requests wrongly, the next one takes over, the plain one last, and the choice says so. Raises InputError
+    for a set way that is unknown or not allowed, CorruptionError where even the plain way answers wrongly, and what
+    kept a set way from loading.
     """
     pinned = setting.pinned(bundle.manifest.name)
     if pinned:
@@ -79,7 +80,12 @@ def load_served(bundle: Bundle, setting: WaySetting) -> Served:
     known = store.get(bundle.digest, this_host())
     if known is not None and known.way in bundle.ways:
         return _as_before(bundle, known, setting.cache)
-    served = _measured(bundle, setting.cache)
+    like = store.get(bundle.structure, this_host())
+    if like is not None and like.way in bundle.ways and like.covers(bundle.ways):
+        served = _as_before(bundle, like, setting.cache)
+    else:
+        served = _measured(bundle, setting.cache)
+        store.put(bundle.structure, served.choice)
     store.put(bundle.digest, served.choice)
     return served
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +51,10 @@ class WayChoice(msgspec.Struct, frozen=True):
     timings: list[WayTiming] = []
     refused: list[RefusedWay] = []
 
+    def covers(self, ways: Iterable[str]) -> bool:
+        """Return whether all of some ways were measured or refused."""
+        return set(ways) <= {each.way for each in self.timings} | {each.way for each in self.refused}
+
 
 def ranked(timings: Sequence[WayTiming]) -> list[str]:
     """Return the ways, best first: by speed, where one in float32 goes before those that hardly gain on it."""
@@ -58,7 +62,7 @@ def ranked(timings: Sequence[WayTiming]) -> list[str]:
 
 
 class ChoiceStore:
-    """Choices in a folder: one file for each version's digest and host."""
+    """Choices in a folder: one file for each digest, a version's or a structure's, and host."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

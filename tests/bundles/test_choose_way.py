@@ -8,6 +8,7 @@ import pytest
 
 from bowerbird.bundles import choose_way
 from bowerbird.bundles.block_json import block_from_json
+from bowerbird.bundles.bundle import STAGED
 from bowerbird.bundles.choose_way import WaySetting, load_served, request_block
 from bowerbird.bundles.host import this_host
 from bowerbird.bundles.way_choice import ChoiceStore, WayTiming, ranked
@@ -36,7 +37,7 @@ def setting(tmp_path):
 def measured(monkeypatch):
     """Replaces the stop watch: seconds by way; counts how often it ran."""
     runs = []
-    speeds = {"torch.fp32": 9.0, "torch.bf16": 8.0, "native.fp32": 3.0, "native.int8": 1.0}
+    speeds = {"torch.fp32": 9.0, "torch.bf16": 8.0, "native.fp32": 3.0, "native.bf16": 2.0, "native.int8": 1.0}
 
     def measure(scorers, blocks):
         runs.append(list(scorers))
@@ -73,9 +74,25 @@ def test_amx_that_is_there_and_not_used_is_told(bundle, setting, measured, monke
     assert "AMX is not used: the system says no" in caplog.text
 
 
-def test_another_host_or_version_is_measured_anew(bundle, setting, measured, monkeypatch):
+def test_a_version_that_has_other_weights_alone_is_not_measured(bundle, setting, measured):
+    first = load_served(bundle, setting)
+    again = dataclasses.replace(bundle, digest="e" * 64)
+    assert load_served(again, setting).choice == first.choice
+    assert len(measured) == 1
+    assert ChoiceStore(setting.folder).of("e" * 64) == [first.choice]
+    fewer = msgspec.structs.replace(bundle.manifest, ways=[allowed("native.fp32")])
+    load_served(dataclasses.replace(bundle, digest="d" * 64, manifest=fewer), setting)
+    assert len(measured) == 2, "the fastest is not allowed to it"
+    more = msgspec.structs.replace(bundle.manifest, ways=[*bundle.manifest.ways, allowed("native.bf16")])
+    load_served(dataclasses.replace(bundle, digest="c" * 64, manifest=more), setting)
+    assert len(measured) == 3, "what it may be served by was not looked at"
+
+
+def test_another_host_or_structure_is_measured_anew(bundle, setting, measured, monkeypatch):
     load_served(bundle, setting)
-    load_served(dataclasses.replace(bundle, digest="f" * 64), setting)
+    files = {**bundle.manifest.files, STAGED: msgspec.structs.replace(bundle.manifest.files[STAGED], sha256="f" * 64)}
+    manifest = msgspec.structs.replace(bundle.manifest, files=files)
+    load_served(dataclasses.replace(bundle, digest="f" * 64, manifest=manifest), setting)
     other = msgspec.structs.replace(this_host(), cpu="another")
     monkeypatch.setattr(choose_way, "this_host", lambda: other)
     load_served(bundle, setting)
@@ -85,8 +102,8 @@ def test_another_host_or_version_is_measured_anew(bundle, setting, measured, mon
 
 def test_a_note_that_cannot_be_read_is_written_again(bundle, setting, measured):
     load_served(bundle, setting)
-    (file,) = setting.folder.iterdir()
-    file.write_text("{")
+    for file in setting.folder.iterdir():
+        file.write_text("{")
     load_served(bundle, setting)
     assert len(measured) == 2
     assert ChoiceStore(setting.folder).get(bundle.digest, this_host()) is not None
