@@ -87,3 +87,10 @@ def test_a_damaged_one_is_refused():
         document["nodes"][1][0]["target"] = target
         with pytest.raises(CorruptionError):
             unpack_graph(msgspec.msgpack.encode(document), arrays)
+
+
+def test_a_shape_is_found_where_zeros_cannot_be_divided():
+    build = Builder()
+    place = build.input("place", (), "int64", "item")
+    quotient = build.add(Pointwise("floor_divide.default", (Ref(0), Ref(1))), [place, place])
+    assert (quotient.shape, quotient.dtype, quotient.stage) == ((), "int64", "item")
