@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/require.hpp"
 #include "dense/attention.hpp"
 #include "dense/hidden.hpp"
 #include "dense/rows.hpp"
@@ -25,10 +26,6 @@ namespace {
 using Values = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Column = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OptionalColumn = std::optional<Column>;
-
-void require(bool holds, const std::string& what) {
-  if (!holds) throw std::invalid_argument(what);
-}
 
 bool is_bfloat16(const Values& values) {
   if (values.dtype() == nb::dtype<float>()) return false;
@@ -119,10 +116,11 @@ using Places = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::de
 using Cube = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 void require_places(const Places& places, std::size_t rows) {
-  const auto limit = static_cast<std::int64_t>(rows);
-  for (std::size_t i = 0; i < places.shape(0); ++i) {
-    require(places.data()[i] >= 0 && places.data()[i] < limit, "a place is beyond the table");
-  }
+  const std::int64_t* const at = places.data();
+  const std::size_t count = places.shape(0);
+  bool inside = true;
+  for (std::size_t i = 0; i < count; ++i) inside &= static_cast<std::uint64_t>(at[i]) < rows;
+  require(inside, "a place is beyond the table");
 }
 
 void gather(Matrix table, Places places, Matrix out, std::size_t threads) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/key_index.hpp"
+#include "base/require.hpp"
 #include "binding/dense.hpp"
 #include "binding/pair.hpp"
 #include "binding/plan.hpp"
@@ -42,10 +43,6 @@ nb::object to_numpy(std::vector<T>&& values, std::vector<std::size_t> shape) {
   auto* owned = new std::vector<T>(std::move(values));
   nb::capsule owner(owned, [](void* pointer) noexcept { delete static_cast<std::vector<T>*>(pointer); });
   return nb::cast(nb::ndarray<nb::numpy, T>(owned->data(), shape.size(), shape.data(), owner));
-}
-
-void require(bool holds, const std::string& what) {
-  if (!holds) throw std::invalid_argument(what);
 }
 
 nb::object keys_of_integers(Vector<std::int64_t> values) {

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/require.hpp"
 #include "pair/peak.hpp"
 #include "pair/program.hpp"
 
@@ -25,14 +26,10 @@ using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::c
 using AnyArray = nb::ndarray<nb::c_contig, nb::device::cpu, nb::ro>;
 using Answer = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-void require(bool holds, const std::string& what) {
-  if (!holds) throw std::invalid_argument(what);
-}
-
 template <typename Enum>
 Enum named(const std::map<std::string, Enum>& names, const nb::handle& name) {
   const auto found = names.find(nb::cast<std::string>(name));
-  require(found != names.end(), "unknown name " + nb::cast<std::string>(name));
+  if (found == names.end()) throw std::invalid_argument("unknown name " + nb::cast<std::string>(name));
   return found->second;
 }
 

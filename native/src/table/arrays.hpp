@@ -7,9 +7,10 @@
 #include <cstdint>
 #include <new>
 #include <optional>
-#include <stdexcept>
 #include <utility>
 #include <vector>
+
+#include "base/require.hpp"
 
 namespace bowerbird {
 
@@ -22,10 +23,6 @@ using FloatsOut = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>
 using Keys = Vector<std::uint64_t>;
 using Rows = Vector<std::int64_t>;
 using Weights = std::optional<Vector<float>>;
-
-inline void require(bool holds, const char* what) {
-  if (!holds) throw std::invalid_argument(what);
-}
 
 template <typename T>
 nb::object as_numpy(std::vector<T>&& values) {
