@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bowerbird.errors import OverloadedError
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
 from bowerbird.loadtest.run import LoadTest
-from bowerbird.server.load.pool import make_pool
+from bowerbird.server.load import pool as pools
+from bowerbird.server.load.admission import Work
+from bowerbird.server.load.service_time import ServiceTime
 from tests.server.slow_server import DEADLINE_SECONDS, PATH, slow_server
 
 SECONDS = 0.04
@@ -151,8 +156,46 @@ def test_time_in_the_socket_counts_against_the_deadline(tmp_path: Path) -> None:
 def test_a_call_on_the_loop_is_made_from_another_thread(tmp_path: Path) -> None:
     seen: list[int] = []
     for threads in (0, 2):
-        pool = make_pool(threads, 10, lambda waited: None)
+        pool = pools.make_pool(threads, 10, lambda waited: None)
         pool.on_every_thread(lambda: seen.append(threading.get_ident()))
         pool.close()
     assert len(seen) == 3
     assert seen[0] == threading.get_ident() and len(set(seen)) == 3
+
+
+@pytest.mark.parametrize(("refuses", "together"), [(False, 1), (True, 3)])
+def test_calls_follow_each_other_while_requests_are_refused(
+    refuses: bool, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop looks at its sockets between two calls; while it refuses, after a while only."""
+    monkeypatch.setattr(pools, "_REST_SECONDS", 60.0)
+    assert max(asyncio.run(calls_per_turn(refuses, deadline=6000.0)).values()) == together
+
+
+def test_short_deadlines_are_not_spent_on_calls_that_follow_each_other() -> None:
+    assert max(asyncio.run(calls_per_turn(True, deadline=0.01)).values()) == 1
+
+
+async def calls_per_turn(refuses: bool, deadline: float) -> Counter[int]:
+    """Return how many of three calls were made in each turn of the loop, where a fourth may have been refused."""
+    pool = pools.make_pool(0, 3, lambda waited: None)
+    turn, seen = 0, Counter[int]()
+    now = time.monotonic()
+    work = Work(ServiceTime(), 1.0, now, now + deadline)
+
+    def call(waited: float) -> None:
+        time.sleep(0.002)
+        seen[turn] += 1
+
+    asked = [asyncio.ensure_future(pool.run(work, call)) for _ in range(3)]
+    await asyncio.sleep(0)
+    if refuses:
+        with pytest.raises(OverloadedError):
+            pool.check(work)
+    serving = asyncio.ensure_future(pool.serve())
+    while not all(each.done() for each in asked):
+        turn += 1
+        await asyncio.sleep(0)
+    serving.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    return seen

@@ -87,6 +87,11 @@ class AdmissionQueue:
         self._closed = False
         self._refused = self._expired = self._cancelled = 0
 
+    @property
+    def refused(self) -> int:
+        """Requests refused since the start."""
+        return self._refused
+
     def check(self, work: Work) -> None:
         """Raise OverloadedError for work that would not be done in time, DeadlineError when it is past that."""
         with self._changed:
