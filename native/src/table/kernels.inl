@@ -280,6 +280,8 @@ BOWERBIRD_BODY void step_row(const UpdateJob& job, std::size_t dimension, std::u
   job.rows.stamps(number).version = job.version;
 }
 
+// A piece's rows are asked for side by side while the piece before it waits to step: between the instructions of steps, few requests would
+// stand in the processor's window at a time, and finding where pages lie is what takes long.
 template <OptimiserKind kind, Precision precision>
 BOWERBIRD_BODY void step_rows(const UpdateJob& shared, std::size_t dimension, const RowGroups& groups) {
   const UpdateJob job = shared;  // so that the compiler knows that no row lies over it
