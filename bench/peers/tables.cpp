@@ -217,6 +217,18 @@ double insert_all(Table<Map>& table, std::uint64_t number, bool known) {
   return inserting * 1e9 / static_cast<double>(number);
 }
 
+// The share of this process's memory that lies in large pages.
+double large_pages() {
+  std::ifstream lines("/proc/self/smaps_rollup");
+  double all = 0;
+  double large = 0;
+  for (std::string word; lines >> word;) {
+    if (word == "Rss:") lines >> all;
+    if (word == "AnonHugePages:") lines >> large;
+  }
+  return large / all;
+}
+
 template <typename Map>
 void run(const std::string& name, std::uint64_t number, const std::string& folder, int rounds, bool grows) {
   std::printf("{");
@@ -227,6 +239,7 @@ void run(const std::string& name, std::uint64_t number, const std::string& folde
   }
   Table<Map> table;
   print(false, "insert known size", {insert_all(table, number, true)});
+  print(false, "memory in large pages", {large_pages()});
   const std::vector<float> gradients = read<float>(folder + "/gradients.f32");
   std::vector<float> out(65536 * kDimension);
   std::vector<Row*> found(65536);

@@ -6,10 +6,11 @@ python -m bench.tables [--keys 10000000] [--rounds 5] [--folder FOLDER]
 rows or pointers), `take` (keys to vectors), `update` (keys and gradients to steps, duplicates summed once), `insert`;
 `take rows` and `update rows` where rows are given, as to EmbeddingBag and FBGEMM, which know no keys.
 
-Each system runs in a process of its own, one after the other, in large pages; what is inserted is inserted twice, and
-the second time counts, so that no table pays for memory that a virtual machine has yet to fetch. Answers are compared
-after the same first updates; a table whose answers are wrong is named and left out (EmbeddingBag has
-another Adagrad, so its answers are not compared).
+Each system runs in a process of its own, one after the other, in large pages as far as the machine has them (the share
+is told: where files fill the memory, a process gets fewer and may take twice as long); what is inserted is inserted
+twice, and the second time counts, so that no table pays for memory that a virtual machine has yet to fetch. Answers are
+compared after the same first updates; a table whose answers are wrong is named and left out (EmbeddingBag has another
+Adagrad, so its answers are not compared).
 
 Hash maps are compiled for this machine, know their size before they are filled except in `insert`, sum duplicates
 with a table of their own, and ask for memory 16 keys ahead. Beside these, a note tells how they do `with our
@@ -32,11 +33,11 @@ from statistics import median
 import numpy as np
 
 from bench.common import Row, write
-from bench.tables.system import ASKED, BATCHES, DIMENSION, Times
+from bench.tables.system import ASKED, BATCHES, DIMENSION, LARGE_PAGES, Times
 
 SOURCE = Path(__file__).parents[1] / "peers" / "tables.cpp"
 ABSL = ("absl_raw_hash_set", "absl_hash", "absl_city", "absl_low_level_hash", "absl_base", "absl_raw_logging_internal")
-LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "THP_MEM_ALLOC_ENABLE": "1"}
+WANTS_LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "THP_MEM_ALLOC_ENABLE": "1"}
 TUNED = " with our prefetch"
 KNOWN = ", size known before"
 KNOWN_CASE = "insert known size"
@@ -56,7 +57,7 @@ def write_questions(folder: Path, keys: int) -> None:
 def run_system(name: str, keys: int, folder: Path, rounds: int) -> tuple[Times, list[Row]]:
     print(name, flush=True)
     command = [sys.executable, "-m", "bench.tables.system", name, str(keys), str(folder), str(rounds)]
-    subprocess.run(command, env=os.environ | LARGE_PAGES, check=True)
+    subprocess.run(command, env=os.environ | WANTS_LARGE_PAGES, check=True)
     told = json.loads((folder / f"{name}.json").read_text())
     return told["times"], [Row(**row) for row in told["more"]]
 
@@ -86,7 +87,8 @@ def run_maps(keys: int, folder: Path, rounds: int) -> dict[str, Times]:
             print(name + suffix, flush=True)
             grows = level == 3 and keys * GROWN[name] < memory
             run = [str(program), name, str(keys), str(folder), str(rounds), str(int(grows))]
-            done = subprocess.run(run, env=os.environ | LARGE_PAGES, stdout=subprocess.PIPE, text=True, check=True)
+            wants = os.environ | WANTS_LARGE_PAGES
+            done = subprocess.run(run, env=wants, stdout=subprocess.PIPE, text=True, check=True)
             found[name + suffix] = json.loads(done.stdout)
     return found
 
@@ -111,6 +113,13 @@ def compared(ours: Times, peers: dict[str, Times], equal: list[str]) -> list[Row
         else:
             rows.append(Row(case, mine, "ns/key", plain[best], plain[best] / mine, best in equal or None, note))
     return rows
+
+
+def in_large_pages(systems: dict[str, Times]) -> list[Row]:
+    """Take the shares of memory in large pages out of the times: one who got fewer of them is slower for it."""
+    shares = {name: 100 * times.pop(LARGE_PAGES)[0] for name, times in systems.items() if LARGE_PAGES in times}
+    note = "; ".join(f"{name} {share:.0f}" for name, share in shares.items() if name != "ours")
+    return [Row(LARGE_PAGES, shares["ours"], "%", note=note)]
 
 
 def wrong_ones(folder: Path, names: list[str]) -> list[str]:
@@ -147,7 +156,8 @@ def main() -> None:
         Row("Monolith, find (published, dimension 32)", 602.0, "ns/key"),
         Row("Monolith, insert (published, dimension 32)", 783.0, "ns/key"),
     ]
-    rows = [*compared(ours, peers, checked), *more, *context]
+    shares = in_large_pages({"ours": ours, **peers})
+    rows = [*compared(ours, peers, checked), *shares, *more, *context]
     note = "".join(
         f"{name} is left out: after the same updates its vectors are not those of the others. " for name in wrong
     )

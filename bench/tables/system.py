@@ -30,12 +30,21 @@ CHECKED = 20_000
 FILED = 20_000_000
 """Keys up to which snapshots are measured: a larger one does not fit into memory beside its table."""
 
+LARGE_PAGES = "memory in large pages"
+
 Times = dict[str, list[float]]
 Act = Callable[[np.ndarray], object]
 
 
 def keys_of(numbers: np.ndarray) -> np.ndarray:
     return mix(numbers.astype(np.uint64) + np.uint64(1))
+
+
+def large_pages() -> float:
+    """Return the share of this process's memory that lies in large pages, as the system gave them."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+    sizes = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    return sizes["AnonHugePages"] / sizes["Rss"]
 
 
 def nanoseconds(asked: np.ndarray, batch: int, act: Act) -> float:
@@ -68,7 +77,7 @@ def run_ours(keys: int, folder: Path, rounds: int) -> tuple[Times, np.ndarray, l
     config = TableConfig(dimension=DIMENSION, initial_scale=0.0, optimiser=optimiser)
     insert_all(Table(config), keys)  # fetches the memory from the machine that the next one finds
     table = Table(config)
-    times: Times = {"insert": [insert_all(table, keys)]}
+    times: Times = {"insert": [insert_all(table, keys)], LARGE_PAGES: [large_pages()]}
     gradients = gradients_in(folder)
     out = np.empty((max(BATCHES), DIMENSION), np.float32)
     first = keys_of(numbers_in(folder, SHAPES[0]))
@@ -120,7 +129,7 @@ def run_torch(keys: int, folder: Path, rounds: int) -> tuple[Times, np.ndarray, 
         bag(torch.from_numpy(part), torch.arange(len(part))).backward(gradients[: len(part)])
         optimiser.step()
 
-    times: Times = {}
+    times: Times = {LARGE_PAGES: [large_pages()]}
     for shape in SHAPES:
         times |= measured(shape, numbers_in(folder, shape), {"take rows": look, "update rows": update}, rounds)
     return times, np.empty(0, np.float32), []
@@ -161,7 +170,7 @@ def run_fbgemm(keys: int, folder: Path, rounds: int) -> tuple[Times, np.ndarray,
     for at in range(0, FIRST, 4096):
         update(first[at : at + 4096])
     checked = take(first[:CHECKED]).numpy()
-    times: Times = {}
+    times: Times = {LARGE_PAGES: [large_pages()]}
     for shape in SHAPES:
         times |= measured(shape, numbers_in(folder, shape), {"take rows": take, "update rows": update}, rounds)
     return times, checked, []

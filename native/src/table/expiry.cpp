@@ -68,7 +68,7 @@ bool Table::room_for_one_more() const {
   const std::uint64_t most = options_.expiry.max_bytes;
   if (most == 0 || !rows_.free_rows().empty()) return true;
   const std::uint64_t growth = std::min<std::uint64_t>(index_.bytes(), 2 * SystemMemory::kLargePage);
-  return bytes() + growth + options_.weight_bytes() + rows_.layout().state_bytes <= most;
+  return bytes() + growth + rows_.layout().row_bytes() <= most;
 }
 
 // Lets go of the key that the policy names first among the next few of the index (as sampled eviction does in Redis), none of

@@ -24,7 +24,7 @@ namespace bowerbird::embedding {
 namespace {
 
 constexpr std::size_t kAhead = 48;       // rows asked for before they are needed
-constexpr std::size_t kStepAhead = 24;   // rows with their states, likewise
+constexpr std::size_t kStepPiece = 16;   // rows with their states that are asked for side by side
 constexpr std::size_t kFindAhead = 64;   // buckets, likewise
 constexpr std::size_t kFindPiece = 512;
 constexpr unsigned kLastSlot = 1U << (IndexBucket::kSlots - 1);

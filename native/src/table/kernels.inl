@@ -280,15 +280,18 @@ BOWERBIRD_BODY void step_row(const UpdateJob& job, std::size_t dimension, std::u
   job.rows.stamps(number).version = job.version;
 }
 
+// A piece's rows are asked for side by side while the piece before it waits to step: between the instructions of steps, few requests would
+// stand in the processor's window at a time, and finding where pages lie is what takes long.
 template <OptimiserKind kind, Precision precision>
 BOWERBIRD_BODY void step_rows(const UpdateJob& shared, std::size_t dimension, const RowGroups& groups) {
   const UpdateJob job = shared;  // so that the compiler knows that no row lies over it
   const RowGroups::Group* all = groups.begin();
   const std::size_t count = groups.size();
-  for (std::size_t i = 0; i < std::min(kStepAhead, count); ++i) job.rows.prefetch_row(all[i].row);
-  for (std::size_t i = 0; i < count; ++i) {
-    job.rows.prefetch_row(all[std::min(i + kStepAhead, count - 1)].row);
-    step_row<kind, precision>(job, dimension, all[i].row, groups.gradient(all[i]));
+  for (std::size_t i = 0; i < std::min(kStepPiece, count); ++i) job.rows.prefetch_row(all[i].row);
+  for (std::size_t begin = 0; begin < count; begin += kStepPiece) {
+    const std::size_t end = std::min(begin + kStepPiece, count);
+    for (std::size_t i = end; i < std::min(end + kStepPiece, count); ++i) job.rows.prefetch_row(all[i].row);
+    for (std::size_t i = begin; i < end; ++i) step_row<kind, precision>(job, dimension, all[i].row, groups.gradient(all[i]));
   }
 }
 

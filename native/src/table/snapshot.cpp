@@ -1,4 +1,4 @@
-// Snapshots, which are the table's memory as it is, and deltas, which are the keys that changed after an earlier version.
+// Snapshots, which are all of a table, and deltas, which are the keys that changed after an earlier version.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -16,14 +16,26 @@ std::uint64_t new_id() {
   return (std::uint64_t{random()} << 32) | random() | 1;
 }
 
-template <typename Bytes>
-void write_rows(TableFileWriter& file, Section which, const RowsView& rows, std::size_t width, Bytes&& chunk_bytes) {
+// Writes a section of `count` parts, each `width` bytes at the place given.
+template <typename Place>
+void write_each(TableFileWriter& file, Section which, std::uint64_t count, std::size_t width, Place&& place) {
+  const std::size_t together = std::max<std::size_t>((std::size_t{1} << 20) / width, 1);
+  std::vector<std::byte> buffer(together * width);
   file.begin(which);
-  const std::size_t in_chunk = rows.layout.chunk_rows();
-  for (std::uint64_t first = 0; first < rows.rows; first += in_chunk) {
-    file.write(chunk_bytes(rows.chunks[first / in_chunk]), std::min<std::uint64_t>(in_chunk, rows.rows - first) * width);
+  for (std::uint64_t first = 0; first < count; first += together) {
+    const std::size_t some = std::min<std::uint64_t>(together, count - first);
+    for (std::size_t i = 0; i < some; ++i) std::memcpy(buffer.data() + i * width, place(first + i), width);
+    file.write(buffer.data(), some * width);
   }
   file.end();
+}
+
+// The chunks of rows that a file has one behind the other.
+std::vector<std::byte*> chunks_in(const TableFile& file, std::uint64_t rows, const RowLayout& packed) {
+  auto* weights = const_cast<std::byte*>(file.data(Section::kWeights));
+  std::vector<std::byte*> chunks;
+  for (std::uint64_t first = 0; first < rows; first += packed.chunk_rows(), weights += packed.chunk_bytes()) chunks.push_back(weights);
+  return chunks;
 }
 
 }  // namespace
@@ -85,8 +97,8 @@ void Table::snapshot(const std::string& path) {
   const RowsView rows = rows_.view();
   write_all(file, Section::kConfig, std::vector<char>(options_.config.begin(), options_.config.end()));
   write_index(file, index_);
-  write_rows(file, Section::kWeights, rows, rows.layout.weight_bytes, [](const RowChunk& chunk) { return chunk.weights; });
-  write_rows(file, Section::kStates, rows, rows.layout.state_bytes, [](const RowChunk& chunk) { return chunk.states; });
+  write_each(file, Section::kWeights, rows.rows, rows.layout.weight_bytes, [&](std::uint64_t row) { return rows.weights(row); });
+  write_each(file, Section::kStates, rows.rows, rows.layout.state_bytes, [&](std::uint64_t row) { return rows.state(row); });
   write_all(file, Section::kFree, rows_.free_rows());
   write_all(file, Section::kFilter, filter_.dump());
   file.finish(header_of(FileKind::kSnapshot, made));
@@ -115,11 +127,10 @@ void Table::restore(const std::string& path) {
   }
   rows_.adopt(header.rows, std::move(free));
   const RowsView rows = rows_.view();
-  const std::size_t in_chunk = rows.layout.chunk_rows();
-  for (std::uint64_t first = 0; first < header.rows; first += in_chunk) {
-    const std::uint64_t count = std::min<std::uint64_t>(in_chunk, header.rows - first);
-    std::memcpy(rows.weights(first), file.data(Section::kWeights) + first * rows.layout.weight_bytes, count * rows.layout.weight_bytes);
-    std::memcpy(rows.state(first), file.data(Section::kStates) + first * rows.layout.state_bytes, count * rows.layout.state_bytes);
+  const auto [weight_bytes, state_bytes] = std::pair(rows.layout.weight_bytes, rows.layout.state_bytes);
+  for (std::uint64_t row = 0; row < header.rows; ++row) {
+    std::memcpy(rows.weights(row), file.data(Section::kWeights) + row * weight_bytes, weight_bytes);
+    std::memcpy(rows.state(row), file.data(Section::kStates) + row * state_bytes, state_bytes);
   }
   adopt_counters(header);
   removed_.clear();
@@ -156,24 +167,10 @@ void Table::delta(const std::string& path, std::uint64_t since) {
   }
   header.keys = keys.size();
   TableFileWriter file(path);
-  std::vector<std::byte> buffer;
-  const auto write_each = [&](Section which, std::size_t width, auto&& at) {
-    file.begin(which);
-    for (const std::uint32_t row : numbers) {
-      const std::byte* from = at(row);
-      buffer.insert(buffer.end(), from, from + width);
-      if (buffer.size() < (std::size_t{1} << 20)) continue;
-      file.write(buffer.data(), buffer.size());
-      buffer.clear();
-    }
-    file.write(buffer.data(), buffer.size());
-    buffer.clear();
-    file.end();
-  };
   write_all(file, Section::kConfig, std::vector<char>(options_.config.begin(), options_.config.end()));
   write_all(file, Section::kKeys, keys);
-  write_each(Section::kWeights, rows.layout.weight_bytes, [&](std::uint32_t row) { return rows.weights(row); });
-  write_each(Section::kStates, rows.layout.state_bytes, [&](std::uint32_t row) { return rows.state(row); });
+  write_each(file, Section::kWeights, header.keys, rows.layout.weight_bytes, [&](std::uint64_t i) { return rows.weights(numbers[i]); });
+  write_each(file, Section::kStates, header.keys, rows.layout.state_bytes, [&](std::uint64_t i) { return rows.state(numbers[i]); });
   write_all(file, Section::kRemoved, removed);
   file.finish(header);
   publish(made);
@@ -245,16 +242,11 @@ DeltaRows read_delta(const std::string& path) {
   found.keys = keys_of(Section::kKeys, kReservedRows);
   found.removed = keys_of(Section::kRemoved, 0);
   found.vectors.resize(header.keys * header.dimension);
-  RowChunk chunk{const_cast<std::byte*>(file.data(Section::kWeights)), nullptr};
-  RowLayout layout(options);
-  std::vector<RowChunk> chunks;
-  for (std::uint64_t first = 0; first < header.keys; first += layout.chunk_rows()) {
-    chunks.push_back(chunk);
-    chunk.weights += layout.chunk_rows() * layout.weight_bytes;
-  }
+  const RowLayout packed = RowLayout(options).packed();
+  const std::vector<std::byte*> chunks = chunks_in(file, header.keys, packed);
   std::vector<std::int64_t> rows(header.keys);
   std::iota(rows.begin(), rows.end(), std::int64_t{0});
-  table_kernels("").take({chunks.data(), header.keys, layout}, header.precision, rows.data(), rows.size(), found.vectors.data());
+  table_kernels("").take({chunks.data(), header.keys, packed}, header.precision, rows.data(), rows.size(), found.vectors.data());
   return found;
 }
 
@@ -265,17 +257,14 @@ MappedTable::MappedTable(const std::string& path, bool verify, const std::string
         TableOptions options;
         options.dimension = std::max<std::uint64_t>(file_.header().dimension, 1);
         options.precision = file_.header().precision;
-        return RowLayout(options);
+        return RowLayout(options).packed();
       }()) {
   const TableFileHeader& header = file_.header();
   if (header.kind != FileKind::kSnapshot) throw std::invalid_argument(path + " is not a snapshot but a delta");
   shards_ = shards_of(file_);
   file_.expect(Section::kWeights, header.rows * layout_.weight_bytes);
   if (verify && (header.rows < kReservedRows || !index().sound(header.rows))) file_.damaged("has a damaged index");
-  auto* weights = const_cast<std::byte*>(file_.data(Section::kWeights));
-  for (std::uint64_t first = 0; first < header.rows; first += layout_.chunk_rows()) {
-    chunks_.push_back({weights + first * layout_.weight_bytes, nullptr});
-  }
+  chunks_ = chunks_in(file_, header.rows, layout_);
 }
 
 IndexView MappedTable::index() const { return view_of(shards_, file_.header().salt); }

@@ -155,7 +155,7 @@ class MappedTable {
   const TableKernels& kernels_;
   RowLayout layout_;
   std::vector<IndexShard> shards_;
-  std::vector<RowChunk> chunks_;
+  std::vector<std::byte*> chunks_;
 };
 
 // What a delta says of rows, for servers: without optimiser state.
