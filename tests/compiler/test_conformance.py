@@ -33,6 +33,15 @@ def _differs(module, answers, features, rows):
     return max(float(((answer - value).abs() / value.abs().clamp(min=1)).max()) for answer, value in pairs)
 
 
+@pytest.fixture(autouse=True)
+def broken_fusions(request):
+    """Expect that PyTorch 2.13 cannot compile AutoInt: its own rewriting of attention fails."""
+    given = getattr(request.node, "callspec", None)
+    if given and given.params.get("case") == "autoint" and isinstance(given.params.get("backend"), Inductor):
+        reason = "PyTorch's pattern for attention does not fit the shapes that it was found for"
+        request.node.add_marker(pytest.mark.xfail(raises=RuntimeError, strict=True, reason=reason))
+
+
 @pytest.fixture(scope="module", params=cases.NAMES)
 def case(request):
     """Return a module, its features for some candidates, and its compilation."""
