@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Weights = dict[str, Tensor]
 """By name; FuxiCTR's own begin with ``weight/``."""
@@ -28,17 +29,23 @@ class Source:
         """Return whether there is such a weight."""
         return f"weight/{name}" in self.weights
 
-    def layer(self, name: str, target: Model) -> None:
-        """Copy weight and bias of a layer, and a batch norm's statistics."""
-        for part in ("weight", "bias", "running_mean", "running_var"):
+    def layer(self, name: str, target: Model, unknown: int = 0) -> None:
+        """Copy weight and bias of a layer, and a batch norm's statistics.
+
+        Our last ``unknown`` inputs are none of FuxiCTR's: they count nothing.
+        """
+        for part in ("bias", "running_mean", "running_var"):
             if self.has(f"{name}.{part}"):
                 getattr(target, part).copy_(self[f"{name}.{part}"])
+        if self.has(f"{name}.weight"):
+            weight = self[f"{name}.weight"]
+            target.weight.copy_(functional.pad(weight, (0, unknown)) if unknown else weight)
 
-    def mlp(self, name: str, target: Model) -> str:
-        """Copy an MLP block's hidden layers; return the name of the layer after them."""
+    def mlp(self, name: str, target: Model, unknown: int = 0) -> str:
+        """Copy an MLP block's hidden layers, the first as ``layer`` does; return the name of the layer after them."""
         place = 0
         for ours in range(0, len(target), 2):
-            self.layer(f"{name}.{place}", target[ours])
+            self.layer(f"{name}.{place}", target[ours], unknown if ours == 0 else 0)
             place += 1
             if target[ours + 1].norm is not None:
                 self.layer(f"{name}.{place}", target[ours + 1].norm)
@@ -115,11 +122,28 @@ def _finalnet(weights: Weights, model: Model) -> set[str]:
     return source.used
 
 
+def _din(weights: Weights, model: Model) -> set[str]:
+    source = Source(weights)
+    (attention,) = model.flat.histories
+    theirs = "attention_layers.0.attention_layer.mlp"
+    of_query, of_event, of_difference, of_product = source[f"{theirs}.0.weight"].chunk(4, dim=1)
+    ages = attention.events.numbers.width
+    attention.of_query.weight.copy_(of_query + of_difference)
+    attention.of_query.bias.copy_(source[f"{theirs}.0.bias"])
+    attention.of_product.weight.copy_(of_product)
+    attention.of_event.weight.copy_(functional.pad(of_event - of_difference, (0, ages)))
+    source.layer(f"{theirs}.2", attention.scorer[0])
+    source.layer(f"{theirs}.4", attention.score)
+    source.layer(source.mlp("dnn.mlp", model.mlp, unknown=ages), model.heads.linear)
+    return source.used
+
+
 COPIES: dict[str, Callable[[Weights, Model], set[str]]] = {
     "LR": _lr,
     "FM": _fm,
     "DeepFM": _deepfm,
     "DCNv2": _dcnv2,
+    "DIN": _din,
     "AutoInt": _autoint,
     "FinalMLP": _finalmlp,
     "FinalNet": _finalnet,

@@ -7,7 +7,9 @@ touched them (``sparse``: SparseAdam) or whole with L2 (dense gradients), whiche
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +48,7 @@ class PlainData:
 
 @dataclass
 class PlainResult:
-    """``epoch_seconds`` of training alone, and the scores of the held-out rows after the last epoch."""
+    """``epoch_seconds`` of training alone, and the test rows' scores after the epoch that was best on validation."""
 
     epoch_seconds: list[float] = field(default_factory=list)
     scores: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -133,8 +135,11 @@ def _initialise(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def train_plain(model: PlainModel, train: PlainData, held_out: PlainData, config: PlainConfig) -> PlainResult:
-    """Train a number of epochs and score the held-out rows."""
+def train_plain(
+    model: PlainModel, train: PlainData, validation: PlainData, test: PlainData, config: PlainConfig,
+    quality: Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], float],
+) -> PlainResult:  # fmt: skip
+    """Train a number of epochs; ``quality`` of labels and scores says which was best on validation."""
     torch.manual_seed(config.seed)
     table = model.table.weight
     dense = [value for value in model.parameters() if value is not table]
@@ -144,7 +149,7 @@ def train_plain(model: PlainModel, train: PlainData, held_out: PlainData, config
         optimisers.append(torch.optim.SparseAdam([table], lr=config.learning_rate))
     else:
         optimisers = [torch.optim.Adam([table, *dense], lr=config.learning_rate, fused=True)]
-    result = PlainResult()
+    result, best = PlainResult(), -math.inf
     for _ in range(config.epochs):
         model.train()
         started = time.perf_counter()
@@ -163,7 +168,9 @@ def train_plain(model: PlainModel, train: PlainData, held_out: PlainData, config
             for optimiser in optimisers:
                 optimiser.step()
         result.epoch_seconds.append(time.perf_counter() - started)
-    result.scores = _scores(model, held_out, config)
+        reached = quality(validation.label.numpy(), _scores(model, validation, config))
+        if reached > best:
+            best, result.scores = reached, _scores(model, test, config)
     return result
 
 

@@ -12,6 +12,7 @@ Rounds are interleaved. Needs ``bench/peers/serving.sh``.
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
 import shutil
 import signal
@@ -47,6 +48,7 @@ CONNECTIONS = 8
 BODIES = 32
 EVENTS = 5_000.0
 START_SECONDS = 300.0
+_JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ class Server:
                 continue
 
     def ask(self, body: bytes) -> httpx.Response:
-        headers = {"content-type": "application/json"}
-        return httpx.post(self.address + self.path, content=body, headers=headers, timeout=30.0, trust_env=False)
+        return httpx.post(self.address + self.path, content=body, headers=_JSON, timeout=30.0, trust_env=False)
 
 
 def descendants(root: int) -> list[int]:
@@ -213,23 +214,29 @@ def rows_of(
 
 
 def http_row(case: Case, server: Server, seconds: float) -> Row:
-    """Return what a request over one connection takes beside the stages of scoring: sockets, HTTP, waiting, client."""
-    (path, body), *_ = ((OUR_PATH, body) for body in case.bodies.values())
-    sums, counts = stage_totals(server)
-    test = LoadTest(Target.of(server.address), [Request(path, body)], closed=[1], seconds=seconds, warm_up=0.0)
-    (one,) = test.run()
-    sums_after, counts_after = stage_totals(server)
-    stages = 1e3 * (sums_after - sums) / (counts_after - counts)
-    title = f"{case.candidates} candidates: mean of a request over one connection, less its stages of scoring"
-    return Row(title, one.mean - stages, "ms", note=f"{one.mean:.2f} ms, {stages:.2f} ms of them in its stages")
+    """Return what requests over one connection take beside the stages of scoring: sockets, HTTP, waiting, client."""
+    beside, whole = [], []
+    bodies = list(case.bodies.values())
+    connection = http.client.HTTPConnection("127.0.0.1", PORTS[server.name])
+    started = time.monotonic()
+    while time.monotonic() < started + seconds:
+        asked = time.perf_counter()
+        connection.request("POST", f"{OUR_PATH}?trace=true", bodies[len(whole) % len(bodies)], _JSON)
+        answer = connection.getresponse()
+        answer.read()
+        whole.append(1e3 * (time.perf_counter() - asked))
+        beside.append(whole[-1] - _stages_ms(answer.headers["server-timing"]))
+    connection.close()
+    p90 = sorted(beside)[len(beside) * 9 // 10]
+    title = f"{case.candidates} candidates: a request over one connection less its stages of scoring, p50"
+    note = f"{len(whole)} requests of {median(whole):.2f} ms (p50); p90 of the difference {p90:.2f} ms"
+    return Row(title, median(beside), "ms", note=note)
 
 
-def stage_totals(server: Server) -> tuple[float, float]:
-    """Return the seconds in all stages but the queue, and the number of answers, since our server's start."""
-    lines = httpx.get(f"{server.address}/metrics", trust_env=False).text.splitlines()
-    found = [line.rsplit(" ", 1) for line in lines if line.startswith("bowerbird_stage_seconds_")]
-    seconds = sum(float(value) for name, value in found if "_sum{" in name and 'stage="queue"' not in name)
-    return seconds, max(float(value) for name, value in found if "_count{" in name)
+def _stages_ms(timing: str) -> float:
+    """Return the milliseconds of all stages but the queue in a ``Server-Timing`` field."""
+    stages = dict(each.split(";dur=") for each in timing.split(", "))
+    return sum(float(value) for stage, value in stages.items() if stage != "queue")
 
 
 def events_rows(case: Case, server: Server, rate: float, seconds: float) -> list[Row]:

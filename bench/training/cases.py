@@ -31,6 +31,8 @@ from bowerbird.training.trained import load_trained
 
 _DCNV2 = SETTINGS["DCNv2"]
 _DIN_DIMENSION, _DIN_ATTENTION, _DIN_HIDDEN, _DIN_DROPOUT = 16, (64, 32), (256, 128), 0.1
+_PARTS = ("train", "valid", "test")
+PlainParts = dict[str, PlainData]
 FIXED: dict[str, Any] = {
     "optimiser": "adam", "schedule": "constant", "warmup_steps": 0, "clip_norm": 10.0, "average": 0.0,
     "base_rate_start": False, "linear_start": "xavier_normal", "learning_rate": LEARNING_RATE, "batch_size": BATCH,
@@ -41,7 +43,7 @@ FIXED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Training samples a second, epoch by epoch, evaluations left out; and test AUC after the last epoch."""
+    """Training samples a second, epoch by epoch, evaluations left out; and test AUC after the best on validation."""
 
     rates: list[float]
     auc: float
@@ -61,7 +63,7 @@ class Case:
     fuxictr_model: str
     fuxictr_columns: list[dict[str, Any]]
     fuxictr: dict[str, Any]
-    plain: Callable[[PlainConfig], tuple[PlainModel, PlainData, PlainData]]
+    plain: Callable[[PlainConfig], tuple[PlainModel, PlainParts]]
     plain_options: dict[str, dict[str, Any]]
     layers: list[Shape] = field(default_factory=list)
 
@@ -109,22 +111,23 @@ def train_loop(case: Case, variant: str, epochs: int, seed: int, threads: int) -
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     config = PlainConfig(epochs=epochs, batch_size=BATCH, seed=seed, **case.plain_options[variant])
-    model, train, test = case.plain(config)
-    result = train_plain(model, train, test, config)
-    rows = len(train.label)
-    return Measured([rows / seconds for seconds in result.epoch_seconds], _auc(test.label.numpy(), result.scores))
+    model, parts = case.plain(config)
+    result = train_plain(model, parts["train"], parts["valid"], parts["test"], config, _auc)
+    rows = len(parts["train"].label)
+    rates = [rows / seconds for seconds in result.epoch_seconds]
+    return Measured(rates, _auc(parts["test"].label.numpy(), result.scores))
 
 
 def _auc(label: npt.NDArray[np.float32], score: npt.NDArray[Any]) -> float:
     return auc(label.astype(np.float64), score.astype(np.float64), np.ones(len(label)))
 
 
-def _plain_frappe(config: PlainConfig) -> tuple[PlainModel, PlainData, PlainData]:
-    frames = {part: pl.read_csv(frappe_data.frappe_files() / f"{part}.csv") for part in ("train", "test")}
+def _plain_frappe(config: PlainConfig) -> tuple[PlainModel, PlainParts]:
+    frames = {part: pl.read_csv(frappe_data.frappe_files() / f"{part}.csv") for part in _PARTS}
     parts = {part: _plain_data(frame, frappe_data.FIELDS) for part, frame in frames.items()}
     rows = 1 + max(int(data.rows.max()) for data in parts.values())
     model = PlainDCNv2(rows, len(frappe_data.FIELDS), 10, config, crosses=4, hidden=(400, 400, 400), dropout=0.4)
-    return model, parts["train"], parts["test"]
+    return model, parts
 
 
 def _plain_data(frame: pl.DataFrame, names: tuple[str, ...]) -> PlainData:
@@ -132,8 +135,8 @@ def _plain_data(frame: pl.DataFrame, names: tuple[str, ...]) -> PlainData:
     return PlainData(rows, torch.from_numpy(frame["label"].to_numpy().astype(np.float32)))
 
 
-def _plain_kuairand(config: PlainConfig) -> tuple[PlainModel, PlainData, PlainData]:
-    frames = {part: pl.read_parquet(kuairand_din.din_files() / f"{part}.parquet") for part in ("train", "test")}
+def _plain_kuairand(config: PlainConfig) -> tuple[PlainModel, PlainParts]:
+    frames = {part: pl.read_parquet(kuairand_din.din_files() / f"{part}.parquet") for part in _PARTS}
     sizes = [1 + max(_largest(frame, name) for frame in frames.values()) for name in kuairand_din.FIELDS]
     starts = dict(zip(kuairand_din.FIELDS, np.cumsum([1, *sizes[:-1]]).tolist(), strict=True))
     parts = {part: _with_history(frame, starts) for part, frame in frames.items()}
@@ -142,7 +145,7 @@ def _plain_kuairand(config: PlainConfig) -> tuple[PlainModel, PlainData, PlainDa
         1 + sum(sizes), len(kuairand_din.FIELDS), _DIN_DIMENSION, config, targets=targets, attention=_DIN_ATTENTION,
         hidden=_DIN_HIDDEN, dropout=_DIN_DROPOUT,
     )  # fmt: skip
-    return model, parts["train"], parts["test"]
+    return model, parts
 
 
 def _largest(frame: pl.DataFrame, name: str) -> int:
@@ -197,7 +200,7 @@ CASES = {
             model="din",
             options={
                 "dimension": _DIN_DIMENSION, "attention": list(_DIN_ATTENTION), "hidden": list(_DIN_HIDDEN),
-                "dropout": _DIN_DROPOUT,
+                "dropout": _DIN_DROPOUT, "pooling": "sum",
             },
             embedding={"minimum_count": 1, "initial_scale": 1e-4},
             trainer={},

@@ -1,11 +1,11 @@
-"""Proves that the models compared on Frappe are the same functions as FuxiCTR's: its weights in ours, logits alike.
+"""Proves that the models compared with FuxiCTR's are the same functions: its weights in ours, logits alike.
 
     python -m bench.training.equal [MODEL ...]
 
-Each model is made at BARS's settings (bench/training/frappe_settings.py) with random weights, copied into ours, and
-both answer for the same random ids. In evaluation mode the logits must agree within 1e-5; in training mode, without
-dropout, so must the loss, which covers batch norm's statistics and FinalNet's distillation. Needs
-bench/peers/fuxictr.sh.
+Each model on Frappe is made at BARS's settings (bench/training/frappe_settings.py), DIN as it is timed on KuaiRand
+(bench/training/cases.py), with random weights, copied into ours, and both answer for the same random ids. In
+evaluation mode the logits must agree within 1e-5; in training mode, without dropout, so must the loss, which covers
+batch norm's statistics and FinalNet's distillation. Needs bench/peers/fuxictr.sh.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,24 @@ from torch import Tensor, nn
 
 from bench.common import WORK, Row, write
 from bench.peers.fuxictr_weights import COPIES, Weights
+from bench.training import kuairand_din
+from bench.training.cases import CASES, Case
 from bench.training.frappe_settings import SETTINGS, Setting
-from bowerbird.embedding.inputs import CategoryInput, Inputs
+from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models import Task, model_config
 from bowerbird.models.ranker import Ranker, Targets
 from bowerbird.training.losses import task_losses
 
-SIZES = {
+_FRAPPE_SIZES = {
     "user": 956, "item": 4084, "daytime": 9, "weekday": 9, "isweekend": 4, "homework": 5, "cost": 4, "weather": 11,
     "country": 82, "city": 235,
 }  # fmt: skip
 """Rows of Frappe's tables, with padding and unseen."""
+_KUAIRAND_SIZES = {
+    "user": 24078, "video": 7485, "author": 6441, "tab": 17, "hour": 26, "weekday": 9, "duration_step": 19,
+    "user_active_degree": 11, "video_type": 5, "upload_type": 14, "music_type": 8, "tag": 109,
+}  # fmt: skip
+_SEQUENCE = "history"
 TOLERANCE = 1e-5
 _FOLDERS = {"DeepFM": "DeepFM/DeepFM_torch"}
 _SCRIPT = Path(__file__).parents[1] / "peers" / "fuxictr_logits.py"
@@ -41,21 +49,79 @@ _NO_DROPOUT = {"net_dropout": 0, "mlp1_dropout": 0, "mlp2_dropout": 0, "block1_d
 _OURS_NO_DROPOUT = {"dropout": 0.0, "first_dropout": 0.0, "second_dropout": 0.0}
 
 
-def theirs(setting: Setting) -> Weights:
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model by both names with both sets of options, and its columns: ``sizes`` are their tables' rows.
+
+    ``dimensions`` are widths of tables other than the model's; ``shared`` are parallel sequences of ``length`` events
+    and whose table each reads; ``item`` are the candidate's columns.
+    """
+
+    name: str
+    fuxictr_model: str
+    fuxictr: dict[str, Any]
+    model: str
+    ours: dict[str, Any]
+    sizes: dict[str, int]
+    dimensions: dict[str, int] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
+    length: int = 0
+    item: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> Inputs:
+        """What our model is given."""
+        categories = tuple(
+            CategoryInput(name, name, self._width(name), "item" if name in self.item else "request")
+            for name in self.sizes
+        )
+        fields = tuple(
+            CategoryInput(name, table, self._width(table), "request") for name, table in self.shared.items()
+        )
+        sequence = SequenceInput(_SEQUENCE, "request", self.length, fields, ())
+        return Inputs(categories, (), (sequence,) if fields else ())
+
+    def _width(self, table: str) -> int:
+        width: int = self.dimensions.get(table, self.ours["dimension"])
+        return width
+
+
+def _on_frappe(setting: Setting) -> Subject:
+    return Subject(
+        name=setting.name, fuxictr_model=setting.fuxictr_model, fuxictr=setting.fuxictr, model=setting.model,
+        ours=setting.ours, sizes=_FRAPPE_SIZES, dimensions=setting.dimensions,
+    )  # fmt: skip
+
+
+def _on_kuairand(case: Case) -> Subject:
+    return Subject(
+        name="DIN", fuxictr_model=case.fuxictr_model, fuxictr=case.fuxictr, model=case.model, ours=case.options,
+        sizes=_KUAIRAND_SIZES, shared=kuairand_din.HISTORY, length=kuairand_din.LENGTH, item=kuairand_din.TARGETS,
+    )  # fmt: skip
+
+
+SUBJECTS = {name: _on_frappe(setting) for name, setting in SETTINGS.items()}
+SUBJECTS["DIN"] = _on_kuairand(CASES["kuairand"])
+
+
+def theirs(subject: Subject) -> Weights:
     """Return the weights, ids and answers of FuxiCTR's model."""
     python, zoo = WORK / "fuxictr-venv" / "bin" / "python", WORK / "fuxictr-zoo" / "model_zoo"
     if not python.exists() or not zoo.is_dir():
         raise SystemExit("FuxiCTR is not there. Make its environment with: bench/peers/fuxictr.sh")
     scratch = WORK / "fuxictr-runs"
     scratch.mkdir(parents=True, exist_ok=True)
-    dropout = {name: value for name, value in _NO_DROPOUT.items() if name in setting.fuxictr}
+    dropout = {name: value for name, value in _NO_DROPOUT.items() if name in subject.fuxictr}
     params = {
-        **setting.fuxictr, **dropout, "optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"],
+        **subject.fuxictr, **dropout, "optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"],
         "task": "binary_classification", "model_root": str(scratch), "verbose": 0, "gpu": -1, "seed": 7,
         "learning_rate": 1e-3, "monitor": "AUC", "monitor_mode": "max", "model_id": "equal",
     }  # fmt: skip
-    folder = zoo / _FOLDERS.get(setting.fuxictr_model, setting.fuxictr_model)
-    content = {"model": setting.fuxictr_model, "model_folder": str(folder), "sizes": SIZES, "params": params}
+    content = {
+        "model": subject.fuxictr_model, "params": params, "sizes": subject.sizes, "shared": subject.shared,
+        "length": subject.length,
+        "model_folder": str(zoo / _FOLDERS.get(subject.fuxictr_model, subject.fuxictr_model)),
+    }  # fmt: skip
     specification, result = scratch / "equal.json", scratch / "equal.npz"
     specification.write_text(json.dumps(content))
     subprocess.run([python, _SCRIPT, specification, result], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -63,47 +129,52 @@ def theirs(setting: Setting) -> Weights:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
-def ours(setting: Setting) -> Ranker:
+def ours(subject: Subject) -> Ranker:
     """Return our model of the same settings, without dropout."""
-    config = setting.ours
-    width = config["dimension"]
-    categories = tuple(CategoryInput(name, name, setting.dimensions.get(name, width), "request") for name in SIZES)
-    known = model_config(setting.model, config).__dataclass_fields__  # type: ignore[attr-defined]
+    known = model_config(subject.model, subject.ours).__dataclass_fields__  # type: ignore[attr-defined]
     dropout = {name: value for name, value in _OURS_NO_DROPOUT.items() if name in known}
-    return model_config(setting.model, {**config, **dropout}).build(Inputs(categories, (), ()), (Task("label"),))
+    return model_config(subject.model, {**subject.ours, **dropout}).build(subject.inputs, (Task("label"),))
 
 
-def rows_of(weights: Weights, inputs: Inputs) -> dict[str, Tensor]:
-    """Return each field's row as ours holds it: factors, then what FuxiCTR keeps in tables of their own."""
-    features = {}
-    for item in inputs.categories:
-        ids = weights[f"id/{item.name}"]
-        suffix = f"embedding_layers.{item.name}.weight"
-        tables = [value[ids] for name, value in weights.items() if name.endswith(suffix)]
-        features[item.name] = torch.cat(sorted(tables, key=lambda rows: -rows.shape[1]), dim=1)
-        if features[item.name].shape[1] != item.dimension:
-            raise SystemExit(f"{item.name}: {features[item.name].shape[1]} columns, ours has {item.dimension}.")
+def features_of(weights: Weights, inputs: Inputs) -> dict[str, Tensor]:
+    """Return the features of the ids that FuxiCTR's model was asked about, as ours is given them."""
+    features = {item.name: _rows(weights, item) for item in inputs.categories}
+    for sequence in inputs.sequences:
+        features |= {item.name: _rows(weights, item) for item in sequence.categories}
+        mask = weights[f"id/{sequence.categories[0].name}"] != 0
+        features |= {sequence.mask: mask, sequence.age: torch.zeros(mask.shape)}
     return features
 
 
-def compare(setting: Setting) -> dict[str, Any]:
+def _rows(weights: Weights, item: CategoryInput) -> Tensor:
+    """Return each row as ours holds it: factors, then what FuxiCTR keeps in tables of their own."""
+    ids = weights[f"id/{item.name}"]
+    suffix = f"embedding_layers.{item.vocabulary}.weight"
+    tables = [value[ids] for name, value in weights.items() if name.endswith(suffix)]
+    rows = torch.cat(sorted(tables, key=lambda each: -each.shape[-1]), dim=-1)
+    if rows.shape[-1] != item.dimension:
+        raise SystemExit(f"{item.name}: {rows.shape[-1]} columns, ours has {item.dimension}.")
+    return rows
+
+
+def compare(subject: Subject) -> dict[str, Any]:
     """Return the largest difference of logits, of the loss, and both numbers of parameters."""
-    weights, model = theirs(setting), ours(setting)
+    weights, model = theirs(subject), ours(subject)
     with torch.no_grad():
-        used = COPIES[setting.fuxictr_model](weights, model)
+        used = COPIES[subject.fuxictr_model](weights, model)
     left = {name for name in weights if name.startswith("weight/") and "embedding_layers" not in name} - used
     if any(not name.endswith("num_batches_tracked") for name in left):
-        raise SystemExit(f"{setting.name}: FuxiCTR's weights {sorted(left)} are not copied.")
-    features = rows_of(weights, model.inputs)
+        raise SystemExit(f"{subject.name}: FuxiCTR's weights {sorted(left)} are not copied.")
+    features = features_of(weights, model.inputs)
     with torch.inference_mode():
         logits = model.eval()(features)["label"]
     label = weights["label"]
     targets = Targets({"label": label}, torch.ones(len(label)), torch.zeros(len(label), dtype=torch.int64))
     done = model.train().training_pass(features)
     loss = task_losses(done.logits, targets)["label"] + model.auxiliary_loss(done, targets)
-    tables = sum(SIZES[item.name] * item.dimension for item in model.inputs.categories)
+    tables = sum(subject.sizes[item.name] * item.dimension for item in model.inputs.categories)
     return {
-        "model": setting.name,
+        "model": subject.name,
         "logit_spread": float(logits.std()),
         "largest_logit_difference": float((logits - weights["logits"]).abs().max()),
         "loss_difference": abs(float(loss.detach()) - float(weights["loss"])),
@@ -132,7 +203,7 @@ def _row(result: dict[str, Any]) -> Row:
 def main() -> None:
     """Compare and write ``bench/out/training_equal.json``; fails where a difference is too large."""
     torch.set_num_threads(1)
-    results = [compare(SETTINGS[name]) for name in sys.argv[1:] or SETTINGS]
+    results = [compare(SUBJECTS[name]) for name in sys.argv[1:] or SUBJECTS]
     for result in results:
         print(json.dumps(result))
     if not sys.argv[1:]:

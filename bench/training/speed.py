@@ -6,7 +6,8 @@
 
 Samples a second of training steps at batch 4096: reading, shuffling and every update are counted, evaluations are not.
 Each repetition trains every side a fixed number of epochs in a process of its own, one side after another; test AUC
-after the last epoch stands beside. The ceiling is what this machine's matrix products of the same shapes allow.
+of the epoch that is best on validation stands beside. The ceiling is what this machine's matrix products of the same
+shapes allow.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from bench.training.gemm import flops, step_seconds
 from bench.training.profile import profile_steps
 
 _EQUAL_AUC = 0.003
-"""Test AUC after so few epochs differs by this much from seed to seed."""
+"""Test AUC of so few epochs differs by this much from seed to seed."""
 SIDES = ("ours", "plain", "fuxictr")
 
 
@@ -125,7 +126,7 @@ def _described(name: str, runs: list[Measured], epochs: int) -> str:
     aucs = [run.auc for run in runs]
     return (
         f"{name} {min(rates):,.0f} to {max(rates):,.0f} over {len(rates)} epochs, "
-        f"test AUC {statistics.mean(aucs):.4f} after {epochs}"
+        f"test AUC {statistics.mean(aucs):.4f}, best of {epochs} on validation"
     )
 
 

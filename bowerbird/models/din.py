@@ -10,7 +10,7 @@ from bowerbird.embedding.inputs import Inputs
 from bowerbird.models.flat import FlatInputs
 from bowerbird.models.layers import MLP, TaskHeads
 from bowerbird.models.ranker import Ranker
-from bowerbird.models.sequences import attentive_histories
+from bowerbird.models.sequences import Pooling, attentive_histories
 from bowerbird.models.task import Task
 
 
@@ -26,6 +26,8 @@ class DIN(Ranker):
         hidden: tuple[int, ...] = (256, 128)
         dropout: float = 0.1
         batch_norm: bool = False
+        pooling: Pooling = "scaled_sum"
+        """Of weighted events; the paper's is ``sum``."""
 
         def build(self, inputs: Inputs, tasks: tuple[Task, ...]) -> DIN:
             """Return a freshly initialised model."""
@@ -33,7 +35,7 @@ class DIN(Ranker):
 
     def __init__(self, inputs: Inputs, tasks: tuple[Task, ...], config: Config) -> None:
         super().__init__(inputs, tasks)
-        self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention), config.dimension)
+        self.flat = FlatInputs(inputs, attentive_histories(inputs, config.attention, config.pooling), config.dimension)
         self.mlp = MLP(self.flat.width, config.hidden, config.dropout, config.batch_norm)
         self.heads = TaskHeads(self.mlp.width, tasks)
 

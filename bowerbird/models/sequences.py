@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,6 +12,9 @@ from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models.layers import MLP, masked_mean
 from bowerbird.models.numbers import StandardNumbers
 from bowerbird.models.trained_attention import Parts, first_layer, is_trainable
+
+Pooling = Literal["scaled_sum", "sum"]
+"""How weighted events become one vector: their sum, over the square root of their number or as it is."""
 
 
 class EventVectors(nn.Module):
@@ -61,8 +66,8 @@ class TargetAttention(History):
     the event's of the same vocabularies, and over the event's other fields and age. Its first layer is written
     as A q + B (q * k) + C e, with e all of the event: the same functions, since k is a part of e, and A q and C e
     are computed once per candidate and once per event. As in the paper weights are not normalised by a
-    softmax, but here divided by the square root of the number of events, so that long histories neither
-    vanish nor explode. ``forward`` returns [rows, width].
+    softmax. Its ``sum`` grows with the number of events; ``scaled_sum`` divides that by the number's square root, so
+    that long histories neither vanish nor explode. ``forward`` returns [rows, width].
     """
 
     def __init__(
@@ -70,8 +75,10 @@ class TargetAttention(History):
         sequence: SequenceInput,
         pairs: tuple[tuple[CategoryInput, CategoryInput], ...],
         hidden: tuple[int, ...],
+        pooling: Pooling = "scaled_sum",
     ) -> None:
         super().__init__()
+        self.pooling = pooling
         self.mask = sequence.mask
         self.events = EventVectors(sequence)
         self.candidate = tuple(candidate.name for candidate, _ in pairs)
@@ -98,8 +105,9 @@ class TargetAttention(History):
             hidden = functional.relu(self.of_query(query.unsqueeze(1)) + of_products)
         scores = self.score(self.scorer(hidden)).squeeze(-1)
         mask = features[self.mask]
-        count = mask.to(scores.dtype).sum(dim=1, keepdim=True).clamp(min=1.0)
-        weights = scores.masked_fill(~mask, 0.0) / count.sqrt()
+        weights = scores.masked_fill(~mask, 0.0)
+        if self.pooling == "scaled_sum":
+            weights = weights / mask.to(scores.dtype).sum(dim=1, keepdim=True).clamp(min=1.0).sqrt()
         return torch.einsum("rl,rld->rd", weights, events)
 
 
@@ -137,10 +145,12 @@ def mean_histories(inputs: Inputs) -> list[History]:
     return [MeanHistory(sequence) for sequence in inputs.sequences]
 
 
-def attentive_histories(inputs: Inputs, hidden: tuple[int, ...]) -> list[History]:
+def attentive_histories(
+    inputs: Inputs, hidden: tuple[int, ...], pooling: Pooling = "scaled_sum"
+) -> list[History]:
     """Return target attention for each sequence; a mean where the candidate shares no vocabulary with it."""
     histories: list[History] = []
     for sequence in inputs.sequences:
         pairs = shared_fields(inputs, sequence)
-        histories.append(TargetAttention(sequence, pairs, hidden) if pairs else MeanHistory(sequence))
+        histories.append(TargetAttention(sequence, pairs, hidden, pooling) if pairs else MeanHistory(sequence))
     return histories

@@ -105,6 +105,8 @@ class SceneAnswers:
             answer.trace = {**trace, "stages_ms": times.milliseconds()}
         response = Response.json(answer)
         times.end("encode")
+        if trace is not None:
+            response.headers.append((b"server-timing", times.header()))
         self._services.metrics.observe_stages(times.seconds)
         response.stages = times.seconds
         return response

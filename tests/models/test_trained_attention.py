@@ -17,12 +17,12 @@ def sequence():
     return SequenceInput("played", "request", 7, fields, (NumberInput("played.seconds", "request"),))
 
 
-def attention():
+def attention(pooling="scaled_sum"):
     torch.manual_seed(0)
     declared = sequence()
     candidates = (CategoryInput("author", "author", 5, "item"), CategoryInput("video", "video", 8, "item"))
     pairs = ((candidates[0], declared.categories[2]), (candidates[1], declared.categories[1]))
-    return TargetAttention(declared, pairs, (12, 6))
+    return TargetAttention(declared, pairs, (12, 6), pooling)
 
 
 def features(rows):
@@ -51,9 +51,10 @@ def passed(module, given, gradient):
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_values_and_gradients_are_those_of_plain_pytorch(rows, threads, monkeypatch):
+@pytest.mark.parametrize("pooling", ["scaled_sum", "sum"])
+def test_values_and_gradients_are_those_of_plain_pytorch(rows, threads, pooling, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    module, given = attention(), features(rows)
+    module, given = attention(pooling), features(rows)
     gradient = torch.randn(rows, module.width, generator=torch.Generator().manual_seed(2))
     assert is_trainable(torch.ones(rows, 7, 3), torch.ones(rows, 4))
     trained, ours = passed(module.train(), given, gradient)
@@ -61,6 +62,14 @@ def test_values_and_gradients_are_those_of_plain_pytorch(rows, threads, monkeypa
     assert torch.allclose(trained, served, atol=1e-5)
     for name, value in theirs.items():
         assert torch.allclose(ours[name], value, atol=1e-4, rtol=1e-4), name
+
+
+def test_a_sum_is_the_scaled_one_times_the_root_of_the_events():
+    given = features(100)
+    count = given["played.mask"].sum(dim=1, keepdim=True)
+    scaled, summed = attention().eval()(given), attention("sum").eval()(given)
+    assert torch.allclose(summed, scaled * count.clamp(min=1).sqrt(), atol=1e-5)
+    assert not torch.allclose(summed, scaled, atol=1e-2)
 
 
 def test_bfloat16_stays_near():

@@ -63,9 +63,16 @@ def metric(server: ServerProcess, name: str) -> float:
 
 
 def test_a_trace_tells_the_stages(server: ServerProcess) -> None:
-    trace = post(server, {"user": 1, "candidates": ["i1"]}, "10000", trace="true").json()["trace"]
-    assert list(trace["stages_ms"]) == ["queue", "decode", "features", "model", "slate"]
-    assert all(value >= 0 for value in trace["stages_ms"].values())
+    body = {"user": 1, "candidates": ["i1"]}
+    answer = post(server, body, "10000", trace="true")
+    stages = answer.json()["trace"]["stages_ms"]
+    assert list(stages) == ["queue", "decode", "features", "model", "slate"]
+    assert all(value >= 0 for value in stages.values())
+    timing = [each.split(";dur=") for each in answer.headers["server-timing"].split(", ")]
+    told = {stage: float(value) for stage, value in timing}
+    assert told.pop("encode") > 0
+    assert told == stages
+    assert "server-timing" not in post(server, body, "10000").headers
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "soon", "1.5", "600001", "9" * 40])

@@ -33,3 +33,7 @@ class StageTimes:
     def milliseconds(self) -> dict[str, float]:
         """Return the stages so far in milliseconds."""
         return {stage: round(seconds * 1e3, 3) for stage, seconds in self.seconds.items()}
+
+    def header(self) -> bytes:
+        """Return the stages so far as the value of a ``Server-Timing`` field (W3C), which browsers' tools show."""
+        return ", ".join(f"{stage};dur={value}" for stage, value in self.milliseconds().items()).encode("ascii")
