@@ -43,7 +43,8 @@ class Opened:
 class Application:
     """A bare ASGI application over a router.
 
-    A server may ``open`` a request as soon as its head is there: what its head refuses needs no task and no body.
+    A server may ``open`` a request as soon as its head is there: what its head refuses needs no task and no body. One
+    that has read a body whole may ``answer`` it without ASGI's messages.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Application:
     ) -> None:
         self._router = router
         self._keys = keys
-        self._body_limit = body_limit
+        self.body_limit = body_limit
         self._body_memory = body_memory
         self._observer = observer
 
@@ -68,10 +69,23 @@ class Application:
             opened.refusal = opened.problem(error)
         return opened
 
-    def refused(self, opened: Opened) -> None:
-        """Note that a request's refusal was sent."""
-        assert opened.refusal is not None
-        self._observer.answered(opened.request, opened.label, opened.refusal)
+    def share(self) -> BodyShare:
+        """Return one request's share of the memory for bodies, still empty."""
+        return BodyShare(self._body_memory)
+
+    async def answer(self, opened: Opened) -> Response | None:
+        """Return the answer to a request that has its body; None where its client has gone."""
+        assert opened.route is not None
+        try:
+            return await opened.route.handler(opened.request)
+        except ClientGone:
+            return None
+        except Exception as error:
+            return opened.problem(error)
+
+    def answered(self, opened: Opened, response: Response) -> None:
+        """Note that a request's answer was sent."""
+        self._observer.answered(opened.request, opened.label, response)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one ASGI connection; only HTTP is spoken."""
@@ -80,7 +94,7 @@ class Application:
         opened: Opened = scope.get(OPENED) or self.open(_request_of(scope))
         request = opened.request
         request.scope, request.client = scope, _client(scope)
-        share = BodyShare(self._body_memory)
+        share = self.share()
         rest_unread = False
         try:
             response = opened.refusal or await self._run(opened, receive, share)
@@ -93,13 +107,13 @@ class Application:
         finally:
             share.give_back()
         await _send(send, response, request.id, receive if rest_unread else None)
-        self._observer.answered(request, opened.label, response)
+        self.answered(opened, response)
 
     async def _run(self, opened: Opened, receive: Receive, share: BodyShare) -> Response:
         request, route = opened.request, opened.route
         assert route is not None
         if route.method != "GET":
-            request.body = await read_body(receive, request.headers, self._body_limit, share)
+            request.body = await read_body(receive, request.headers, self.body_limit, share)
         return await route.handler(request)
 
 

@@ -25,12 +25,17 @@ from bowerbird.server.web.routing import Route, Router
 
 PATH = "/slow"
 DEADLINE_SECONDS = 0.2
+BODY_BYTES, MEMORY_BYTES = 1 << 20, 1 << 21
 
 
 class SlowScene:
-    """Answers ``POST /slow`` after ``seconds`` in a pool, with the body's length; ``taken`` counts what it did."""
+    """Answers ``POST /slow`` after ``seconds`` in a pool, with the body's length; ``taken`` counts what it did.
+
+    ``memory`` is what the server's bodies take.
+    """
 
     def __init__(self, pool: ScoringPool, seconds: float) -> None:
+        self.memory = BodyMemory(MEMORY_BYTES)
         self._pool = pool
         self._service = ServiceTime()
         self._service.observe(1.0, seconds)
@@ -47,7 +52,9 @@ class SlowScene:
 
     async def _answer(self, request: Request) -> Response:
         assert request.work is not None
-        return await self._pool.run(request.work, lambda waited: self._compute(request.body))
+        return await self._pool.run(
+            request.work, lambda waited: self._compute(request.body), request.on_disconnect
+        )
 
     def _compute(self, body: bytes) -> Response:
         self.taken += 1
@@ -62,7 +69,7 @@ def slow_server(folder: Path, threads: int, seconds: float) -> Iterator[tuple[in
     scene = SlowScene(pool, seconds)
     observer = Observer(Metrics(), TelemetrySettings(), "slow")
     application = Application(
-        Router([scene.route()]), KeyStore(folder / "keys.json"), 1 << 20, BodyMemory(1 << 24), observer
+        Router([scene.route()]), KeyStore(folder / "keys.json"), BODY_BYTES, scene.memory, observer
     )
     limits = ConnectionLimits(1000, 5.0, 5.0, 5.0)
     server = HttpServer(uvicorn_config(application, limits, 5), [pool.serve])

@@ -20,6 +20,7 @@ from bowerbird.loadtest.run import LoadTest
 from bowerbird.server.load import pool as pools
 from bowerbird.server.load.admission import Work
 from bowerbird.server.load.service_time import ServiceTime
+from tests.server.raw_http import answers, connect, post
 from tests.server.slow_server import DEADLINE_SECONDS, PATH, slow_server
 
 SECONDS = 0.04
@@ -49,33 +50,6 @@ def test_goodput_stays_at_capacity_at_five_times_the_load(tmp_path: Path, thread
         after = load(port, rates=[0.3 / SECONDS])
         assert not after.errors
         assert after.p99 < 1e3 * DEADLINE_SECONDS
-
-
-def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
-
-
-def post(body: bytes = b"abc", more: str = "", version: str = "1.1") -> bytes:
-    head = f"POST {PATH} HTTP/{version}\r\nhost: x\r\ncontent-length: {len(body)}\r\n{more}\r\n"
-    return head.encode() + body
-
-
-def answers(connection: socket.socket, count: int) -> list[tuple[int, dict[bytes, bytes], bytes]]:
-    """Return status, headers and body of so many answers."""
-    data, found = b"", []
-    while len(found) < count:
-        head, end, rest = data.partition(b"\r\n\r\n")
-        lines = head.split(b"\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(b": ") for line in lines[1:])}
-        length = int(headers.get(b"content-length", b"0"))
-        if end and len(rest) >= length:
-            found.append((int(lines[0].split()[1]), headers, rest[:length]))
-            data = rest[length:]
-            continue
-        part = connection.recv(65536)
-        assert part, (found, data)
-        data += part
-    return found
 
 
 class Busy:
