@@ -30,6 +30,14 @@ void write_each(TableFileWriter& file, Section which, std::uint64_t count, std::
   file.end();
 }
 
+// Which rows were new or stepped after a version, by number. Rows are read in the order in which they lie in memory: the index has
+// them in an order of its own, in which nearly every row is another page.
+std::vector<bool> changed_after(const RowsView& rows, std::uint64_t since) {
+  std::vector<bool> changed(rows.rows);
+  for (std::uint64_t row = 0; row < rows.rows; ++row) changed[row] = rows.stamps(row).version > since;
+  return changed;
+}
+
 // The chunks of rows that a file has one behind the other.
 std::vector<std::byte*> chunks_in(const TableFile& file, std::uint64_t rows, const RowLayout& packed) {
   auto* weights = const_cast<std::byte*>(file.data(Section::kWeights));
@@ -156,8 +164,9 @@ void Table::delta(const std::string& path, std::uint64_t since) {
   const RowsView rows = rows_.view();
   std::vector<std::uint64_t> keys(kReservedRows, kMissingKey);
   std::vector<std::uint32_t> numbers{kMissingRow, kUnknownRow};
+  const std::vector<bool> changed = changed_after(rows, since);
   index_.each([&](std::uint64_t key, std::uint32_t row) {
-    if (rows.stamps(row).version <= since) return;
+    if (!changed[row]) return;
     keys.push_back(key);
     numbers.push_back(row);
   });
