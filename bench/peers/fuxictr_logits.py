@@ -4,8 +4,7 @@
 
 The result holds every weight and statistic by name (``weight/<name>``), the ids drawn for each field
 (``id/<field>``; of sequences, which are as long as each other, [rows, length] with 0 behind their last event), the
-logits, the loss of one pass in training mode without dropout (``loss``) and the number of
-parameters.
+logits, the loss of one pass in training mode without dropout (``loss``) and the number of parameters.
 """
 
 from __future__ import annotations
