@@ -9,6 +9,7 @@ from torch.nn import functional
 from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models.numbers import PiecewiseNumbers, StandardNumbers
 from bowerbird.models.sequences import History
+from bowerbird.models.trained_linear import Linear
 
 
 def matching_categories(inputs: Inputs, sequence: SequenceInput) -> tuple[CategoryInput, ...]:
@@ -45,11 +46,11 @@ class HeadedHistory(History):
         )
         self.heads, self.dimension = heads, dimension
         event = sum(item.dimension for item in sequence.categories) + self.ages.width + 2 * len(sequence.numbers)
-        self.to_query = nn.Linear(sum(item.dimension for item in query), heads * dimension)
-        self.to_key = nn.Linear(event, heads * dimension)
-        self.to_bias = nn.Linear(event, heads)
-        self.to_value = nn.Linear(event, value)
-        self.to_rectified = nn.Linear(event, value)
+        self.to_query = Linear(sum(item.dimension for item in query), heads * dimension)
+        self.to_key = Linear(event, heads * dimension)
+        self.to_bias = Linear(event, heads)
+        self.to_value = Linear(event, value)
+        self.to_rectified = Linear(event, value)
         self.nothing = nn.Parameter(torch.zeros(heads))
         self.width = heads * value
 

@@ -13,6 +13,7 @@ from bowerbird.models.field_attention import check_heads
 from bowerbird.models.layers import masked_mean
 from bowerbird.models.numbers import PiecewiseNumbers, StandardNumbers
 from bowerbird.models.sequences import History
+from bowerbird.models.trained_linear import Linear
 
 Pooling = Literal["target", "mean"]
 
@@ -44,8 +45,8 @@ class BehaviourTransformer(History):
         names = tuple(item.name for item in sequence.numbers)
         self.numbers = nn.ModuleList([StandardNumbers(names)] if names else [])
         event = sum(item.dimension for item in sequence.categories) + self.ages.width + 2 * len(names)
-        self.of_event = nn.Linear(event, width)
-        self.of_candidate = nn.Linear(sum(item.dimension for item, _ in pairs), width)
+        self.of_event = Linear(event, width)
+        self.of_candidate = Linear(sum(item.dimension for item, _ in pairs), width)
         self.places = nn.Parameter(0.02 * torch.randn(sequence.length, width))
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
@@ -80,12 +81,12 @@ class TransformerLayer(nn.Module):
         super().__init__()
         check_heads(width, heads)
         self.heads = heads
-        self.to_query = nn.Linear(width, width)
-        self.to_key = nn.Linear(width, width)
-        self.to_value = nn.Linear(width, width)
-        self.to_output = nn.Linear(width, width)
-        self.first = nn.Linear(width, width)
-        self.second = nn.Linear(width, width)
+        self.to_query = Linear(width, width)
+        self.to_key = Linear(width, width)
+        self.to_value = Linear(width, width)
+        self.to_output = Linear(width, width)
+        self.first = Linear(width, width)
+        self.second = Linear(width, width)
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
         self.dropout = nn.Dropout(dropout)
 

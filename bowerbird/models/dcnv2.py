@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from bowerbird.embedding.inputs import Inputs
@@ -44,5 +43,5 @@ class DCNv2(Ranker):
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return logits [rows] by task."""
         flat = self.flat(features)
-        logits: dict[str, Tensor] = self.heads(torch.cat([self.crosses(flat), self.mlp(flat)], dim=-1))
+        logits: dict[str, Tensor] = self.heads(self.crosses(flat), self.mlp(flat))
         return logits

@@ -16,6 +16,7 @@ from bowerbird.models.ranker import Ranker
 from bowerbird.models.sequences import mean_histories
 from bowerbird.models.split_rows import narrow_features
 from bowerbird.models.task import Task
+from bowerbird.models.trained_linear import Linear
 
 
 class DeepFM(Ranker):
@@ -58,8 +59,8 @@ class DeepFM(Ranker):
             self.first_order: nn.Module = FirstOrder(inputs, tasks, bias=False)
             self.pairs: nn.Module = PairLogits(dimension, len(tasks))
         else:
-            self.first_order = nn.Linear(self.flat.width, len(tasks), bias=False)
-            self.pairs = nn.Linear(dimension, len(tasks), bias=False)
+            self.first_order = Linear(self.flat.width, len(tasks), bias=False)
+            self.pairs = Linear(dimension, len(tasks), bias=False)
             nn.init.ones_(self.pairs.weight)
         self.heads = TaskHeads(self.mlp.width, tasks)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bowerbird.errors import InputError
 from bowerbird.models.layers import MLP
+from bowerbird.models.trained_linear import Linear
 
 
 class Experts(nn.Module):
@@ -30,7 +31,7 @@ class Gate(nn.Module):
 
     def __init__(self, width: int, experts: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, experts, bias=False)
+        self.linear = Linear(width, experts, bias=False)
 
     def weights(self, flat: Tensor) -> Tensor:
         """Return [rows, experts], which sum to one."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bowerbird.errors import InputError
+from bowerbird.models.trained_linear import Linear
 
 
 class FieldAttention(nn.Module):
@@ -23,11 +24,11 @@ class FieldAttention(nn.Module):
         check_heads(attention, heads)
         self.heads = heads
         self.scale = (attention // heads) ** -0.5 if scaled else 1.0
-        self.to_query = nn.Linear(width, attention, bias=False)
-        self.to_key = nn.Linear(width, attention, bias=False)
-        self.to_value = nn.Linear(width, attention, bias=False)
+        self.to_query = Linear(width, attention, bias=False)
+        self.to_key = Linear(width, attention, bias=False)
+        self.to_value = Linear(width, attention, bias=False)
         self.dropout = nn.Dropout(dropout)
-        same = nn.Identity() if width == attention else nn.Linear(width, attention, bias=False)
+        same = nn.Identity() if width == attention else Linear(width, attention, bias=False)
         self.residual = nn.ModuleList([same] if residual else [])
         self.norm = nn.LayerNorm(attention) if layer_norm else nn.Identity()
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.models.numbers import NumberEmbedding
 from bowerbird.models.sequences import mean_histories
+from bowerbird.models.trained_linear import Linear
 from bowerbird.models.vectors import vector_embeddings
 
 
@@ -22,12 +23,12 @@ class FieldVectors(nn.Module):
         super().__init__()
         self.categories = tuple(item.name for item in inputs.categories)
         self.maps = nn.ModuleList(
-            nn.Identity() if item.dimension == dimension else nn.Linear(item.dimension, dimension)
+            nn.Identity() if item.dimension == dimension else Linear(item.dimension, dimension)
             for item in inputs.categories
         )
         histories = mean_histories(inputs)
         self.histories = nn.ModuleList(histories)
-        self.history_maps = nn.ModuleList(nn.Linear(module.width, dimension) for module in histories)
+        self.history_maps = nn.ModuleList(Linear(module.width, dimension) for module in histories)
         names = tuple(item.name for item in inputs.numbers)
         self.numbers = nn.ModuleList([NumberEmbedding(names, bins, dimension, spread=0.1)] if names else [])
         self.vectors = vector_embeddings(inputs, dimension, spread=0.1)

@@ -17,6 +17,7 @@ from bowerbird.models.ranker import Ranker, RateFitted, log_odds
 from bowerbird.models.sequences import mean_histories
 from bowerbird.models.split_rows import narrow_features
 from bowerbird.models.task import Task
+from bowerbird.models.trained_linear import Linear
 
 
 class FinalMLP(Ranker):
@@ -85,8 +86,8 @@ class BilinearFusion(RateFitted):
         check_heads(second, heads)
         self.tasks = tuple(task.name for task in tasks)
         self.heads = heads
-        self.of_first = nn.Linear(first, len(tasks))
-        self.of_second = nn.Linear(second, len(tasks), bias=False)
+        self.of_first = Linear(first, len(tasks))
+        self.of_second = Linear(second, len(tasks), bias=False)
         a, b = first // heads, second // heads
         spread = (2.0 / (heads * a * b + len(tasks))) ** 0.5
         self.weight = nn.Parameter(torch.randn(heads, a, b, len(tasks)) * spread)

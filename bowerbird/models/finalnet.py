@@ -16,6 +16,7 @@ from bowerbird.models.hidden import HiddenActivation
 from bowerbird.models.layers import TaskHeads
 from bowerbird.models.ranker import Ranker, Targets, TrainingPass
 from bowerbird.models.task import Task
+from bowerbird.models.trained_linear import Linear
 
 Residual = Literal["concat", "sum"]
 
@@ -150,7 +151,7 @@ class FactorisedInteraction(nn.Module):
         if residual == "concat" and size % 2:
             raise InputError(f"A layer of {size} cannot be halved.", 'Choose an even size, or the residual "sum".')
         self.concat = residual == "concat"
-        self.linear = nn.Linear(width, size if self.concat else 2 * size)
+        self.linear = Linear(width, size if self.concat else 2 * size)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return [rows, size]."""

@@ -16,6 +16,7 @@ from bowerbird.models.ranker import RateFitted, log_odds
 from bowerbird.models.sequences import mean_histories
 from bowerbird.models.split_rows import all_categories, narrow_inputs
 from bowerbird.models.task import Task
+from bowerbird.models.trained_linear import Linear
 
 
 class FirstOrder(RateFitted):
@@ -39,7 +40,7 @@ class FirstOrder(RateFitted):
         flat = FlatInputs(rest, mean_histories(rest), len(tasks))
         self.rest = nn.ModuleList()
         if flat.width:
-            linear = nn.Linear(flat.width, len(tasks), bias=False)
+            linear = Linear(flat.width, len(tasks), bias=False)
             nn.init.normal_(linear.weight, std=0.01)
             self.rest.extend([flat, linear])
         self.bias = nn.Parameter(torch.zeros(len(tasks))) if bias else None

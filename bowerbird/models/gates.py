@@ -9,6 +9,7 @@ from bowerbird.embedding.inputs import CategoryInput, Inputs
 from bowerbird.errors import InputError
 from bowerbird.models.layers import MLP
 from bowerbird.models.split_rows import narrow_inputs
+from bowerbird.models.trained_linear import Linear
 from bowerbird.plan.mistake import nearest
 
 
@@ -34,7 +35,7 @@ class FeatureGate(nn.Module):
         widths = {item.name: item.dimension - self.first for item in inputs.categories}
         self.constant = None if context else nn.Parameter(torch.zeros(1, dimension))
         self.mlp = MLP(sum(widths[name] for name in context) or dimension, hidden, dropout=0.0)
-        self.gate = nn.Linear(self.mlp.width, width)
+        self.gate = Linear(self.mlp.width, width)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows or 1, width]."""

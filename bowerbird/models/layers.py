@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from bowerbird.models import trained_cross
 from bowerbird.models.hidden import HiddenActivation
 from bowerbird.models.ranker import RateFitted, log_odds
 from bowerbird.models.task import Task
+from bowerbird.models.trained_linear import Linear
 
 
 class MLP(nn.Sequential):
@@ -18,28 +20,28 @@ class MLP(nn.Sequential):
     def __init__(self, width: int, sizes: tuple[int, ...], dropout: float, batch_norm: bool = False) -> None:
         layers: list[nn.Module] = []
         for size in sizes:
-            layers += [nn.Linear(width, size), HiddenActivation(size, dropout, batch_norm)]
+            layers += [Linear(width, size), HiddenActivation(size, dropout, batch_norm)]
             width = size
         super().__init__(*layers)
         self.width = width
 
 
 class TaskHeads(RateFitted):
-    """One linear logit per task over a shared vector [rows, width]."""
+    """One linear logit per task over a shared vector [rows, width], which may be given in parts, end to end."""
 
     def __init__(self, width: int, tasks: tuple[Task, ...]) -> None:
         super().__init__()
         self.names = tuple(task.name for task in tasks)
-        self.linear = nn.Linear(width, len(tasks))
+        self.linear = Linear(width, len(tasks))
 
     def fit_rates(self, rates: Mapping[str, float]) -> None:
         """Set the biases to the tasks' log odds."""
         with torch.no_grad():
             self.linear.bias.copy_(torch.tensor([log_odds(rates[name]) for name in self.names]))
 
-    def forward(self, hidden: Tensor) -> dict[str, Tensor]:
+    def forward(self, *parts: Tensor) -> dict[str, Tensor]:
         """Return logits [rows] by task."""
-        return split_tasks(self.linear(hidden), self.names)
+        return split_tasks(self.linear(*parts), self.names)
 
 
 def split_tasks(logits: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
@@ -59,16 +61,24 @@ class CrossNetwork(nn.Module):
 
     def forward(self, first: Tensor) -> Tensor:
         """Return [rows, width]."""
+        if self.training and not torch.compiler.is_compiling() and trained_cross.is_trainable(first):
+            return self._trained(first)
         crossed = first
         for layer in self.layers:
             crossed = first * layer(crossed) + crossed
         return crossed
 
+    def _trained(self, first: Tensor) -> Tensor:
+        state = trained_cross.started(first)
+        for layer in self.layers:
+            state = trained_cross.crossed(layer(state[1]), state)
+        return state[0]
+
 
 def _cross_layer(width: int, rank: int | None) -> nn.Module:
     if rank is None or 2 * rank >= width:
-        return nn.Linear(width, width)
-    return nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
+        return Linear(width, width)
+    return nn.Sequential(Linear(width, rank, bias=False), Linear(rank, width))
 
 
 def factorisation_pairs(fields: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch.nn import functional
 from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models.layers import MLP, masked_mean
 from bowerbird.models.numbers import StandardNumbers
-from bowerbird.models.trained_attention import Parts, first_layer, is_trainable
+from bowerbird.models.trained_attention import Parts, first_layer, is_trainable, pooled
+from bowerbird.models.trained_linear import Linear
 
 Pooling = Literal["scaled_sum", "sum"]
 """How weighted events become one vector: their sum, over the square root of their number or as it is."""
@@ -84,11 +85,11 @@ class TargetAttention(History):
         self.candidate = tuple(candidate.name for candidate, _ in pairs)
         self.event = tuple(event.name for _, event in pairs)
         shared = sum(event.dimension for _, event in pairs)
-        self.of_query = nn.Linear(shared, hidden[0])
-        self.of_product = nn.Linear(shared, hidden[0], bias=False)
-        self.of_event = nn.Linear(self.events.width, hidden[0], bias=False)
+        self.of_query = Linear(shared, hidden[0])
+        self.of_product = Linear(shared, hidden[0], bias=False)
+        self.of_event = Linear(self.events.width, hidden[0], bias=False)
         self.scorer = MLP(hidden[0], hidden[1:], dropout=0.0)
-        self.score = nn.Linear(hidden[-1], 1)
+        self.score = Linear(hidden[-1], 1)
         self.width = self.events.width
         self.parts = _meetings(sequence, [event for _, event in pairs])
 
@@ -96,7 +97,8 @@ class TargetAttention(History):
         """Return [rows, width]."""
         events = self.events(features)
         query = torch.cat([features[name] for name in self.candidate], dim=-1)
-        if self.training and not torch.compiler.is_compiling() and is_trainable(events, query):
+        natively = self.training and not torch.compiler.is_compiling() and is_trainable(events, query)
+        if natively:
             matrix = torch.cat([self.of_event.weight, self.of_product.weight], dim=1)
             hidden, events = first_layer(events, query, self.parts, matrix, self.of_query(query))
         else:
@@ -108,7 +110,7 @@ class TargetAttention(History):
         weights = scores.masked_fill(~mask, 0.0)
         if self.pooling == "scaled_sum":
             weights = weights / mask.to(scores.dtype).sum(dim=1, keepdim=True).clamp(min=1.0).sqrt()
-        return torch.einsum("rl,rld->rd", weights, events)
+        return pooled(weights, events) if natively else torch.einsum("rl,rld->rd", weights, events)
 
 
 def _meetings(sequence: SequenceInput, met: list[CategoryInput]) -> Parts:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from bowerbird.models.layers import MLP
 from bowerbird.models.ranker import RateFitted, log_odds
 from bowerbird.models.task import Task
+from bowerbird.models.trained_linear import Linear
 
 
 class Tower(RateFitted):
@@ -26,7 +27,7 @@ class Tower(RateFitted):
         self.task = task
         self.given = task.given if conditional else None
         self.hidden = MLP(width, hidden, dropout, batch_norm)
-        self.logit = nn.Linear(self.hidden.width, 1)
+        self.logit = Linear(self.hidden.width, 1)
 
     def fit_rates(self, rates: Mapping[str, float]) -> None:
         """Set the bias to the log odds of the task, among exposures where what it is given happened."""

@@ -1,4 +1,4 @@
-"""Target attention's first layer in training on a CPU: what it is given, and its rectifier, as native passes."""
+"""Target attention in training on a CPU as native passes: its first layer's inputs, its rectifier, its sums."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from bowerbird import _native
+from bowerbird.models.trained_linear import linear
 
 Parts = list[tuple[int, int, int]]
 """Where parts of the query meet parts of an event: (first column of the query, of the event, columns)."""
@@ -31,8 +31,14 @@ def first_layer(
     enabled = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if enabled else torch.float32
     inputs, events = _Inputs.apply(events, query, parts, dtype)  # type: ignore[no-untyped-call]
-    first = functional.linear(inputs, matrix)
+    first = linear(inputs, matrix, None)
     return _ShiftedRectifier.apply(first, of_query.to(first.dtype)), events  # type: ignore[no-untyped-call]
+
+
+def pooled(weights: Tensor, events: Tensor) -> Tensor:
+    """Return the sums of events [rows, length, width] by their weights [rows, length], float32 [rows, width]."""
+    sums: Tensor = _Pool.apply(weights.float(), events)  # type: ignore[no-untyped-call]
+    return sums
 
 
 class _Inputs(torch.autograd.Function):
@@ -75,3 +81,23 @@ class _ShiftedRectifier(torch.autograd.Function):
             y.detach(), gradient.detach().contiguous(), of_x, of_shift, torch.get_num_threads()
         )
         return of_x, of_shift.to(y.dtype)
+
+
+class _Pool(torch.autograd.Function):
+    """Σ weight · event over a row's events, in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, events: Tensor) -> Tensor:
+        weights, events = weights.detach().contiguous(), events.detach().contiguous()
+        out = torch.empty(events.shape[0], events.shape[2])
+        _native.pool_events(weights, events, out, torch.get_num_threads())
+        ctx.save_for_backward(weights, events)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        weights, events = ctx.saved_tensors
+        of_weights, of_events = torch.empty_like(weights), torch.empty_like(events)
+        given = (weights, events, gradient.detach().contiguous())
+        _native.pool_events_backward(*given, of_weights, of_events, torch.get_num_threads())
+        return of_weights, of_events

@@ -18,6 +18,7 @@ from bowerbird.models.layers import MLP
 from bowerbird.models.ranker import Ranker, RateFitted, Targets, TrainingPass, log_odds
 from bowerbird.models.sequences import mean_histories
 from bowerbird.models.task import Task
+from bowerbird.models.trained_linear import Linear
 from bowerbird.plan.mistake import nearest
 from bowerbird.plan.spec import Stage
 
@@ -114,7 +115,7 @@ class TowerVectors(nn.Module):
         super().__init__()
         self.flat = FlatInputs(inputs, mean_histories(inputs), config.dimension)
         self.mlp = MLP(self.flat.width, config.hidden, config.dropout, config.batch_norm)
-        self.linear = nn.Linear(self.mlp.width, config.width)
+        self.linear = Linear(self.mlp.width, config.width)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, width]."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bowerbird.embedding.inputs import Inputs
+from bowerbird.models.trained_linear import Linear
 
 
 class VectorEmbedding(nn.Module):
@@ -19,7 +20,7 @@ class VectorEmbedding(nn.Module):
     def __init__(self, inputs: Inputs, dimension: int, spread: float = 1.0) -> None:
         super().__init__()
         self.names = tuple(item.name for item in inputs.vectors)
-        self.maps = nn.ModuleList(nn.Linear(item.width, dimension, bias=False) for item in inputs.vectors)
+        self.maps = nn.ModuleList(Linear(item.width, dimension, bias=False) for item in inputs.vectors)
         for module in self.maps:
             nn.init.normal_(module.weight, std=spread)  # type: ignore[arg-type]  # a unit vector keeps its variance
         self.known = nn.Parameter(torch.zeros(len(self.names), dimension))

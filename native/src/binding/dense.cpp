@@ -14,7 +14,10 @@
 
 #include "base/require.hpp"
 #include "dense/attention.hpp"
+#include "dense/cross.hpp"
 #include "dense/hidden.hpp"
+#include "dense/linear.hpp"
+#include "dense/narrow.hpp"
 #include "dense/rows.hpp"
 
 namespace nb = nanobind;
@@ -239,6 +242,179 @@ void rectifier_backward(Cube y, Cube gradient_y, Cube gradient_x, Matrix gradien
   }
 }
 
+using Floats = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
+Events pooled_shape(const Matrix& weights, const Floats& events, const Matrix& pooled) {
+  const Events shape{events.shape(0), events.shape(1), events.shape(2), 0, {}};
+  require(weights.shape(0) == shape.samples && weights.shape(1) == shape.length, "weights do not fit");
+  require(pooled.shape(0) == shape.samples && pooled.shape(1) == shape.width, "arrays differ in shape");
+  return shape;
+}
+
+void pool_forward(Matrix weights, Floats events, Matrix out, std::size_t threads) {
+  const Events shape = pooled_shape(weights, events, out);
+  const nb::gil_scoped_release release;
+  pool_events(weights.data(), events.data(), shape, out.data(), threads);
+}
+
+void pool_backward(Matrix weights, Floats events, Matrix gradient, Matrix of_weights, Floats of_events,
+                   std::size_t threads) {
+  const Events shape = pooled_shape(weights, events, gradient);
+  pooled_shape(of_weights, of_events, gradient);
+  require(of_events.shape(1) == shape.length, "arrays differ in shape");
+  const nb::gil_scoped_release release;
+  pool_events_backward(weights.data(), events.data(), gradient.data(), shape, of_weights.data(), of_events.data(),
+                       threads);
+}
+
+using OptionalMatrix = std::optional<Matrix>;
+using OptionalValues = std::optional<Values>;
+
+void require_shape(const Matrix& values, Shape shape) {
+  require(values.shape(0) == shape.rows && values.shape(1) == shape.width, "arrays differ in shape");
+}
+
+const float* fitting(const OptionalMatrix& values, Shape shape) {
+  if (!values) return nullptr;
+  require_shape(*values, shape);
+  return values->data();
+}
+
+template <typename T>
+T* data_of(const Values& values) {
+  return static_cast<T*>(values.data());
+}
+
+void crossed_forward(Matrix first, Values product, Matrix crossed, Matrix next, OptionalValues low,
+                     std::size_t threads) {
+  const Shape shape = shape_of(product);
+  require_shape(first, shape), require_shape(crossed, shape), require_shape(next, shape);
+  if (low) require_same(product, *low);
+  const bool half = is_bfloat16(product);
+  const nb::gil_scoped_release release;
+  const std::size_t count = shape.rows * shape.width;
+  if (half) {
+    cross_forward({first.data(), data_of<BFloat16>(product), count}, crossed.data(), next.data(),
+                  low ? data_of<BFloat16>(*low) : nullptr, threads);
+  } else {
+    cross_forward({first.data(), data_of<float>(product), count}, crossed.data(), next.data(),
+                  low ? data_of<float>(*low) : nullptr, threads);
+  }
+}
+
+void crossed_backward(Matrix first, Values product, OptionalMatrix back_next, OptionalValues back_low,
+                      OptionalMatrix back_first, Matrix of_crossed, Values of_product, Matrix of_first,
+                      std::size_t threads) {
+  const Shape shape = shape_of(product);
+  require_shape(first, shape), require_shape(of_crossed, shape), require_shape(of_first, shape);
+  require_same(product, of_product);
+  if (back_low) require_same(product, *back_low);
+  const float* const next = fitting(back_next, shape);
+  const float* const earlier = fitting(back_first, shape);
+  const bool half = is_bfloat16(product);
+  const nb::gil_scoped_release release;
+  const std::size_t count = shape.rows * shape.width;
+  if (half) {
+    cross_backward({first.data(), data_of<BFloat16>(product), count},
+                   {next, back_low ? data_of<BFloat16>(*back_low) : nullptr, earlier}, of_crossed.data(),
+                   data_of<BFloat16>(of_product), of_first.data(), threads);
+  } else {
+    cross_backward({first.data(), data_of<float>(product), count},
+                   {next, back_low ? data_of<float>(*back_low) : nullptr, earlier}, of_crossed.data(),
+                   data_of<float>(of_product), of_first.data(), threads);
+  }
+}
+
+using Weights = nb::ndarray<float, nb::ndim<2>, nb::device::cpu>;
+
+template <typename T>
+NarrowLayer<T> layer_of(const Values& x, const Weights& weights) {
+  return {data_of<T>(x), x.shape(0), x.shape(1), weights.data(), static_cast<std::size_t>(weights.stride(0)),
+          weights.shape(0)};
+}
+
+void require_weights(const Values& x, const Weights& weights) {
+  require(weights.shape(0) > 0 && weights.shape(1) == x.shape(1), "weights do not fit");
+  require(weights.stride(1) == 1 && weights.stride(0) >= 0, "an output's weights are not side by side");
+}
+
+void narrow_of(Values x, Weights weights, Matrix out, std::size_t threads) {
+  const Shape shape = shape_of(x);
+  require_weights(x, weights);
+  require_shape(out, {shape.rows, weights.shape(0)});
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    narrow_forward(layer_of<BFloat16>(x, weights), out.data(), threads);
+  } else {
+    narrow_forward(layer_of<float>(x, weights), out.data(), threads);
+  }
+}
+
+void narrow_back(Values x, Weights weights, Matrix gradient, Values gradient_x, Weights gradient_weights,
+                 std::size_t threads) {
+  const Shape shape = shape_of(x);
+  require_weights(x, weights), require_weights(x, gradient_weights);
+  require(weights.shape(0) == gradient_weights.shape(0) && weights.stride(0) == gradient_weights.stride(0),
+          "gradients of the weights are laid out in another way");
+  require_shape(gradient, {shape.rows, weights.shape(0)});
+  require_same(x, gradient_x);
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    narrow_backward(layer_of<BFloat16>(x, weights), gradient.data(), data_of<BFloat16>(gradient_x),
+                    gradient_weights.data(), threads);
+  } else {
+    narrow_backward(layer_of<float>(x, weights), gradient.data(), data_of<float>(gradient_x), gradient_weights.data(),
+                    threads);
+  }
+}
+
+Linear linear_of(const Values& x, const Matrix& weights, const Values& result) {
+  const Shape shape = shape_of(x);
+  require(weights.shape(0) > 0 && weights.shape(1) == shape.width, "weights do not fit");
+  require(result.shape(0) == shape.rows && result.shape(1) == weights.shape(0), "arrays differ in shape");
+  require(is_bfloat16(result), "a layer's result is not bfloat16");
+  return {shape.rows, shape.width, weights.shape(0), weights.data()};
+}
+
+void linear_of_rows(Values x, Matrix weights, OptionalColumn bias, Values out, std::size_t threads) {
+  const Linear layer = linear_of(x, weights, out);
+  const float* const added = column(bias, layer.outputs);
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    linear_forward(layer, data_of<const BFloat16>(x), added, data_of<BFloat16>(out), threads);
+  } else {
+    linear_forward(layer, data_of<const float>(x), added, data_of<BFloat16>(out), threads);
+  }
+}
+
+void linear_back_to_rows(Values gradient, Matrix weights, Values of_x, std::size_t threads) {
+  const Linear layer = linear_of(of_x, weights, gradient);
+  const bool half = is_bfloat16(of_x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    linear_input_gradient(layer, data_of<const BFloat16>(gradient), data_of<BFloat16>(of_x), threads);
+  } else {
+    linear_input_gradient(layer, data_of<const BFloat16>(gradient), data_of<float>(of_x), threads);
+  }
+}
+
+void linear_back_to_weights(Values gradient, Values x, Matrix of_weights, OptionalColumn of_bias, std::size_t threads) {
+  const Linear layer = linear_of(x, of_weights, gradient);
+  float* const bias = column(of_bias, layer.outputs);
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    linear_weight_gradient(layer, data_of<const BFloat16>(gradient), data_of<const BFloat16>(x), of_weights.data(), bias,
+                           threads);
+  } else {
+    linear_weight_gradient(layer, data_of<const BFloat16>(gradient), data_of<const float>(x), of_weights.data(), bias,
+                           threads);
+  }
+}
+
 }  // namespace
 
 void bind_dense(nb::module_& module) {
@@ -253,7 +429,23 @@ void bind_dense(nb::module_& module) {
   module.def("attention_inputs", &inputs_forward, "events"_a, "query"_a, "parts"_a, "out"_a, "threads"_a = 1);
   module.def("attention_inputs_backward", &inputs_backward, "gradient"_a, "events"_a, "query"_a, "parts"_a,
              "gradient_events"_a, "gradient_query"_a, "threads"_a = 1);
+  module.def("pool_events", &pool_forward, "weights"_a, "events"_a, "out"_a, "threads"_a = 1);
+  module.def("pool_events_backward", &pool_backward, "weights"_a, "events"_a, "gradient"_a, "of_weights"_a,
+             "of_events"_a, "threads"_a = 1);
   module.def("shifted_rectifier", &rectifier_forward, "x"_a, "shift"_a, "threads"_a = 1);
+  module.def("cross_forward", &crossed_forward, "first"_a, "product"_a, "crossed"_a, "next"_a, "low"_a.none(),
+             "threads"_a = 1);
+  module.def("cross_backward", &crossed_backward, "first"_a, "product"_a, "gradient_next"_a.none(),
+             "gradient_low"_a.none(), "gradient_first"_a.none(), "of_crossed"_a, "of_product"_a, "of_first"_a,
+             "threads"_a = 1);
+  module.def("narrow_forward", &narrow_of, "x"_a, "weights"_a, "out"_a, "threads"_a = 1);
+  module.def("narrow_backward", &narrow_back, "x"_a, "weights"_a, "gradient"_a, "gradient_x"_a, "gradient_weights"_a,
+             "threads"_a = 1);
+  module.def("has_linear", &has_linear);
+  module.def("linear_forward", &linear_of_rows, "x"_a, "weights"_a, "bias"_a.none(), "out"_a, "threads"_a = 1);
+  module.def("linear_input_gradient", &linear_back_to_rows, "gradient"_a, "weights"_a, "of_x"_a, "threads"_a = 1);
+  module.def("linear_weight_gradient", &linear_back_to_weights, "gradient"_a, "x"_a, "of_weights"_a,
+             "of_bias"_a.none(), "threads"_a = 1);
   module.def("shifted_rectifier_backward", &rectifier_backward, "y"_a, "gradient_y"_a, "gradient_x"_a,
              "gradient_shift"_a, "threads"_a = 1);
 }

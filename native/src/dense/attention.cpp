@@ -64,6 +64,39 @@ BOWERBIRD_INLINE void rectify_back(const T* y, const T* gradient, std::size_t le
   }
 }
 
+BOWERBIRD_CLONES void pool_kernel(const float* weights, const float* events, std::size_t length, std::size_t width,
+                                  float* out) {
+  for (std::size_t i = 0; i < width; ++i) out[i] = 0.0f;
+  for (std::size_t event = 0; event < length; ++event) {
+    const float weight = weights[event];
+    const float* const from = events + event * width;
+    for (std::size_t i = 0; i < width; ++i) out[i] += weight * from[i];
+  }
+}
+
+constexpr std::size_t kLanes = 16;  // sums of a product that go on side by side
+
+BOWERBIRD_CLONES void pool_back_kernel(const float* weights, const float* events, const float* gradient,
+                                       std::size_t length, std::size_t width, float* gradient_weights,
+                                       float* gradient_events) {
+  for (std::size_t event = 0; event < length; ++event) {
+    const float weight = weights[event];
+    const float* const from = events + event * width;
+    float* const to = gradient_events + event * width;
+    for (std::size_t i = 0; i < width; ++i) to[i] = weight * gradient[i];
+    float lanes[kLanes] = {};
+    std::size_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) {
+      for (std::size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += from[i + lane] * gradient[i + lane];
+    }
+    for (std::size_t lane = 0; i < width; ++i, ++lane) lanes[lane] += from[i] * gradient[i];
+    for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
+      for (std::size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    }
+    gradient_weights[event] = lanes[0];
+  }
+}
+
 #define BOWERBIRD_FOR_EACH_TYPE(define) define(float) define(BFloat16)
 
 #define BOWERBIRD_KERNELS(T)                                                                                      \
@@ -93,6 +126,22 @@ void for_samples(std::size_t samples, std::size_t threads, const Task& task) {
 }
 
 }  // namespace
+
+void pool_events(const float* weights, const float* events, const Events& shape, float* out, std::size_t threads) {
+  for_samples(shape.samples, threads, [&](std::size_t sample) {
+    pool_kernel(weights + sample * shape.length, events + sample * shape.length * shape.width, shape.length, shape.width,
+                out + sample * shape.width);
+  });
+}
+
+void pool_events_backward(const float* weights, const float* events, const float* gradient, const Events& shape,
+                          float* gradient_weights, float* gradient_events, std::size_t threads) {
+  for_samples(shape.samples, threads, [&](std::size_t sample) {
+    const std::size_t own = sample * shape.length * shape.width, at = sample * shape.width;
+    pool_back_kernel(weights + sample * shape.length, events + own, gradient + at, shape.length, shape.width,
+                     gradient_weights + sample * shape.length, gradient_events + own);
+  });
+}
 
 #define BOWERBIRD_PUBLIC(T)                                                                                          \
   void attention_inputs(const float* events, const float* query, const Events& shape, T* out, std::size_t threads) { \

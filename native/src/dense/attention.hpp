@@ -47,4 +47,11 @@ void shifted_rectifier_backward(const float* y, const float* gradient_y, std::si
 void shifted_rectifier_backward(const BFloat16* y, const BFloat16* gradient_y, std::size_t samples, std::size_t length,
                                 std::size_t width, BFloat16* gradient_x, float* gradient_shift, std::size_t threads);
 
+// Sums of events by their weights: `out` is float32 [samples, width], weights are float32 [samples, length].
+void pool_events(const float* weights, const float* events, const Events& shape, float* out, std::size_t threads);
+
+// Its gradients, of the weights and of the events.
+void pool_events_backward(const float* weights, const float* events, const float* gradient, const Events& shape,
+                          float* gradient_weights, float* gradient_events, std::size_t threads);
+
 }  // namespace bowerbird

@@ -10,6 +10,7 @@ namespace bowerbird {
 namespace {
 
 constexpr std::size_t kBlock = 64;  // rows that one task takes; sums are formed per block, then in block order
+constexpr std::size_t kRows = 4;    // rows that are added up before they meet a column's sum
 
 // A permutation of 32-bit integers whose output bits look independent of the input's.
 BOWERBIRD_INLINE std::uint32_t mixed(std::uint32_t value) {
@@ -27,18 +28,27 @@ BOWERBIRD_INLINE std::uint32_t row_seed(std::uint64_t seed, std::size_t row) {
   return mixed(mixed(low + static_cast<std::uint32_t>(row)) ^ high);
 }
 
-// Sums of x - origin and of its square over the block's rows.
+// Adds x - origin and its square of some rows to the columns' sums.
+template <std::size_t rows, typename T>
+BOWERBIRD_INLINE void add_moments(const T* x, std::size_t width, const float* origin, float* sum, float* squares) {
+  for (std::size_t column = 0; column < width; ++column) {
+    float values = 0.0f, products = 0.0f;
+    for (std::size_t row = 0; row < rows; ++row) {
+      const float value = to_float(x[row * width + column]) - origin[column];
+      values += value;
+      products += value * value;
+    }
+    sum[column] += values;
+    squares[column] += products;
+  }
+}
+
 template <typename T>
 BOWERBIRD_INLINE void block_moments(const T* x, std::size_t rows, std::size_t width, const float* origin, float* sum,
                                     float* squares) {
-  for (std::size_t row = 0; row < rows; ++row) {
-    const T* values = x + row * width;
-    for (std::size_t column = 0; column < width; ++column) {
-      const float value = to_float(values[column]) - origin[column];
-      sum[column] += value;
-      squares[column] += value * value;
-    }
-  }
+  std::size_t row = 0;
+  for (; row + kRows <= rows; row += kRows) add_moments<kRows>(x + row * width, width, origin, sum, squares);
+  for (; row < rows; ++row) add_moments<1>(x + row * width, width, origin, sum, squares);
 }
 
 template <typename T>
@@ -80,17 +90,34 @@ BOWERBIRD_INLINE void forward_block(const T* x, std::size_t first, std::size_t l
   }
 }
 
-// Sums over the block of the gradient g behind rectifier and dropout, and of g (x - mean).
+// Adds the gradient g behind rectifier and dropout, and g (x - mean), of some rows to the columns' sums.
+template <std::size_t rows, typename T>
+BOWERBIRD_INLINE void add_sums(const T* x, const T* y, const T* gradient, std::size_t width, const float* mean,
+                               float upscale, float* sum, float* product) {
+  for (std::size_t column = 0; column < width; ++column) {
+    float values = 0.0f, products = 0.0f;
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::size_t i = row * width + column;
+      const float g = to_float(y[i]) > 0.0f ? to_float(gradient[i]) * upscale : 0.0f;
+      values += g;
+      products += g * (to_float(x[i]) - mean[column]);
+    }
+    sum[column] += values;
+    product[column] += products;
+  }
+}
+
 template <typename T>
 BOWERBIRD_INLINE void block_sums(const T* x, const T* y, const T* gradient, std::size_t rows, std::size_t width,
                                  const float* mean, float upscale, float* sum, float* product) {
-  for (std::size_t row = 0; row < rows; ++row) {
+  std::size_t row = 0;
+  for (; row + kRows <= rows; row += kRows) {
     const std::size_t at = row * width;
-    for (std::size_t i = 0; i < width; ++i) {
-      const float g = to_float(y[at + i]) > 0.0f ? to_float(gradient[at + i]) * upscale : 0.0f;
-      sum[i] += g;
-      product[i] += g * (to_float(x[at + i]) - mean[i]);
-    }
+    add_sums<kRows>(x + at, y + at, gradient + at, width, mean, upscale, sum, product);
+  }
+  for (; row < rows; ++row) {
+    const std::size_t at = row * width;
+    add_sums<1>(x + at, y + at, gradient + at, width, mean, upscale, sum, product);
   }
 }
 

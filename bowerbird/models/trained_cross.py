@@ -1,0 +1,58 @@
+"""A layer of a cross network in training on a CPU, as one native pass each way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bowerbird import _native
+
+Crossed = tuple[Tensor, Tensor, Tensor]
+"""A layer's values in float32, the same in the matrices' dtype, and the network's input, to be used from here on."""
+
+
+def is_trainable(first: Tensor) -> bool:
+    """Say whether the native passes take a network's input [rows, width]."""
+    return first.device.type == "cpu" and first.dtype == torch.float32 and first.dim() == 2 and first.numel() > 0
+
+
+def started(first: Tensor) -> Crossed:
+    """Return what the first layer begins with."""
+    enabled = torch.is_autocast_enabled("cpu")
+    return first, first.to(torch.get_autocast_dtype("cpu")) if enabled else first, first
+
+
+def crossed(product: Tensor, before: Crossed) -> Crossed:
+    """Return first * ``product`` + the values before.
+
+    ``product`` [rows, width] is what the layer's matrix made of those. The gradients of a layer's values, of
+    their low copy and of the network's input meet in one pass.
+    """
+    values, _, first = before
+    found: Crossed = _Layer.apply(first, product, values)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Layer(torch.autograd.Function):
+    """first * product + crossed, as it is and in the product's dtype; and the input, so that its gradients add up."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, product: Tensor, crossed: Tensor) -> Crossed:
+        first, product, crossed = (each.detach().contiguous() for each in (first, product, crossed))
+        result, low = torch.empty_like(crossed), torch.empty_like(product)
+        _native.cross_forward(first, product, crossed, result, low, torch.get_num_threads())
+        ctx.save_for_backward(first, product)
+        ctx.set_materialize_grads(False)
+        return result, low, first
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        first, product = ctx.saved_tensors
+        of_next, of_low, later = (None if each is None else each.detach().contiguous() for each in gradients)
+        of_crossed, of_product, of_first = torch.empty_like(first), torch.empty_like(product), torch.empty_like(first)
+        _native.cross_backward(
+            first, product, of_next, of_low, later, of_crossed, of_product, of_first, torch.get_num_threads()
+        )
+        return of_first, of_product, of_crossed

@@ -1,0 +1,120 @@
+"""Linear layers in training on a CPU, as native passes where those are faster than PyTorch's products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bowerbird import _native
+
+_NARROW = 8
+"""A layer of so few outputs is a pass over its inputs; a matrix product is better for more."""
+_SUPPORTED = (torch.float32, torch.bfloat16)
+
+
+class Linear(nn.Linear):
+    """PyTorch's layer, [..., inputs] → [..., outputs], which may be given its inputs in parts, end to end.
+
+    In training on a CPU few outputs are summed in float32 whatever the inputs are, over parts that are never joined;
+    more are, under bfloat16's autocast and where the processor has tile registers (AMX), native products that round
+    their factors themselves and give the weights' gradients in float32. Elsewhere it is plain PyTorch.
+    """
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Return [..., outputs]: float32 or, where PyTorch's autocast or the native products say so, bfloat16."""
+        if self.training and not torch.compiler.is_compiling():
+            if is_narrow(self, parts):
+                return narrow_linear(self, parts)
+            if len(parts) == 1:
+                return linear(parts[0], self.weight, self.bias)
+        return functional.linear(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1), self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return x weight^T + bias in training: natively where that is faster."""
+    if not _is_tiled(x):
+        return functional.linear(x, weight, bias)
+    flat: Tensor = _Tiled.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
+    return flat.view(*x.shape[:-1], -1)
+
+
+def is_narrow(layer: nn.Linear, parts: Sequence[Tensor]) -> bool:
+    """Say whether the native pass of few outputs takes these parts [..., width], end to end the layer's inputs."""
+    before = parts[0].shape[:-1]
+    return layer.out_features <= _NARROW and all(part.shape[:-1] == before and _is_plain(part) for part in parts)
+
+
+def narrow_linear(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:
+    """Return the layer of its parts, float32 [..., outputs], with float32 sums whatever the parts' dtype is."""
+    flat = [part.reshape(-1, part.shape[-1]) for part in parts]
+    out: Tensor = _Narrow.apply(layer.weight, layer.bias, *flat)  # type: ignore[no-untyped-call]
+    return out.view(*parts[0].shape[:-1], -1)
+
+
+def _is_plain(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in _SUPPORTED and x.numel() > 0
+
+
+def _is_tiled(x: Tensor) -> bool:
+    lowered = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return lowered and _is_plain(x) and _native.has_linear()
+
+
+class _Tiled(torch.autograd.Function):
+    """x W^T + b in bfloat16, on tile registers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x, weight = x.detach().contiguous(), weight.detach().contiguous()
+        out = torch.empty(x.shape[0], weight.shape[0], dtype=torch.bfloat16)
+        _native.linear_forward(x, weight, None if bias is None else bias.detach(), out, torch.get_num_threads())
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient, threads = gradient.detach().contiguous(), torch.get_num_threads()
+        of_weight = torch.empty_like(weight)
+        of_bias = torch.empty(weight.shape[0]) if ctx.has_bias else None
+        _native.linear_weight_gradient(gradient, x, of_weight, of_bias, threads)
+        if not ctx.needs_input_grad[0]:
+            return None, of_weight, of_bias
+        of_x = torch.empty_like(x)
+        _native.linear_input_gradient(gradient, weight, of_x, threads)
+        return of_x, of_weight, of_bias
+
+
+class _Narrow(torch.autograd.Function):
+    """Σ x W^T + b over parts x and the columns of W that are theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *parts: Tensor) -> Tensor:
+        weight, parts = weight.detach(), tuple(part.detach().contiguous() for part in parts)
+        rows = parts[0].shape[0]
+        out = torch.zeros(rows, weight.shape[0]) if bias is None else bias.detach().repeat(rows, 1)
+        for part, columns in zip(parts, _columns(weight, parts), strict=True):
+            _native.narrow_forward(part, columns, out, torch.get_num_threads())
+        ctx.save_for_backward(weight, *parts)
+        ctx.has_bias = bias is not None
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *parts = ctx.saved_tensors
+        gradient = gradient.detach().contiguous()
+        of_weight = torch.empty_like(weight)
+        of_parts = [torch.empty_like(part) for part in parts]
+        columns = zip(parts, of_parts, _columns(weight, parts), _columns(of_weight, parts), strict=True)
+        for part, of_part, weights, of_weights in columns:
+            _native.narrow_backward(part, weights, gradient, of_part, of_weights, torch.get_num_threads())
+        return of_weight, gradient.sum(dim=0) if ctx.has_bias else None, *of_parts
+
+
+def _columns(weight: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return torch.split(weight, [part.shape[1] for part in parts], dim=1)

@@ -1,0 +1,54 @@
+#include "dense/linear_tables.hpp"
+#include "dense/linear_tiles.hpp"
+#include "pair/emulated_registers.hpp"
+#if defined(BOWERBIRD_AMX)
+#include "pair/amx_registers.hpp"
+#endif
+
+namespace bowerbird::tiled {
+namespace {
+
+#if defined(BOWERBIRD_AMX)
+
+// A thread's set-up is put back afterwards: other libraries on it may count on theirs.
+struct TrainingRegisters : pair::AmxRegisters {
+  static void open() {
+    asm volatile("sttilecfg %0" : "=m"(before()));
+    pair::AmxRegisters::open();
+  }
+  static void close() { asm volatile("ldtilecfg %0" : : "m"(before())); }
+
+ private:
+  static pair::TileConfiguration& before() {
+    static thread_local pair::TileConfiguration configuration;
+    return configuration;
+  }
+};
+
+#else
+
+using TrainingRegisters = pair::EmulatedRegisters;
+
+#endif
+
+template <typename Registers>
+LinearProducts products() {
+  return {
+      forward<Registers, float>,         forward<Registers, BFloat16>,         input_gradient<Registers, float>,
+      input_gradient<Registers, BFloat16>, weight_gradient<Registers, float>, weight_gradient<Registers, BFloat16>,
+  };
+}
+
+}  // namespace
+
+const LinearProducts& amx_products() {
+  static const LinearProducts made = products<TrainingRegisters>();
+  return made;
+}
+
+const LinearProducts& amx_emulated_products() {
+  static const LinearProducts made = products<pair::EmulatedRegisters>();
+  return made;
+}
+
+}  // namespace bowerbird::tiled

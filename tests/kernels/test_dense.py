@@ -1,0 +1,167 @@
+"""Cross layers and linear layers, narrow ones too: the native passes are their NumPy twins."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bowerbird import _native
+from bowerbird.kernels import dense as twin
+
+shapes = st.tuples(st.integers(1, 200), st.integers(1, 130))
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TOLERANCE = {"float32": 1e-5, "bfloat16": 8e-3}
+
+
+def values_of(shape, seed, dtype="float32"):
+    random = np.random.default_rng(seed)
+    return torch.from_numpy(random.normal(size=shape).astype(np.float32)).to(TYPES[dtype])
+
+
+def numpy_of(values):
+    return None if values is None else values.float().numpy()
+
+
+def assert_near(found, expected, dtype="float32"):
+    assert np.allclose(numpy_of(found), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, st.sampled_from(list(TYPES)), st.integers(0, 2**30), st.integers(1, 3), st.booleans())
+def test_a_cross_layer_is_the_twin(shape, dtype, seed, threads, lowered):
+    first, crossed, product = values_of(shape, seed), values_of(shape, seed + 1), values_of(shape, seed + 2, dtype)
+    found, low = torch.empty_like(first), torch.empty_like(product)
+    _native.cross_forward(first, product, crossed, found, low if lowered else None, threads)
+    assert_near(found, twin.cross_forward(first.numpy(), numpy_of(product), crossed.numpy()))
+    if lowered:
+        assert torch.equal(low, found.to(low.dtype))
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, st.sampled_from(list(TYPES)), st.integers(0, 2**30), st.integers(1, 3), st.tuples(*[st.booleans()] * 3))
+def test_a_cross_layers_gradients_are_the_twins(shape, dtype, seed, threads, given_back):
+    first, product = values_of(shape, seed), values_of(shape, seed + 1, dtype)
+    every = values_of(shape, seed + 2), values_of(shape, seed + 3, dtype), values_of(shape, seed + 4)
+    back = [values if there else None for values, there in zip(every, given_back, strict=True)]
+    found = torch.empty_like(first), torch.empty_like(product), torch.empty_like(first)
+    _native.cross_backward(first, product, *back, *found, threads)
+    expected = twin.cross_backward(first.numpy(), numpy_of(product), *map(numpy_of, back))
+    for left, right, kind in zip(found, expected, ("float32", dtype, "float32"), strict=True):
+        assert_near(left, right, kind)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, st.integers(1, 4), st.sampled_from(list(TYPES)), st.integers(0, 2**30), st.integers(1, 3))
+def test_a_narrow_layer_is_the_twin(shape, outputs, dtype, seed, threads):
+    x, whole = values_of(shape, seed, dtype), values_of((outputs, shape[1] + 7), seed + 1)
+    weights, gradient = whole[:, 3 : 3 + shape[1]], values_of((shape[0], outputs), seed + 2)
+    out = values_of((shape[0], outputs), seed + 3)
+    expected = twin.narrow_forward(numpy_of(x), weights.numpy(), out.numpy())
+    _native.narrow_forward(x, weights, out, threads)
+    assert np.allclose(out.numpy(), expected, rtol=1e-4, atol=1e-4)
+    of_x, of_whole = torch.empty_like(x), torch.zeros_like(whole)
+    _native.narrow_backward(x, weights, gradient, of_x, of_whole[:, 3 : 3 + shape[1]], threads)
+    of_inputs, of_weights = twin.narrow_backward(numpy_of(x), weights.numpy(), gradient.numpy())
+    assert_near(of_x, of_inputs, dtype)
+    assert np.allclose(of_whole[:, 3 : 3 + shape[1]].numpy(), of_weights, rtol=1e-4, atol=1e-3)
+    assert not of_whole[:, :3].any() and not of_whole[:, 3 + shape[1] :].any()
+
+
+@pytest.fixture(params=["amx", "amx_emulated"])
+def tiles(request, monkeypatch):
+    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
+    try:
+        return _native.has_linear()
+    except ValueError:
+        pytest.skip(f"no {request.param} here")
+
+
+LAYERS = [(1, 1, 9), (33, 100, 100), (70, 66, 64), (64, 64, 32), (1100, 40, 17), (2100, 16, 16), (31, 33, 47)]
+
+
+@pytest.mark.parametrize("dtype", list(TYPES))
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), LAYERS)
+def test_a_linear_layer_is_the_twin(tiles, rows, inputs, outputs, dtype):
+    x, weights = values_of((rows, inputs), 1, dtype), values_of((outputs, inputs), 2)
+    gradient, bias = values_of((rows, outputs), 3, "bfloat16"), values_of(outputs, 4)
+    for added in (bias, None):
+        out = torch.full((rows, outputs), np.nan, dtype=torch.bfloat16)
+        _native.linear_forward(x, weights, added, out, 2)
+        expected = twin.linear_forward(numpy_of(x), weights.numpy(), numpy_of(added))
+        assert np.allclose(numpy_of(out), expected, rtol=0.01, atol=0.01)
+    of_x = torch.full_like(x, np.nan)
+    _native.linear_input_gradient(gradient, weights, of_x, 2)
+    expected = twin.linear_input_gradient(numpy_of(gradient), weights.numpy())
+    assert np.allclose(numpy_of(of_x), expected, rtol=TOLERANCE[dtype], atol=1e-4 + TOLERANCE[dtype])
+    of_weights, of_bias = torch.full_like(weights, np.nan), torch.full_like(bias, np.nan)
+    _native.linear_weight_gradient(gradient, x, of_weights, of_bias, 2)
+    expected, expected_bias = twin.linear_weight_gradient(numpy_of(gradient), numpy_of(x))
+    assert np.allclose(of_weights.numpy(), expected, rtol=1e-4, atol=2e-3)
+    assert np.allclose(of_bias.numpy(), expected_bias, rtol=1e-4, atol=2e-3)
+
+
+def test_threads_do_not_change_a_linear_layers_bits(tiles):
+    x, weights, gradient = values_of((5000, 70), 0), values_of((50, 70), 1), values_of((5000, 50), 2, "bfloat16")
+    results = []
+    for threads in (1, 2, 5):
+        out, of_x = torch.empty(5000, 50, dtype=torch.bfloat16), torch.empty_like(x)
+        of_weights, of_bias = torch.empty_like(weights), torch.empty(50)
+        _native.linear_forward(x, weights, None, out, threads)
+        _native.linear_input_gradient(gradient, weights, of_x, threads)
+        _native.linear_weight_gradient(gradient, x, of_weights, of_bias, threads)
+        results.append(b"".join(part.float().numpy().tobytes() for part in (out, of_x, of_weights, of_bias)))
+    assert results[0] == results[1] == results[2]
+
+
+def test_pytorchs_own_tiles_work_beside_ours(tiles):
+    x, weights = values_of((256, 64), 0, "bfloat16"), values_of((64, 64), 1)
+    expected = x @ weights.bfloat16().T
+    for _ in range(3):
+        out = torch.empty(256, 64, dtype=torch.bfloat16)
+        _native.linear_forward(x, weights, None, out, 1)
+        assert torch.equal(x @ weights.bfloat16().T, expected)
+
+
+def test_a_linear_layer_that_does_not_fit_is_refused(tiles):
+    x, weights, out = torch.ones(4, 3), torch.ones(2, 3), torch.empty(4, 2, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="do not fit"):
+        _native.linear_forward(x, torch.ones(2, 4), None, out)
+    with pytest.raises(ValueError, match="not bfloat16"):
+        _native.linear_forward(x, weights, None, torch.empty(4, 2))
+    with pytest.raises(ValueError, match="width"):
+        _native.linear_forward(x, weights, torch.ones(3), out)
+    with pytest.raises(ValueError, match="differ in shape"):
+        _native.linear_input_gradient(torch.empty(3, 2, dtype=torch.bfloat16), weights, x)
+
+
+def test_without_tile_registers_a_linear_layer_is_refused(monkeypatch):
+    monkeypatch.setenv("BOWERBIRD_ISA", "generic")
+    assert not _native.has_linear()
+    with pytest.raises(ValueError, match="tile registers"):
+        _native.linear_forward(torch.ones(4, 3), torch.ones(2, 3), None, torch.empty(4, 2, dtype=torch.bfloat16))
+
+
+def test_threads_do_not_change_a_bit():
+    x, weights, gradient = values_of((1000, 45), 0, "bfloat16"), values_of((2, 45), 1), values_of((1000, 2), 2)
+    results = []
+    for threads in (1, 2, 5):
+        out, of_x, of_weights = torch.zeros(1000, 2), torch.empty_like(x), torch.empty_like(weights)
+        _native.narrow_forward(x, weights, out, threads)
+        _native.narrow_backward(x, weights, gradient, of_x, of_weights, threads)
+        results.append(b"".join(part.float().numpy().tobytes() for part in (out, of_x, of_weights)))
+    assert results[0] == results[1] == results[2]
+
+
+def test_what_does_not_fit_is_refused():
+    x, other = torch.ones(2, 3), torch.ones(3, 2)
+    with pytest.raises(ValueError, match="differ in shape"):
+        _native.cross_forward(x, x, other, torch.empty(2, 3), None)
+    with pytest.raises(ValueError, match="differ in shape"):
+        _native.cross_backward(x, x, other, None, None, x, x, x)
+    with pytest.raises(ValueError, match="do not fit"):
+        _native.narrow_forward(x, torch.ones(1, 4), torch.ones(2, 1))
+    with pytest.raises(ValueError, match="side by side"):
+        _native.narrow_forward(x, torch.ones(3, 1).t().repeat(1, 2)[:, :6:2], torch.ones(2, 1))
+    with pytest.raises(ValueError, match="another way"):
+        _native.narrow_backward(x, torch.ones(1, 3), torch.ones(2, 1), torch.empty(2, 3), torch.ones(1, 5)[:, :3])
