@@ -1,13 +1,15 @@
-"""A layer of a cross network in training on a CPU, as one native pass each way."""
+"""Cross networks in training on a CPU: a layer, or the whole network, as one native pass each way."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bowerbird import _native
+from bowerbird.models.trained_linear import is_tiled
 
 Crossed = tuple[Tensor, Tensor, Tensor]
 """A layer's values in float32, the same in the matrices' dtype, and the network's input, to be used from here on."""
@@ -16,6 +18,16 @@ Crossed = tuple[Tensor, Tensor, Tensor]
 def is_trainable(first: Tensor) -> bool:
     """Say whether the native passes take a network's input [rows, width]."""
     return first.device.type == "cpu" and first.dtype == torch.float32 and first.dim() == 2 and first.numel() > 0
+
+
+def whole_network(layers: Sequence[nn.Module], first: Tensor) -> Tensor | None:
+    """Return what full-rank layers make of ``first`` on tile registers; None where they are not, or there are none."""
+    full = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    if len(full) < len(layers) or not is_tiled(first):
+        return None
+    parameters = [*(layer.weight for layer in full), *(layer.bias for layer in full)]
+    out: Tensor = _Network.apply(first, *parameters)  # type: ignore[no-untyped-call]
+    return out
 
 
 def started(first: Tensor) -> Crossed:
@@ -56,3 +68,30 @@ class _Layer(torch.autograd.Function):
             first, product, of_next, of_low, later, of_crossed, of_product, of_first, torch.get_num_threads()
         )
         return of_first, of_product, of_crossed
+
+
+class _Network(torch.autograd.Function):
+    """All layers of x = first * (W x + b) + x; a row passes them while it is in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, *parameters: Tensor) -> Tensor:
+        first, layers = first.detach().contiguous(), len(parameters) // 2
+        arrays = [each.detach().contiguous() for each in parameters]
+        shape = (layers * first.shape[0], first.shape[1])
+        given, products = (torch.empty(shape, dtype=torch.bfloat16) for _ in range(2))
+        out = torch.empty_like(first)
+        weights, biases = arrays[:layers], arrays[layers:]
+        _native.cross_network_forward(first, weights, biases, given, products, out, torch.get_num_threads())
+        ctx.save_for_backward(first, given, products, *arrays)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        first, given, products, *arrays = ctx.saved_tensors
+        layers = len(arrays) // 2
+        of_first, of_arrays = torch.empty_like(first), [torch.empty_like(each) for each in arrays]
+        _native.cross_network_backward(
+            first, arrays[:layers], arrays[layers:], given, products, gradient.detach().contiguous(), of_first,
+            of_arrays[:layers], of_arrays[layers:], torch.get_num_threads(),
+        )  # fmt: skip
+        return of_first, *of_arrays

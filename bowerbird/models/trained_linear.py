@@ -36,7 +36,7 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return x weight^T + bias in training: natively where that is faster."""
-    if not _is_tiled(x):
+    if not is_tiled(x):
         return functional.linear(x, weight, bias)
     flat: Tensor = _Tiled.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return flat.view(*x.shape[:-1], -1)
@@ -59,9 +59,10 @@ def _is_plain(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in _SUPPORTED and x.numel() > 0
 
 
-def _is_tiled(x: Tensor) -> bool:
+def is_tiled(x: Tensor) -> bool:
+    """Say whether products of ``x`` are native: on tile registers, under bfloat16's autocast."""
     lowered = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return lowered and _is_plain(x) and _native.has_linear()
+    return lowered and _is_plain(x) and _native.has_tiles()
 
 
 class _Tiled(torch.autograd.Function):

@@ -37,6 +37,9 @@ from bowerbird.training.progress import Reporter, Silent
 from bowerbird.training.quality.metrics import auc, log_loss
 from bowerbird.training.table_files import TableFiles
 
+_CLIP_MARGIN = 1e-6
+"""What PyTorch adds to a norm that it divides by."""
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -76,6 +79,7 @@ class Trainer:
         self.steps_per_epoch = train.steps_per_epoch
         self.steps = self.steps_per_epoch * config.epochs
         self.optimiser = build_optimiser(network, config)
+        self._parameters = list(network.parameters())
         self.average = WeightAverage(network, config.average)
         self.tables = TableFiles(folder, network.collection)
         self.best: dict[str, AnyArray] = {}
@@ -149,8 +153,13 @@ class Trainer:
         return planned
 
     def _clip(self) -> None:
-        if self.config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        """Scale the gradients down to the norm that is set; those within it are not touched."""
+        most = self.config.clip_norm
+        if not most:
+            return
+        norm = torch.nn.utils.get_total_norm([each.grad for each in self._parameters if each.grad is not None])
+        if not float(norm) + _CLIP_MARGIN <= most:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, most, norm)
 
     def _evaluation_is_due(self) -> bool:
         within = (self.state.step - 1) % self.steps_per_epoch + 1

@@ -72,7 +72,7 @@ def test_a_narrow_layer_is_the_twin(shape, outputs, dtype, seed, threads):
 def tiles(request, monkeypatch):
     monkeypatch.setenv("BOWERBIRD_ISA", request.param)
     try:
-        return _native.has_linear()
+        return _native.has_tiles()
     except ValueError:
         pytest.skip(f"no {request.param} here")
 
@@ -114,6 +114,41 @@ def test_threads_do_not_change_a_linear_layers_bits(tiles):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize(("rows", "width", "layers"), [(1, 9, 1), (70, 100, 4), (300, 64, 2), (33, 130, 3)])
+def test_a_cross_network_is_the_twins_layers(tiles, rows, width, layers):
+    first, gradient = values_of((rows, width), 0), values_of((rows, width), 1)
+    weights = [values_of((width, width), 2 + layer) / np.float32(np.sqrt(width)) for layer in range(layers)]
+    biases = [values_of(width, 20 + layer) for layer in range(layers)]
+    given, products = (torch.full((layers * rows, width), np.nan, dtype=torch.bfloat16) for _ in range(2))
+    out, of_first = torch.full_like(first, np.nan), torch.full_like(first, np.nan)
+    of_weights = [torch.full_like(each, np.nan) for each in weights]
+    of_biases = [torch.full_like(each, np.nan) for each in biases]
+    _native.cross_network_forward(first, weights, biases, given, products, out, 2)
+    _native.cross_network_backward(
+        first, weights, biases, given, products, gradient, of_first, of_weights, of_biases, 2
+    )
+    crossed, steps = first.numpy(), []
+    for weight, bias in zip(weights, biases, strict=True):
+        product = twin.rounded(twin.linear_forward(crossed, weight.numpy(), bias.numpy()))
+        steps.append((crossed, product))
+        crossed = twin.cross_forward(first.numpy(), product, crossed)
+    assert_close(out, crossed)
+    back, later = gradient.numpy(), None
+    for layer in reversed(range(layers)):
+        before, product = steps[layer]
+        back, of_product, later = twin.cross_backward(first.numpy(), product, back, None, later)
+        of_product = twin.rounded(of_product)
+        expected, expected_bias = twin.linear_weight_gradient(of_product, before)
+        assert_close(of_weights[layer], expected)
+        assert_close(of_biases[layer], expected_bias)
+        back = back + twin.linear_input_gradient(of_product, weights[layer].numpy())
+    assert_close(of_first, back + later)
+
+
+def assert_close(found, expected):
+    assert np.allclose(numpy_of(found), expected, rtol=0.02, atol=0.02 * float(np.abs(expected).max()))
+
+
 def test_pytorchs_own_tiles_work_beside_ours(tiles):
     x, weights = values_of((256, 64), 0, "bfloat16"), values_of((64, 64), 1)
     expected = x @ weights.bfloat16().T
@@ -137,7 +172,7 @@ def test_a_linear_layer_that_does_not_fit_is_refused(tiles):
 
 def test_without_tile_registers_a_linear_layer_is_refused(monkeypatch):
     monkeypatch.setenv("BOWERBIRD_ISA", "generic")
-    assert not _native.has_linear()
+    assert not _native.has_tiles()
     with pytest.raises(ValueError, match="tile registers"):
         _native.linear_forward(torch.ones(4, 3), torch.ones(2, 3), None, torch.empty(4, 2, dtype=torch.bfloat16))
 

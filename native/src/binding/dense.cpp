@@ -15,6 +15,7 @@
 #include "base/require.hpp"
 #include "dense/attention.hpp"
 #include "dense/cross.hpp"
+#include "dense/cross_network.hpp"
 #include "dense/hidden.hpp"
 #include "dense/linear.hpp"
 #include "dense/narrow.hpp"
@@ -415,6 +416,65 @@ void linear_back_to_weights(Values gradient, Values x, Matrix of_weights, Option
   }
 }
 
+using Matrices = std::vector<Matrix>;
+using Columns = std::vector<Column>;
+
+// A network's arrays, checked, with pointers to its layers.
+struct CheckedCross {
+  std::vector<const float*> weights, biases;
+  CrossLayers layers{};
+  CrossValues values{};
+};
+
+void require_layers(const Matrices& weights, const Columns& biases, std::size_t width) {
+  require(!weights.empty() && weights.size() == biases.size(), "weights and biases go together");
+  for (const Matrix& each : weights) require_shape(each, {width, width});
+  for (const Column& each : biases) require(each.shape(0) == width, "a column's length is not the width");
+}
+
+template <typename Pointer, typename Arrays>
+std::vector<Pointer> pointers(const Arrays& arrays) {
+  std::vector<Pointer> found;
+  for (const auto& each : arrays) found.push_back(each.data());
+  return found;
+}
+
+CheckedCross checked(const Matrix& first, const Matrices& weights, const Columns& biases, const Values& given,
+                     const Values& products) {
+  const Shape shape{first.shape(0), first.shape(1)};
+  require(shape.rows > 0 && shape.width > 0, "values are empty");
+  require_layers(weights, biases, shape.width);
+  require_same(given, products);
+  require(is_bfloat16(given), "a network's values are not bfloat16");
+  require(given.shape(0) == weights.size() * shape.rows && given.shape(1) == shape.width, "arrays differ in shape");
+  CheckedCross found{pointers<const float*>(weights), pointers<const float*>(biases)};
+  found.layers = {shape.rows, shape.width, weights.size(), found.weights.data(), found.biases.data()};
+  found.values = {data_of<BFloat16>(given), data_of<BFloat16>(products)};
+  return found;
+}
+
+void crosses_forward(Matrix first, const Matrices& weights, const Columns& biases, Values given, Values products,
+                     Matrix out, std::size_t threads) {
+  const CheckedCross network = checked(first, weights, biases, given, products);
+  require_shape(out, {network.layers.rows, network.layers.width});
+  const nb::gil_scoped_release release;
+  cross_network_forward(network.layers, first.data(), network.values, out.data(), threads);
+}
+
+void crosses_backward(Matrix first, const Matrices& weights, const Columns& biases, Values given, Values products,
+                      Matrix gradient, Matrix of_first, const Matrices& of_weights, const Columns& of_biases,
+                      std::size_t threads) {
+  const CheckedCross network = checked(first, weights, biases, given, products);
+  const Shape shape{network.layers.rows, network.layers.width};
+  require_shape(gradient, shape), require_shape(of_first, shape);
+  require(of_weights.size() == weights.size(), "gradients are of other layers");
+  require_layers(of_weights, of_biases, shape.width);
+  const std::vector<float*> to_weights = pointers<float*>(of_weights), to_biases = pointers<float*>(of_biases);
+  const nb::gil_scoped_release release;
+  cross_network_backward(network.layers, first.data(), network.values, gradient.data(), of_first.data(),
+                         to_weights.data(), to_biases.data(), threads);
+}
+
 }  // namespace
 
 void bind_dense(nb::module_& module) {
@@ -441,7 +501,11 @@ void bind_dense(nb::module_& module) {
   module.def("narrow_forward", &narrow_of, "x"_a, "weights"_a, "out"_a, "threads"_a = 1);
   module.def("narrow_backward", &narrow_back, "x"_a, "weights"_a, "gradient"_a, "gradient_x"_a, "gradient_weights"_a,
              "threads"_a = 1);
-  module.def("has_linear", &has_linear);
+  module.def("has_tiles", &has_tiles);
+  module.def("cross_network_forward", &crosses_forward, "first"_a, "weights"_a, "biases"_a, "given"_a, "products"_a,
+             "out"_a, "threads"_a = 1);
+  module.def("cross_network_backward", &crosses_backward, "first"_a, "weights"_a, "biases"_a, "given"_a, "products"_a,
+             "gradient"_a, "of_first"_a, "of_weights"_a, "of_biases"_a, "threads"_a = 1);
   module.def("linear_forward", &linear_of_rows, "x"_a, "weights"_a, "bias"_a.none(), "out"_a, "threads"_a = 1);
   module.def("linear_input_gradient", &linear_back_to_rows, "gradient"_a, "weights"_a, "of_x"_a, "threads"_a = 1);
   module.def("linear_weight_gradient", &linear_back_to_weights, "gradient"_a, "x"_a, "of_weights"_a,

@@ -8,7 +8,7 @@
 namespace bowerbird {
 
 // Whether this machine has tile registers, and BOWERBIRD_ISA does not forbid them. The rest may be called only then.
-bool has_linear();
+bool has_tiles();
 
 // A layer of weights float32 [outputs, inputs], which are rounded to bfloat16 as a product begins.
 struct Linear {

@@ -1,5 +1,5 @@
-#include "dense/linear_tables.hpp"
-#include "dense/linear_tiles.hpp"
+#include "dense/cross_tiles.hpp"
+#include "dense/tiled.hpp"
 #include "pair/emulated_registers.hpp"
 #if defined(BOWERBIRD_AMX)
 #include "pair/amx_registers.hpp"
@@ -32,22 +32,24 @@ using TrainingRegisters = pair::EmulatedRegisters;
 #endif
 
 template <typename Registers>
-LinearProducts products() {
+Layers table() {
   return {
-      forward<Registers, float>,         forward<Registers, BFloat16>,         input_gradient<Registers, float>,
-      input_gradient<Registers, BFloat16>, weight_gradient<Registers, float>, weight_gradient<Registers, BFloat16>,
+      forward<Registers, float>,          forward<Registers, BFloat16>,
+      input_gradient<Registers, float>,   input_gradient<Registers, BFloat16>,
+      weight_gradient<Registers, float>,  weight_gradient<Registers, BFloat16>,
+      cross_forward<Registers>,           cross_backward<Registers>,
   };
 }
 
 }  // namespace
 
-const LinearProducts& amx_products() {
-  static const LinearProducts made = products<TrainingRegisters>();
+const Layers& amx_layers() {
+  static const Layers made = table<TrainingRegisters>();
   return made;
 }
 
-const LinearProducts& amx_emulated_products() {
-  static const LinearProducts made = products<pair::EmulatedRegisters>();
+const Layers& amx_emulated_layers() {
+  static const Layers made = table<pair::EmulatedRegisters>();
   return made;
 }
 
