@@ -4,6 +4,7 @@
     python -m bench.compiler --build --cases reference        # compile what takes long into bench/work, judge answers
     python -m bench.compiler --measure --cases reference --rows 500
     python -m bench.compiler --measure --isa avx2 --rows 500  # our kernels on a lesser instruction set
+    python -m bench.compiler --amx                            # tile registers against vectors, from such sittings
     python -m bench.compiler --roofs                          # this core's ceilings
     python -m bench.compiler --table                          # bench/out/compiler.json from what was measured
 
@@ -29,7 +30,7 @@ from bench.compiler.engines import one_thread
 from bench.compiler.models import Case, cases
 from bench.compiler.peers import PEERS, Peer, Ready, Run
 from bench.compiler.roofs import roofs
-from bench.compiler.table import table
+from bench.compiler.table import amx_table, table
 from bowerbird.compiler.explain import explain
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.operations import Input
@@ -57,7 +58,7 @@ class Timed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for action in ("build", "measure", "roofs", "table"):
+    for action in ("build", "measure", "roofs", "table", "amx"):
         parser.add_argument(f"--{action}", action="store_true")
     parser.add_argument("--cases", default=",".join(case.name for case in cases()))
     parser.add_argument("--rows", default=",".join(map(str, ROWS)))
@@ -67,7 +68,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="for each case and number of rows")
     given = parser.parse_args()
-    everything = not (given.build or given.measure or given.roofs or given.table)
+    everything = not (given.build or given.measure or given.roofs or given.table or given.amx)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(WORK / "compiler" / "torch.compile"))
     RUNS.mkdir(parents=True, exist_ok=True)
     one_thread()
@@ -90,6 +91,8 @@ def main() -> None:
                 bench.measure(rows, given.seconds)
     if everything or given.table:
         table(RUNS, [case.name for case in cases()])
+    if given.amx:
+        amx_table(RUNS, [case.name for case in cases()])
 
 
 class Bench:

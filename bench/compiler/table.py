@@ -35,6 +35,7 @@ class Sitting:
     def __init__(self, runs: Path, case: str, rows: int, isa: str = "best") -> None:
         found = json.loads((runs / f"{case}.{rows}.{isa}.json").read_text())
         self.case, self.rows, self.isa, self.date = case, rows, found["isa"], found["date"]
+        self.cpu: str = found["machine"]["cpu"]
         self.seconds = {name: np.array(each["seconds"]) for name, each in found["peers"].items()}
         self.worst: dict[str, float] = {name: each["worst"] for name, each in found["peers"].items()}
         self.build: dict[str, Any] = json.loads((runs / f"{case}.build.json").read_text())
@@ -197,8 +198,24 @@ def table(runs: Path, cases: list[str]) -> None:
                 rows += columns(sitting, roofs)
                 every += engines(sitting)
             for file in sorted(runs.glob(f"{case}.{count}.*.json")):
-                isa = file.name.split(".")[-2]
-                if isa != "best":
-                    every += isas(sitting, Sitting(runs, case, count, isa))
+                lesser = Sitting(runs, case, count, file.name.split(".")[-2])
+                if lesser.isa != sitting.isa and lesser.cpu == sitting.cpu:
+                    every += isas(sitting, lesser)
     write("compiler", rows, roofs=roofs)
     write("compiler_engines", every)
+
+
+def amx_table(runs: Path, cases: list[str]) -> None:
+    """Write our kernels on tile registers against those on the same processor's vectors, as ``compiler_amx``."""
+    rows: list[Row] = []
+    for case in cases:
+        registers, vectors = (Sitting(runs, case, JUDGED, isa) for isa in ("amx", "avx512_bf16"))
+        for name in registers.seconds:
+            rows.append(
+                Row(
+                    f"{case}, N = {JUDGED}: {name} on amx", registers.micro(name), "µs per candidate",
+                    vectors.micro(name), vectors.micro(name) / registers.micro(name), registers.equal(name),
+                    f"peer: on avx512_bf16, next sitting; logits within {registers.worst[name]:.1e}",
+                )
+            )  # fmt: skip
+    write("compiler_amx", rows, arguments="--amx")
