@@ -68,7 +68,13 @@ def linear_input_gradient(gradient: Any, weights: Any, of_x: Any, threads: int =
 def linear_weight_gradient(gradient: Any, x: Any, of_weights: Any, of_bias: Any, threads: int = 1) -> None: ...
 def narrow_forward(x: Any, weights: Any, out: Any, threads: int = 1) -> None: ...
 def narrow_backward(
-    x: Any, weights: Any, gradient: Any, gradient_x: Any, gradient_weights: Any, threads: int = 1
+    x: Any,
+    weights: Any,
+    gradient: Any,
+    gradient_x: Any,
+    gradient_weights: Any,
+    gradient_bias: Any,
+    threads: int = 1,
 ) -> None: ...
 def hidden_forward(x: Any, y: Any, scale: Any, shift: Any, keep: float, seed: int, threads: int = 1) -> None: ...
 def hidden_backward(

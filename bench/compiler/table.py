@@ -210,11 +210,13 @@ def amx_table(runs: Path, cases: list[str]) -> None:
     rows: list[Row] = []
     for case in cases:
         registers, vectors = (Sitting(runs, case, JUDGED, isa) for isa in ("amx", "avx512_bf16"))
+        assert registers.cpu == vectors.cpu, "sittings are of two processors"
         for name in registers.seconds:
             rows.append(
                 Row(
                     f"{case}, N = {JUDGED}: {name} on amx", registers.micro(name), "µs per candidate",
-                    vectors.micro(name), vectors.micro(name) / registers.micro(name), registers.equal(name),
+                    vectors.micro(name), vectors.micro(name) / registers.micro(name),
+                    registers.equal(name) and vectors.equal(name),
                     f"peer: on avx512_bf16, next sitting; logits within {registers.worst[name]:.1e}",
                 )
             )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from bowerbird import _native
 
@@ -76,6 +77,7 @@ class _Rectified(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
         gradient_x = torch.empty_like(y)
@@ -105,6 +107,7 @@ class _Normalised(torch.autograd.Function):
         return y, mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: Any, gradient: Tensor, *_: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None, None]:

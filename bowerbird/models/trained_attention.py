@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from bowerbird import _native
 from bowerbird.models.trained_linear import linear
@@ -54,8 +55,9 @@ class _Inputs(torch.autograd.Function):
         return inputs, events
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, of_events: Tensor | None) -> tuple[Tensor, Tensor, None, None]:
-        events, query = ctx.saved_tensors
+        events, query = (each.detach() for each in ctx.saved_tensors)
         total = torch.zeros_like(events) if of_events is None else of_events.detach().contiguous()
         of_query = torch.empty_like(query)
         given = (gradient.detach().contiguous(), events, query, ctx.parts)
@@ -74,9 +76,10 @@ class _ShiftedRectifier(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         (y,) = ctx.saved_tensors
-        of_x, of_shift = torch.empty_like(y), torch.empty(y.shape[0], y.shape[2])
+        of_x, of_shift = torch.empty_like(y), torch.empty(y.shape[0], y.shape[2], dtype=torch.float32)
         _native.shifted_rectifier_backward(
             y.detach(), gradient.detach().contiguous(), of_x, of_shift, torch.get_num_threads()
         )
@@ -89,12 +92,13 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, events: Tensor) -> Tensor:
         weights, events = weights.detach().contiguous(), events.detach().contiguous()
-        out = torch.empty(events.shape[0], events.shape[2])
+        out = torch.empty(events.shape[0], events.shape[2], dtype=torch.float32)
         _native.pool_events(weights, events, out, torch.get_num_threads())
         ctx.save_for_backward(weights, events)
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         weights, events = ctx.saved_tensors
         of_weights, of_events = torch.empty_like(weights), torch.empty_like(events)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from bowerbird import _native
-from bowerbird.models.trained_linear import is_tiled
+from bowerbird.models.trained_linear import holds_floats, is_tiled, lowered_dtype
 
 Crossed = tuple[Tensor, Tensor, Tensor]
 """A layer's values in float32, the same in the matrices' dtype, and the network's input, to be used from here on."""
@@ -17,13 +18,15 @@ Crossed = tuple[Tensor, Tensor, Tensor]
 
 def is_trainable(first: Tensor) -> bool:
     """Say whether the native passes take a network's input [rows, width]."""
-    return first.device.type == "cpu" and first.dtype == torch.float32 and first.dim() == 2 and first.numel() > 0
+    plain = first.device.type == "cpu" and first.dtype == torch.float32 and first.dim() == 2 and first.numel() > 0
+    return plain and lowered_dtype() in (torch.float32, torch.bfloat16)
 
 
 def whole_network(layers: Sequence[nn.Module], first: Tensor) -> Tensor | None:
     """Return what full-rank layers make of ``first`` on tile registers; None where they are not, or there are none."""
-    full = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    if len(full) < len(layers) or not is_tiled(first):
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear) and layer.bias is not None]
+    full = [layer for layer in linear if holds_floats(layer)]
+    if not layers or len(full) < len(layers) or not is_tiled(first):
         return None
     parameters = [*(layer.weight for layer in full), *(layer.bias for layer in full)]
     out: Tensor = _Network.apply(first, *parameters)  # type: ignore[no-untyped-call]
@@ -32,8 +35,7 @@ def whole_network(layers: Sequence[nn.Module], first: Tensor) -> Tensor | None:
 
 def started(first: Tensor) -> Crossed:
     """Return what the first layer begins with."""
-    enabled = torch.is_autocast_enabled("cpu")
-    return first, first.to(torch.get_autocast_dtype("cpu")) if enabled else first, first
+    return first, first.to(lowered_dtype()), first
 
 
 def crossed(product: Tensor, before: Crossed) -> Crossed:
@@ -60,8 +62,9 @@ class _Layer(torch.autograd.Function):
         return result, low, first
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        first, product = ctx.saved_tensors
+        first, product = (each.detach() for each in ctx.saved_tensors)
         of_next, of_low, later = (None if each is None else each.detach().contiguous() for each in gradients)
         of_crossed, of_product, of_first = torch.empty_like(first), torch.empty_like(product), torch.empty_like(first)
         _native.cross_backward(
@@ -86,6 +89,7 @@ class _Network(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         first, given, products, *arrays = ctx.saved_tensors
         layers = len(arrays) // 2

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from bowerbird import _native
+from bowerbird.errors import InputError
 
 _NARROW = 8
 """A layer of so few outputs is a pass over its inputs; a matrix product is better for more."""
@@ -26,12 +28,19 @@ class Linear(nn.Linear):
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Return [..., outputs]: float32 or, where PyTorch's autocast or the native products say so, bfloat16."""
-        if self.training and not torch.compiler.is_compiling():
+        if self.training and not torch.compiler.is_compiling() and holds_floats(self):
             if is_narrow(self, parts):
                 return narrow_linear(self, parts)
             if len(parts) == 1:
                 return linear(parts[0], self.weight, self.bias)
         return functional.linear(parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1), self.weight, self.bias)
+
+
+def holds_floats(layer: nn.Linear) -> bool:
+    """Say whether a layer is plain and its parameters are float32: what native passes read and give gradients of."""
+    hooked = layer._forward_pre_hooks or layer._forward_hooks
+    bias = layer.bias
+    return not hooked and layer.weight.dtype == torch.float32 and (bias is None or bias.dtype == torch.float32)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -61,8 +70,19 @@ def _is_plain(x: Tensor) -> bool:
 
 def is_tiled(x: Tensor) -> bool:
     """Say whether products of ``x`` are native: on tile registers, under bfloat16's autocast."""
-    lowered = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return lowered and _is_plain(x) and _native.has_tiles()
+    return lowered_dtype() == torch.bfloat16 and _is_plain(x) and _has_tiles()
+
+
+def lowered_dtype() -> torch.dtype:
+    """Return the dtype of products: autocast's, or float32."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+
+
+def _has_tiles() -> bool:
+    try:
+        return _native.has_tiles()
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 class _Tiled(torch.autograd.Function):
@@ -78,11 +98,12 @@ class _Tiled(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient, threads = gradient.detach().contiguous(), torch.get_num_threads()
         of_weight = torch.empty_like(weight)
-        of_bias = torch.empty(weight.shape[0]) if ctx.has_bias else None
+        of_bias = torch.empty(weight.shape[0], dtype=torch.float32) if ctx.has_bias else None
         _native.linear_weight_gradient(gradient, x, of_weight, of_bias, threads)
         if not ctx.needs_input_grad[0]:
             return None, of_weight, of_bias
@@ -96,9 +117,9 @@ class _Narrow(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *parts: Tensor) -> Tensor:
-        weight, parts = weight.detach(), tuple(part.detach().contiguous() for part in parts)
+        weight, parts = weight.detach().contiguous(), tuple(part.detach().contiguous() for part in parts)
         rows = parts[0].shape[0]
-        out = torch.zeros(rows, weight.shape[0]) if bias is None else bias.detach().repeat(rows, 1)
+        out = torch.zeros(rows, weight.shape[0], dtype=torch.float32) if bias is None else bias.detach().repeat(rows, 1)
         for part, columns in zip(parts, _columns(weight, parts), strict=True):
             _native.narrow_forward(part, columns, out, torch.get_num_threads())
         ctx.save_for_backward(weight, *parts)
@@ -106,15 +127,17 @@ class _Narrow(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, *parts = ctx.saved_tensors
         gradient = gradient.detach().contiguous()
         of_weight = torch.empty_like(weight)
+        of_bias = torch.empty(weight.shape[0], dtype=torch.float32) if ctx.has_bias else None
         of_parts = [torch.empty_like(part) for part in parts]
         columns = zip(parts, of_parts, _columns(weight, parts), _columns(of_weight, parts), strict=True)
         for part, of_part, weights, of_weights in columns:
-            _native.narrow_backward(part, weights, gradient, of_part, of_weights, torch.get_num_threads())
-        return of_weight, gradient.sum(dim=0) if ctx.has_bias else None, *of_parts
+            _native.narrow_backward(part, weights, gradient, of_part, of_weights, of_bias, torch.get_num_threads())
+        return of_weight, of_bias, *of_parts
 
 
 def _columns(weight: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -61,8 +61,10 @@ def test_a_narrow_layer_is_the_twin(shape, outputs, dtype, seed, threads):
     _native.narrow_forward(x, weights, out, threads)
     assert np.allclose(out.numpy(), expected, rtol=1e-4, atol=1e-4)
     of_x, of_whole = torch.empty_like(x), torch.zeros_like(whole)
-    _native.narrow_backward(x, weights, gradient, of_x, of_whole[:, 3 : 3 + shape[1]], threads)
+    of_bias = torch.empty(outputs)
+    _native.narrow_backward(x, weights, gradient, of_x, of_whole[:, 3 : 3 + shape[1]], of_bias, threads)
     of_inputs, of_weights = twin.narrow_backward(numpy_of(x), weights.numpy(), gradient.numpy())
+    assert np.allclose(of_bias.numpy(), gradient.numpy().sum(axis=0, dtype=np.float64), atol=1e-5)
     assert_near(of_x, of_inputs, dtype)
     assert np.allclose(of_whole[:, 3 : 3 + shape[1]].numpy(), of_weights, rtol=1e-4, atol=1e-3)
     assert not of_whole[:, :3].any() and not of_whole[:, 3 + shape[1] :].any()
@@ -152,9 +154,11 @@ def assert_close(found, expected):
 def test_pytorchs_own_tiles_work_beside_ours(tiles):
     x, weights = values_of((256, 64), 0, "bfloat16"), values_of((64, 64), 1)
     expected = x @ weights.bfloat16().T
+    ours = twin.linear_forward(numpy_of(x), weights.numpy(), None)
     for _ in range(3):
         out = torch.empty(256, 64, dtype=torch.bfloat16)
         _native.linear_forward(x, weights, None, out, 1)
+        assert np.allclose(numpy_of(out), ours, rtol=0.01, atol=0.01)
         assert torch.equal(x @ weights.bfloat16().T, expected)
 
 
@@ -170,6 +174,27 @@ def test_a_linear_layer_that_does_not_fit_is_refused(tiles):
         _native.linear_input_gradient(torch.empty(3, 2, dtype=torch.bfloat16), weights, x)
 
 
+def test_many_rows_and_wide_layers_are_added_up_in_blocks(tiles):
+    for rows, inputs, outputs in ((70_001, 9, 9), (4_100, 800, 700)):
+        x, gradient = values_of((rows, inputs), 0, "bfloat16"), values_of((rows, outputs), 1, "bfloat16")
+        found = []
+        for threads in (1, 3):
+            of_weights, of_bias = torch.empty(outputs, inputs), torch.empty(outputs)
+            _native.linear_weight_gradient(gradient, x, of_weights, of_bias, threads)
+            found.append(of_weights)
+        expected, _ = twin.linear_weight_gradient(numpy_of(gradient), numpy_of(x))
+        assert torch.equal(*found)
+        assert np.allclose(found[0].numpy(), expected, rtol=1e-3, atol=1e-2 * np.sqrt(rows / 1000))
+
+
+def test_an_output_of_another_type_is_refused():
+    x, weights = torch.ones(4, 3), torch.ones(1, 3)
+    with pytest.raises(TypeError):
+        _native.narrow_forward(x, weights, torch.zeros(4, 1, dtype=torch.float64))
+    with pytest.raises(TypeError):
+        _native.narrow_backward(x, weights, torch.ones(4, 1), torch.empty_like(x), torch.empty(1, 3).bfloat16(), None)
+
+
 def test_without_tile_registers_a_linear_layer_is_refused(monkeypatch):
     monkeypatch.setenv("BOWERBIRD_ISA", "generic")
     assert not _native.has_tiles()
@@ -183,7 +208,7 @@ def test_threads_do_not_change_a_bit():
     for threads in (1, 2, 5):
         out, of_x, of_weights = torch.zeros(1000, 2), torch.empty_like(x), torch.empty_like(weights)
         _native.narrow_forward(x, weights, out, threads)
-        _native.narrow_backward(x, weights, gradient, of_x, of_weights, threads)
+        _native.narrow_backward(x, weights, gradient, of_x, of_weights, None, threads)
         results.append(b"".join(part.float().numpy().tobytes() for part in (out, of_x, of_weights)))
     assert results[0] == results[1] == results[2]
 
@@ -199,4 +224,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="side by side"):
         _native.narrow_forward(x, torch.ones(3, 1).t().repeat(1, 2)[:, :6:2], torch.ones(2, 1))
     with pytest.raises(ValueError, match="another way"):
-        _native.narrow_backward(x, torch.ones(1, 3), torch.ones(2, 1), torch.empty(2, 3), torch.ones(1, 5)[:, :3])
+        _native.narrow_backward(x, torch.ones(1, 3), torch.ones(2, 1), torch.empty(2, 3), torch.ones(1, 5)[:, :3], None)

@@ -4,9 +4,35 @@ import pytest
 import torch
 from torch import nn
 
+from bowerbird import _native
+from bowerbird.errors import InputError
 from bowerbird.models.layers import CrossNetwork, TaskHeads
 from bowerbird.models.task import Task
 from bowerbird.models.trained_linear import Linear
+
+NAMES = ("Narrow", "Tiled", "Network", "Layer")
+PASSES = {name.lower(): f"_{name}Backward" for name in NAMES}
+
+
+@pytest.fixture(params=["generic", "amx", "amx_emulated"])
+def isa(request, monkeypatch):
+    """Run a test on vectors, on the processor's tile registers and on imitated ones, as far as they are there."""
+    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
+    try:
+        _native.has_tiles()
+    except ValueError:
+        pytest.skip(f"no {request.param} here")
+    return request.param
+
+
+def native_pass(value):
+    """Return the name of the last native pass that made a value, or an empty text."""
+    node = value.grad_fn
+    while node is not None:
+        if node.name() in PASSES.values():
+            return node.name()
+        node = node.next_functions[0][0] if node.next_functions else None
+    return ""
 
 
 class PlainCrosses(nn.Module):
@@ -21,18 +47,21 @@ class PlainCrosses(nn.Module):
         return crossed
 
 
-def gradients_of(module, parameters, values, weights, dtype):
+def gradients_of(module, parameters, values, weights, dtype, by=None):
+    """Return a module's result and gradients; ``by`` is the native pass that must have made it."""
     inputs = [value.clone().requires_grad_() for value in values]
     for parameter in parameters:
         parameter.grad = None
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         result = module(*inputs)
+    assert by is None or native_pass(result) == by
     (result.float() * weights).sum().backward()
-    return result.detach().float(), [each.grad.float() for each in inputs], [each.grad for each in parameters]
+    return result.detach(), [each.grad.float() for each in inputs], [each.grad for each in parameters]
 
 
 def assert_same(left, right, tolerance):
     for found, expected in zip(left, right, strict=True):
+        found, expected = found.float(), expected.float()
         scale = max(1.0, float(expected.abs().max()))
         assert torch.allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
@@ -40,11 +69,13 @@ def assert_same(left, right, tolerance):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rank", [None, 4])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_a_cross_network_is_plain_pytorchs(layers, rank, dtype):
+def test_a_cross_network_is_plain_pytorchs(isa, layers, rank, dtype):
     torch.manual_seed(0)
     network = CrossNetwork(24, layers, rank)
     values, weights = [torch.randn(300, 24)], torch.randn(300, 24)
-    found = gradients_of(network, list(network.parameters()), values, weights, dtype)
+    whole = rank is None and dtype == torch.bfloat16 and isa != "generic"
+    by = PASSES["network" if whole else "layer"]
+    found = gradients_of(network, list(network.parameters()), values, weights, dtype, by)
     expected = gradients_of(PlainCrosses(network), list(network.parameters()), values, weights, torch.float32)
     tolerance = 1e-5 if dtype == torch.float32 else 0.03
     assert_same([found[0], *found[1], *found[2]], [expected[0], *expected[1], *expected[2]], tolerance)
@@ -60,7 +91,7 @@ def test_heads_over_parts_are_heads_over_all_of_them(tasks, part_type):
     values, weights = [torch.randn(200, 17), torch.randn(200, 33).to(part_type)], torch.randn(200, tasks)
     stacked = lambda *parts: torch.stack(list(heads(*parts).values()), dim=1)  # noqa: E731
     plain = lambda *parts: heads.linear(torch.cat([part.float() for part in parts], dim=1))  # noqa: E731
-    found = gradients_of(stacked, list(heads.parameters()), values, weights, torch.float32)
+    found = gradients_of(stacked, list(heads.parameters()), values, weights, torch.bfloat16, PASSES["narrow"])
     expected = gradients_of(plain, list(heads.parameters()), values, weights, torch.float32)
     assert found[0].dtype == torch.float32
     assert_same([found[0], *found[1], *found[2]], [expected[0], *expected[1], *expected[2]], 1e-4)
@@ -72,13 +103,15 @@ def test_heads_over_parts_are_heads_over_all_of_them(tasks, part_type):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("outputs", [1, 24])
 @pytest.mark.parametrize("shape", [(300, 20), (40, 7, 20)])
-def test_a_linear_layer_is_plain_pytorchs(shape, outputs, bias, dtype):
+def test_a_linear_layer_is_plain_pytorchs(isa, shape, outputs, bias, dtype):
     torch.manual_seed(2)
     layer = Linear(shape[-1], outputs, bias=bias)
     plain = nn.Linear(shape[-1], outputs, bias=bias)
     plain.load_state_dict(layer.state_dict())
     values, weights = [torch.randn(shape)], torch.randn(*shape[:-1], outputs)
-    found = gradients_of(layer, list(layer.parameters()), values, weights, dtype)
+    tiled = dtype == torch.bfloat16 and isa != "generic"
+    by = PASSES["narrow"] if outputs == 1 else PASSES["tiled"] if tiled else ""
+    found = gradients_of(layer, list(layer.parameters()), values, weights, dtype, by)
     expected = gradients_of(plain, list(plain.parameters()), values, weights, torch.float32)
     tolerance = 1e-4 if dtype == torch.float32 else 0.03
     assert_same([found[0], *found[1], *found[2]], [expected[0], *expected[1], *expected[2]], tolerance)
@@ -91,3 +124,50 @@ def test_a_linear_layer_of_inputs_without_gradients():
     with torch.autocast("cpu", torch.bfloat16):
         layer(torch.randn(50, 20)).float().sum().backward()
     assert layer.bias.grad is not None and torch.allclose(layer.bias.grad, torch.full((24,), 50.0))
+
+
+def test_a_cross_network_without_layers_is_its_input(isa):
+    first = torch.randn(5, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(CrossNetwork(8, 0)(first), first)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("outputs", [1, 24])
+def test_parameters_of_another_type_are_pytorchs(isa, outputs, dtype):
+    torch.manual_seed(3)
+    layer, x = Linear(12, outputs).to(dtype), torch.randn(30, 12, dtype=dtype)
+    result = layer(x)
+    result.sum().backward()
+    assert result.dtype == dtype and native_pass(result) == ""
+    assert torch.allclose(layer.weight.grad, x.sum(dim=0).expand(outputs, 12), rtol=0.05, atol=0.05)
+
+
+def test_frozen_weights_and_weights_of_another_layout(isa):
+    torch.manual_seed(4)
+    for outputs in (1, 24):
+        frozen, x = Linear(12, outputs), torch.randn(30, 12, requires_grad=True)
+        frozen.weight.requires_grad_(False)
+        turned = Linear(12, outputs)
+        turned.weight = nn.Parameter(frozen.weight.t().contiguous().t())
+        turned.bias = frozen.bias
+        with torch.autocast("cpu", torch.bfloat16):
+            frozen(x).float().sum().backward()
+            before = x.grad.clone()
+            turned(x).float().sum().backward()
+        assert frozen.weight.grad is None
+        assert torch.allclose(x.grad, 2 * before, atol=1e-3)
+        assert torch.allclose(turned.weight.grad, x.detach().sum(dim=0).expand(outputs, 12), atol=0.1)
+
+
+def test_second_derivatives_are_refused(isa):
+    layer, x = Linear(12, 1), torch.randn(30, 12, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+def test_an_unknown_instruction_set_is_named(monkeypatch):
+    monkeypatch.setenv("BOWERBIRD_ISA", "abacus")
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(InputError, match="abacus"):
+        Linear(12, 24)(torch.randn(30, 12))

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <mutex>
 
 #include "base/workers.hpp"
 
@@ -22,11 +24,20 @@ struct Shared {
   const std::function<void(std::size_t)>* task;
   std::size_t count;
   std::atomic<std::size_t> next{0};
+  std::mutex mutex{};
+  std::exception_ptr failure{};
 };
 
 void take_tasks(void* given) {
   auto& shared = *static_cast<Shared*>(given);
-  for (std::size_t number = shared.next++; number < shared.count; number = shared.next++) (*shared.task)(number);
+  for (std::size_t number = shared.next++; number < shared.count; number = shared.next++) {
+    try {
+      (*shared.task)(number);
+    } catch (...) {
+      const std::lock_guard held(shared.mutex);
+      shared.failure = std::current_exception();
+    }
+  }
 }
 
 }  // namespace
@@ -38,6 +49,7 @@ void run_team(std::size_t threads, std::size_t count, const std::function<void(s
   } else if (const Region region = openmp_region()) {
     Shared shared{&task, count};
     region(take_tasks, &shared, static_cast<unsigned>(threads), 0);
+    if (shared.failure) std::rethrow_exception(shared.failure);
   } else {
     Workers(threads).run(count, [&](std::size_t, std::size_t number) { task(number); });
   }

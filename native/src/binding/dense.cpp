@@ -353,21 +353,22 @@ void narrow_of(Values x, Weights weights, Matrix out, std::size_t threads) {
 }
 
 void narrow_back(Values x, Weights weights, Matrix gradient, Values gradient_x, Weights gradient_weights,
-                 std::size_t threads) {
+                 OptionalColumn gradient_bias, std::size_t threads) {
   const Shape shape = shape_of(x);
   require_weights(x, weights), require_weights(x, gradient_weights);
   require(weights.shape(0) == gradient_weights.shape(0) && weights.stride(0) == gradient_weights.stride(0),
           "gradients of the weights are laid out in another way");
   require_shape(gradient, {shape.rows, weights.shape(0)});
   require_same(x, gradient_x);
+  float* const of_bias = column(gradient_bias, weights.shape(0));
   const bool half = is_bfloat16(x);
   const nb::gil_scoped_release release;
   if (half) {
     narrow_backward(layer_of<BFloat16>(x, weights), gradient.data(), data_of<BFloat16>(gradient_x),
-                    gradient_weights.data(), threads);
+                    gradient_weights.data(), of_bias, threads);
   } else {
     narrow_backward(layer_of<float>(x, weights), gradient.data(), data_of<float>(gradient_x), gradient_weights.data(),
-                    threads);
+                    of_bias, threads);
   }
 }
 
@@ -478,40 +479,40 @@ void crosses_backward(Matrix first, const Matrices& weights, const Columns& bias
 }  // namespace
 
 void bind_dense(nb::module_& module) {
-  module.def("column_moments", &moments_of, "x"_a, "mean"_a, "variance"_a, "threads"_a = 1);
-  module.def("hidden_forward", &forward_of, "x"_a, "y"_a, "scale"_a.none(), "shift"_a.none(), "keep"_a, "seed"_a,
+  module.def("column_moments", &moments_of, "x"_a.noconvert(), "mean"_a.noconvert(), "variance"_a.noconvert(), "threads"_a = 1);
+  module.def("hidden_forward", &forward_of, "x"_a.noconvert(), "y"_a.noconvert(), "scale"_a.noconvert().none(), "shift"_a.noconvert().none(), "keep"_a, "seed"_a,
              "threads"_a = 1);
-  module.def("hidden_backward", &backward_of, "x"_a, "y"_a, "gradient_y"_a, "gradient_x"_a, "mean"_a.none(),
-             "inverse_deviation"_a.none(), "weight"_a.none(), "gradient_weight"_a.none(), "gradient_bias"_a.none(),
+  module.def("hidden_backward", &backward_of, "x"_a.noconvert(), "y"_a.noconvert(), "gradient_y"_a.noconvert(), "gradient_x"_a.noconvert(), "mean"_a.noconvert().none(),
+             "inverse_deviation"_a.noconvert().none(), "weight"_a.noconvert().none(), "gradient_weight"_a.noconvert().none(), "gradient_bias"_a.noconvert().none(),
              "keep"_a, "threads"_a = 1);
-  module.def("gather_rows", &gather, "table"_a, "places"_a, "out"_a, "threads"_a = 1);
-  module.def("scatter_rows", &scatter, "values"_a, "places"_a, "table"_a, "threads"_a = 1);
-  module.def("attention_inputs", &inputs_forward, "events"_a, "query"_a, "parts"_a, "out"_a, "threads"_a = 1);
-  module.def("attention_inputs_backward", &inputs_backward, "gradient"_a, "events"_a, "query"_a, "parts"_a,
-             "gradient_events"_a, "gradient_query"_a, "threads"_a = 1);
-  module.def("pool_events", &pool_forward, "weights"_a, "events"_a, "out"_a, "threads"_a = 1);
-  module.def("pool_events_backward", &pool_backward, "weights"_a, "events"_a, "gradient"_a, "of_weights"_a,
-             "of_events"_a, "threads"_a = 1);
-  module.def("shifted_rectifier", &rectifier_forward, "x"_a, "shift"_a, "threads"_a = 1);
-  module.def("cross_forward", &crossed_forward, "first"_a, "product"_a, "crossed"_a, "next"_a, "low"_a.none(),
+  module.def("gather_rows", &gather, "table"_a.noconvert(), "places"_a.noconvert(), "out"_a.noconvert(), "threads"_a = 1);
+  module.def("scatter_rows", &scatter, "values"_a.noconvert(), "places"_a.noconvert(), "table"_a.noconvert(), "threads"_a = 1);
+  module.def("attention_inputs", &inputs_forward, "events"_a.noconvert(), "query"_a.noconvert(), "parts"_a, "out"_a.noconvert(), "threads"_a = 1);
+  module.def("attention_inputs_backward", &inputs_backward, "gradient"_a.noconvert(), "events"_a.noconvert(), "query"_a.noconvert(), "parts"_a,
+             "gradient_events"_a.noconvert(), "gradient_query"_a.noconvert(), "threads"_a = 1);
+  module.def("pool_events", &pool_forward, "weights"_a.noconvert(), "events"_a.noconvert(), "out"_a.noconvert(), "threads"_a = 1);
+  module.def("pool_events_backward", &pool_backward, "weights"_a.noconvert(), "events"_a.noconvert(), "gradient"_a.noconvert(), "of_weights"_a.noconvert(),
+             "of_events"_a.noconvert(), "threads"_a = 1);
+  module.def("shifted_rectifier", &rectifier_forward, "x"_a.noconvert(), "shift"_a.noconvert(), "threads"_a = 1);
+  module.def("cross_forward", &crossed_forward, "first"_a.noconvert(), "product"_a.noconvert(), "crossed"_a.noconvert(), "next"_a.noconvert(), "low"_a.noconvert().none(),
              "threads"_a = 1);
-  module.def("cross_backward", &crossed_backward, "first"_a, "product"_a, "gradient_next"_a.none(),
-             "gradient_low"_a.none(), "gradient_first"_a.none(), "of_crossed"_a, "of_product"_a, "of_first"_a,
+  module.def("cross_backward", &crossed_backward, "first"_a.noconvert(), "product"_a.noconvert(), "gradient_next"_a.noconvert().none(),
+             "gradient_low"_a.noconvert().none(), "gradient_first"_a.noconvert().none(), "of_crossed"_a.noconvert(), "of_product"_a.noconvert(), "of_first"_a.noconvert(),
              "threads"_a = 1);
-  module.def("narrow_forward", &narrow_of, "x"_a, "weights"_a, "out"_a, "threads"_a = 1);
-  module.def("narrow_backward", &narrow_back, "x"_a, "weights"_a, "gradient"_a, "gradient_x"_a, "gradient_weights"_a,
-             "threads"_a = 1);
+  module.def("narrow_forward", &narrow_of, "x"_a.noconvert(), "weights"_a.noconvert(), "out"_a.noconvert(), "threads"_a = 1);
+  module.def("narrow_backward", &narrow_back, "x"_a.noconvert(), "weights"_a.noconvert(), "gradient"_a.noconvert(), "gradient_x"_a.noconvert(), "gradient_weights"_a.noconvert(),
+             "gradient_bias"_a.noconvert().none(), "threads"_a = 1);
   module.def("has_tiles", &has_tiles);
-  module.def("cross_network_forward", &crosses_forward, "first"_a, "weights"_a, "biases"_a, "given"_a, "products"_a,
-             "out"_a, "threads"_a = 1);
-  module.def("cross_network_backward", &crosses_backward, "first"_a, "weights"_a, "biases"_a, "given"_a, "products"_a,
-             "gradient"_a, "of_first"_a, "of_weights"_a, "of_biases"_a, "threads"_a = 1);
-  module.def("linear_forward", &linear_of_rows, "x"_a, "weights"_a, "bias"_a.none(), "out"_a, "threads"_a = 1);
-  module.def("linear_input_gradient", &linear_back_to_rows, "gradient"_a, "weights"_a, "of_x"_a, "threads"_a = 1);
-  module.def("linear_weight_gradient", &linear_back_to_weights, "gradient"_a, "x"_a, "of_weights"_a,
-             "of_bias"_a.none(), "threads"_a = 1);
-  module.def("shifted_rectifier_backward", &rectifier_backward, "y"_a, "gradient_y"_a, "gradient_x"_a,
-             "gradient_shift"_a, "threads"_a = 1);
+  module.def("cross_network_forward", &crosses_forward, "first"_a.noconvert(), "weights"_a.noconvert(), "biases"_a.noconvert(), "given"_a.noconvert(), "products"_a.noconvert(),
+             "out"_a.noconvert(), "threads"_a = 1);
+  module.def("cross_network_backward", &crosses_backward, "first"_a.noconvert(), "weights"_a.noconvert(), "biases"_a.noconvert(), "given"_a.noconvert(), "products"_a.noconvert(),
+             "gradient"_a.noconvert(), "of_first"_a.noconvert(), "of_weights"_a.noconvert(), "of_biases"_a.noconvert(), "threads"_a = 1);
+  module.def("linear_forward", &linear_of_rows, "x"_a.noconvert(), "weights"_a.noconvert(), "bias"_a.noconvert().none(), "out"_a.noconvert(), "threads"_a = 1);
+  module.def("linear_input_gradient", &linear_back_to_rows, "gradient"_a.noconvert(), "weights"_a.noconvert(), "of_x"_a.noconvert(), "threads"_a = 1);
+  module.def("linear_weight_gradient", &linear_back_to_weights, "gradient"_a.noconvert(), "x"_a.noconvert(), "of_weights"_a.noconvert(),
+             "of_bias"_a.noconvert().none(), "threads"_a = 1);
+  module.def("shifted_rectifier_backward", &rectifier_backward, "y"_a.noconvert(), "gradient_y"_a.noconvert(), "gradient_x"_a.noconvert(),
+             "gradient_shift"_a.noconvert(), "threads"_a = 1);
 }
 
 }  // namespace bowerbird

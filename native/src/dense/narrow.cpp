@@ -108,8 +108,20 @@ void forward(const NarrowLayer<T>& layer, float* out, std::size_t threads) {
 }
 
 template <typename T>
+void add_biases(const NarrowLayer<T>& layer, const float* gradient, float* gradient_bias) {
+  std::vector<double> sums(layer.outputs, 0.0);
+  for (std::size_t row = 0; row < layer.rows; ++row) {
+    for (std::size_t output = 0; output < layer.outputs; ++output) {
+      sums[output] += static_cast<double>(gradient[row * layer.outputs + output]);
+    }
+  }
+  for (std::size_t output = 0; output < layer.outputs; ++output) gradient_bias[output] = static_cast<float>(sums[output]);
+}
+
+template <typename T>
 void backward(const NarrowLayer<T>& layer, const float* gradient, T* gradient_x, float* gradient_weights,
-              std::size_t threads) {
+              float* gradient_bias, std::size_t threads) {
+  if (gradient_bias != nullptr) add_biases(layer, gradient, gradient_bias);
   const std::size_t each = layer.outputs * layer.width, blocks = (layer.rows + kBlock - 1) / kBlock;
   std::vector<float> sums(blocks * each, 0.0f), room(blocks * layer.width);
   for_blocks(layer.rows, threads, [&](std::size_t block, std::size_t first, std::size_t last) {
@@ -132,8 +144,8 @@ void backward(const NarrowLayer<T>& layer, const float* gradient, T* gradient_x,
     forward(layer, out, threads);                                                                               \
   }                                                                                                             \
   void narrow_backward(const NarrowLayer<T>& layer, const float* gradient, T* gradient_x, float* gradient_weights, \
-                       std::size_t threads) {                                                                   \
-    backward(layer, gradient, gradient_x, gradient_weights, threads);                                           \
+                       float* gradient_bias, std::size_t threads) {                                             \
+    backward(layer, gradient, gradient_x, gradient_weights, gradient_bias, threads);                            \
   }
 BOWERBIRD_FOR_EACH_TYPE(BOWERBIRD_PUBLIC)
 

@@ -23,11 +23,12 @@ struct NarrowLayer {
 void narrow_forward(const NarrowLayer<float>& layer, float* out, std::size_t threads);
 void narrow_forward(const NarrowLayer<BFloat16>& layer, float* out, std::size_t threads);
 
-// Gradients of narrow_forward: `gradient_x` [rows, width], and `gradient_weights`, laid out as the weights are.
+// Gradients of narrow_forward: `gradient_x` [rows, width], `gradient_weights`, laid out as the weights are, and, unless it is
+// null, `gradient_bias` [outputs], of what the layer adds to all rows.
 // Sums are formed per block of rows, in block order: the same for every number of threads.
 void narrow_backward(const NarrowLayer<float>& layer, const float* gradient, float* gradient_x,
-                     float* gradient_weights, std::size_t threads);
+                     float* gradient_weights, float* gradient_bias, std::size_t threads);
 void narrow_backward(const NarrowLayer<BFloat16>& layer, const float* gradient, BFloat16* gradient_x,
-                     float* gradient_weights, std::size_t threads);
+                     float* gradient_weights, float* gradient_bias, std::size_t threads);
 
 }  // namespace bowerbird

@@ -1,0 +1,168 @@
+// The passes of training under sanitizers, in memory of exact size, against plain loops.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "checks.hpp"
+#include "dense/attention.hpp"
+#include "dense/cross.hpp"
+#include "dense/cross_network.hpp"
+#include "dense/linear.hpp"
+#include "dense/narrow.hpp"
+
+namespace {
+
+using namespace bowerbird;
+using namespace bowerbird::checks;
+
+constexpr std::size_t kThreads = 3;
+using Halves = std::vector<BFloat16>;
+using Floats = std::vector<float>;
+
+Halves rounded(const Floats& values) {
+  Halves halves(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) store(values[i], halves[i]);
+  return halves;
+}
+
+Floats widened(const Halves& values) {
+  Floats floats;
+  for (const BFloat16 value : values) floats.push_back(to_float(value));
+  return floats;
+}
+
+void expect_near(const Floats& found, const Floats& expected, float share, const char* what) {
+  float largest = 1.0f, worst = 0.0f;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    largest = std::max(largest, std::fabs(expected[i]));
+    worst = std::max(worst, found[i] == found[i] ? std::fabs(found[i] - expected[i]) : INFINITY);
+  }
+  expect(found.size() == expected.size() && worst <= share * largest, what);
+}
+
+// Sums over k of left(i, k) right(k, j).
+template <typename Left, typename Right>
+Floats product(std::size_t rows, std::size_t columns, std::size_t summed, const Left& left, const Right& right) {
+  Floats result(rows * columns, 0.0f);
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < columns; ++j) {
+      for (std::size_t k = 0; k < summed; ++k) result[i * columns + j] += left(i, k) * right(k, j);
+    }
+  }
+  return result;
+}
+
+void check_linear(std::size_t rows, std::size_t inputs, std::size_t outputs) {
+  const Floats x = widened(rounded(normal(rows * inputs))), weights = widened(rounded(normal(outputs * inputs)));
+  const Halves gradient = rounded(normal(rows * outputs));
+  const Floats back = widened(gradient), bias = normal(outputs);
+  const Linear layer{rows, inputs, outputs, weights.data()};
+  Halves out(rows * outputs), of_halves(rows * inputs);
+  Floats of_floats(rows * inputs), of_weights(outputs * inputs), of_bias(outputs);
+  linear_forward(layer, rounded(x).data(), bias.data(), out.data(), kThreads);
+  Floats expected = product(rows, outputs, inputs, [&](auto i, auto k) { return x[i * inputs + k]; },
+                            [&](auto k, auto j) { return weights[j * inputs + k]; });
+  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += bias[i % outputs];
+  expect_near(widened(out), expected, 0.01f, "a linear layer of halves");
+  linear_forward(layer, x.data(), nullptr, out.data(), kThreads);
+  linear_input_gradient(layer, gradient.data(), of_floats.data(), kThreads);
+  linear_input_gradient(layer, gradient.data(), of_halves.data(), kThreads);
+  const Floats of_x = product(rows, inputs, outputs, [&](auto i, auto k) { return back[i * outputs + k]; },
+                              [&](auto k, auto j) { return weights[k * inputs + j]; });
+  expect_near(of_floats, of_x, 1e-4f, "a linear layer's inputs, floats");
+  expect_near(widened(of_halves), of_x, 0.01f, "a linear layer's inputs, halves");
+  linear_weight_gradient(layer, gradient.data(), x.data(), of_weights.data(), of_bias.data(), kThreads);
+  const Floats of_matrix = product(outputs, inputs, rows, [&](auto i, auto k) { return back[k * outputs + i]; },
+                                   [&](auto k, auto j) { return x[k * inputs + j]; });
+  const Floats of_shift = product(1, outputs, rows, [](auto, auto) { return 1.0f; },
+                                  [&](auto k, auto j) { return back[k * outputs + j]; });
+  expect_near(of_weights, of_matrix, 1e-4f, "a linear layer's weights");
+  expect_near(of_bias, of_shift, 1e-4f, "a linear layer's bias");
+}
+
+void check_cross_network(std::size_t rows, std::size_t width) {
+  const Floats first = normal(rows * width), one = normal(width * width), other = normal(width * width);
+  const Floats bias = normal(width), gradient = normal(rows * width);
+  const float* const weights[] = {one.data(), other.data()};
+  const float* const biases[] = {bias.data(), bias.data()};
+  const CrossLayers network{rows, width, 2, weights, biases};
+  Halves given(2 * rows * width), products(2 * rows * width);
+  Floats out(rows * width), of_first(rows * width), of_one(width * width), of_other(width * width);
+  Floats of_bias(width), of_other_bias(width);
+  float* const of_weights[] = {of_one.data(), of_other.data()};
+  float* const of_biases[] = {of_bias.data(), of_other_bias.data()};
+  cross_network_forward(network, first.data(), {given.data(), products.data()}, out.data(), kThreads);
+  cross_network_backward(network, first.data(), {given.data(), products.data()}, gradient.data(), of_first.data(),
+                         of_weights, of_biases, kThreads);
+  const Floats made = widened(products);
+  Floats expected = first;
+  for (std::size_t i = 0; i < 2 * rows * width; ++i) expected[i % (rows * width)] += first[i % (rows * width)] * made[i];
+  expect_near(out, expected, 1e-4f, "a cross network");
+  const Floats of_shift = product(1, width, rows, [](auto, auto) { return 1.0f; },
+                                  [&](auto k, auto j) { return gradient[k * width + j] * first[k * width + j]; });
+  expect_near(of_other_bias, of_shift, 0.02f, "a cross network's last bias");
+}
+
+void check_layers_on_tiles() {
+  setenv("BOWERBIRD_ISA", "amx_emulated", 1);
+  try {
+    if (!has_tiles()) return;
+  } catch (const std::invalid_argument& reason) {
+    std::printf("  not checked, layers on tile registers: %s\n", reason.what());
+    return;
+  }
+  check_linear(1, 1, 1), check_linear(33, 17, 47), check_linear(257, 33, 31), check_linear(40, 96, 20);
+  check_cross_network(1, 9), check_cross_network(70, 35);
+}
+
+void check_narrow(std::size_t rows, std::size_t width, std::size_t outputs) {
+  const Floats x = normal(rows * width), weights = normal(outputs * width), gradient = normal(rows * outputs);
+  const NarrowLayer<float> layer{x.data(), rows, width, weights.data(), width, outputs};
+  Floats out(rows * outputs, 0.0f), of_x(rows * width), of_weights(outputs * width), of_bias(outputs);
+  narrow_forward(layer, out.data(), kThreads);
+  narrow_backward(layer, gradient.data(), of_x.data(), of_weights.data(), of_bias.data(), kThreads);
+  expect_near(out, product(rows, outputs, width, [&](auto i, auto k) { return x[i * width + k]; },
+                           [&](auto k, auto j) { return weights[j * width + k]; }), 1e-4f, "a narrow layer");
+  expect_near(of_weights, product(outputs, width, rows, [&](auto i, auto k) { return gradient[k * outputs + i]; },
+                                  [&](auto k, auto j) { return x[k * width + j]; }), 1e-4f, "a narrow layer's weights");
+  expect_near(of_x, product(rows, width, outputs, [&](auto i, auto k) { return gradient[i * outputs + k]; },
+                            [&](auto k, auto j) { return weights[k * width + j]; }), 1e-4f, "a narrow layer's inputs");
+}
+
+void check_cross_layer(std::size_t count) {
+  const Floats first = normal(count), product = normal(count), crossed = normal(count), back = normal(count);
+  Floats next(count), low(count), of_crossed(count), of_product(count), of_first(count), expected(count);
+  cross_forward({first.data(), product.data(), count}, crossed.data(), next.data(), low.data(), kThreads);
+  cross_backward({first.data(), product.data(), count}, {back.data(), nullptr, back.data()}, of_crossed.data(),
+                 of_product.data(), of_first.data(), kThreads);
+  for (std::size_t i = 0; i < count; ++i) expected[i] = first[i] * product[i] + crossed[i];
+  expect_near(next, expected, 1e-6f, "a cross layer");
+  for (std::size_t i = 0; i < count; ++i) expected[i] = back[i] + back[i] * product[i];
+  expect_near(of_first, expected, 1e-6f, "a cross layer's first");
+}
+
+void check_pool(std::size_t samples, std::size_t length, std::size_t width) {
+  const Events shape{samples, length, width, 0, {}};
+  const Floats weights = normal(samples * length), events = normal(samples * length * width);
+  const Floats gradient = normal(samples * width);
+  Floats out(samples * width), of_weights(samples * length), of_events(samples * length * width);
+  pool_events(weights.data(), events.data(), shape, out.data(), kThreads);
+  pool_events_backward(weights.data(), events.data(), gradient.data(), shape, of_weights.data(), of_events.data(), kThreads);
+  Floats expected(out.size(), 0.0f);
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    expected[i / (length * width) * width + i % width] += weights[i / width] * events[i];
+  }
+  expect_near(out, expected, 1e-5f, "pooled events");
+}
+
+}  // namespace
+
+int main() {
+  check_layers_on_tiles();
+  check_narrow(1, 1, 1), check_narrow(131, 37, 3);
+  check_cross_layer(1), check_cross_layer(9001);
+  check_pool(1, 1, 1), check_pool(37, 5, 19);
+  std::printf("dense: %d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
