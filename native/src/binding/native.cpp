@@ -16,6 +16,7 @@
 #include "base/key_index.hpp"
 #include "base/require.hpp"
 #include "binding/dense.hpp"
+#include "binding/layers.hpp"
 #include "binding/pair.hpp"
 #include "binding/plan.hpp"
 #include "binding/served.hpp"
@@ -351,6 +352,7 @@ NB_MODULE(_native, module) {
       .def("find", &PythonKeyIndex::find, "keys"_a)
       .def("insert", &PythonKeyIndex::insert, "keys"_a);
   bind_dense(module);
+  bind_layers(module);
   bind_pair(module);
   bind_tensor(module);
 }

@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <memory>
 #include <new>
-#include <type_traits>
-#include <utility>
 
 #include "base/team.hpp"
 #include "dense/linear.hpp"

@@ -1,0 +1,281 @@
+#include "binding/layers.hpp"
+
+#include <nanobind/stl/vector.h>
+
+#include <vector>
+
+#include "binding/dense_arrays.hpp"
+#include "dense/attention.hpp"
+#include "dense/cross.hpp"
+#include "dense/cross_network.hpp"
+#include "dense/linear.hpp"
+#include "dense/narrow.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace bowerbird {
+namespace {
+
+using Floats = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
+Events pooled_shape(const Matrix& weights, const Floats& events, const Matrix& pooled) {
+  const Events shape{events.shape(0), events.shape(1), events.shape(2), 0, {}};
+  require(weights.shape(0) == shape.samples && weights.shape(1) == shape.length, "weights do not fit");
+  require(pooled.shape(0) == shape.samples && pooled.shape(1) == shape.width, "arrays differ in shape");
+  return shape;
+}
+
+void pool_forward(Matrix weights, Floats events, Matrix out, std::size_t threads) {
+  const Events shape = pooled_shape(weights, events, out);
+  const nb::gil_scoped_release release;
+  pool_events(weights.data(), events.data(), shape, out.data(), threads);
+}
+
+void pool_backward(Matrix weights, Floats events, Matrix gradient, Matrix of_weights, Floats of_events,
+                   std::size_t threads) {
+  const Events shape = pooled_shape(weights, events, gradient);
+  pooled_shape(of_weights, of_events, gradient);
+  require(of_events.shape(1) == shape.length, "arrays differ in shape");
+  const nb::gil_scoped_release release;
+  pool_events_backward(weights.data(), events.data(), gradient.data(), shape, of_weights.data(), of_events.data(),
+                       threads);
+}
+
+using OptionalMatrix = std::optional<Matrix>;
+using OptionalValues = std::optional<Values>;
+
+void require_shape(const Matrix& values, Shape shape) {
+  require(values.shape(0) == shape.rows && values.shape(1) == shape.width, "arrays differ in shape");
+}
+
+const float* fitting(const OptionalMatrix& values, Shape shape) {
+  if (!values) return nullptr;
+  require_shape(*values, shape);
+  return values->data();
+}
+
+template <typename T>
+T* data_of(const Values& values) {
+  return static_cast<T*>(values.data());
+}
+
+void crossed_forward(Matrix first, Values product, Matrix crossed, Matrix next, OptionalValues low,
+                     std::size_t threads) {
+  const Shape shape = shape_of(product);
+  require_shape(first, shape), require_shape(crossed, shape), require_shape(next, shape);
+  if (low) require_same(product, *low);
+  const bool half = is_bfloat16(product);
+  const nb::gil_scoped_release release;
+  const std::size_t count = shape.rows * shape.width;
+  if (half) {
+    cross_forward({first.data(), data_of<BFloat16>(product), count}, crossed.data(), next.data(),
+                  low ? data_of<BFloat16>(*low) : nullptr, threads);
+  } else {
+    cross_forward({first.data(), data_of<float>(product), count}, crossed.data(), next.data(),
+                  low ? data_of<float>(*low) : nullptr, threads);
+  }
+}
+
+void crossed_backward(Matrix first, Values product, OptionalMatrix back_next, OptionalValues back_low,
+                      OptionalMatrix back_first, Matrix of_crossed, Values of_product, Matrix of_first,
+                      std::size_t threads) {
+  const Shape shape = shape_of(product);
+  require_shape(first, shape), require_shape(of_crossed, shape), require_shape(of_first, shape);
+  require_same(product, of_product);
+  if (back_low) require_same(product, *back_low);
+  const float* const next = fitting(back_next, shape);
+  const float* const earlier = fitting(back_first, shape);
+  const bool half = is_bfloat16(product);
+  const nb::gil_scoped_release release;
+  const std::size_t count = shape.rows * shape.width;
+  if (half) {
+    cross_backward({first.data(), data_of<BFloat16>(product), count},
+                   {next, back_low ? data_of<BFloat16>(*back_low) : nullptr, earlier}, of_crossed.data(),
+                   data_of<BFloat16>(of_product), of_first.data(), threads);
+  } else {
+    cross_backward({first.data(), data_of<float>(product), count},
+                   {next, back_low ? data_of<float>(*back_low) : nullptr, earlier}, of_crossed.data(),
+                   data_of<float>(of_product), of_first.data(), threads);
+  }
+}
+
+using Weights = nb::ndarray<float, nb::ndim<2>, nb::device::cpu>;
+
+template <typename T>
+NarrowLayer<T> layer_of(const Values& x, const Weights& weights) {
+  return {data_of<T>(x), x.shape(0), x.shape(1), weights.data(), static_cast<std::size_t>(weights.stride(0)),
+          weights.shape(0)};
+}
+
+void require_weights(const Values& x, const Weights& weights) {
+  require(weights.shape(0) > 0 && weights.shape(1) == x.shape(1), "weights do not fit");
+  require(weights.stride(1) == 1 && weights.stride(0) >= 0, "an output's weights are not side by side");
+}
+
+void narrow_of(Values x, Weights weights, Matrix out, std::size_t threads) {
+  const Shape shape = shape_of(x);
+  require_weights(x, weights);
+  require_shape(out, {shape.rows, weights.shape(0)});
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    narrow_forward(layer_of<BFloat16>(x, weights), out.data(), threads);
+  } else {
+    narrow_forward(layer_of<float>(x, weights), out.data(), threads);
+  }
+}
+
+void narrow_back(Values x, Weights weights, Matrix gradient, Values gradient_x, Weights gradient_weights,
+                 OptionalColumn gradient_bias, std::size_t threads) {
+  const Shape shape = shape_of(x);
+  require_weights(x, weights), require_weights(x, gradient_weights);
+  require(weights.shape(0) == gradient_weights.shape(0) && weights.stride(0) == gradient_weights.stride(0),
+          "gradients of the weights are laid out in another way");
+  require_shape(gradient, {shape.rows, weights.shape(0)});
+  require_same(x, gradient_x);
+  float* const of_bias = column(gradient_bias, weights.shape(0));
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    narrow_backward(layer_of<BFloat16>(x, weights), gradient.data(), data_of<BFloat16>(gradient_x),
+                    gradient_weights.data(), of_bias, threads);
+  } else {
+    narrow_backward(layer_of<float>(x, weights), gradient.data(), data_of<float>(gradient_x), gradient_weights.data(),
+                    of_bias, threads);
+  }
+}
+
+Linear linear_of(const Values& x, const Matrix& weights, const Values& result) {
+  const Shape shape = shape_of(x);
+  require(weights.shape(0) > 0 && weights.shape(1) == shape.width, "weights do not fit");
+  require(result.shape(0) == shape.rows && result.shape(1) == weights.shape(0), "arrays differ in shape");
+  require(is_bfloat16(result), "a layer's result is not bfloat16");
+  return {shape.rows, shape.width, weights.shape(0), weights.data()};
+}
+
+void linear_of_rows(Values x, Matrix weights, OptionalColumn bias, Values out, std::size_t threads) {
+  const Linear layer = linear_of(x, weights, out);
+  const float* const added = column(bias, layer.outputs);
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    linear_forward(layer, data_of<const BFloat16>(x), added, data_of<BFloat16>(out), threads);
+  } else {
+    linear_forward(layer, data_of<const float>(x), added, data_of<BFloat16>(out), threads);
+  }
+}
+
+void linear_back_to_rows(Values gradient, Matrix weights, Values of_x, std::size_t threads) {
+  const Linear layer = linear_of(of_x, weights, gradient);
+  const bool half = is_bfloat16(of_x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    linear_input_gradient(layer, data_of<const BFloat16>(gradient), data_of<BFloat16>(of_x), threads);
+  } else {
+    linear_input_gradient(layer, data_of<const BFloat16>(gradient), data_of<float>(of_x), threads);
+  }
+}
+
+void linear_back_to_weights(Values gradient, Values x, Matrix of_weights, OptionalColumn of_bias, std::size_t threads) {
+  const Linear layer = linear_of(x, of_weights, gradient);
+  float* const bias = column(of_bias, layer.outputs);
+  const bool half = is_bfloat16(x);
+  const nb::gil_scoped_release release;
+  if (half) {
+    linear_weight_gradient(layer, data_of<const BFloat16>(gradient), data_of<const BFloat16>(x), of_weights.data(),
+                           bias, threads);
+  } else {
+    linear_weight_gradient(layer, data_of<const BFloat16>(gradient), data_of<const float>(x), of_weights.data(),
+                           bias, threads);
+  }
+}
+
+using Matrices = std::vector<Matrix>;
+using Columns = std::vector<Column>;
+
+// A network's arrays, checked, with pointers to its layers.
+struct CheckedCross {
+  std::vector<const float*> weights, biases;
+  CrossLayers layers{};
+  CrossValues values{};
+};
+
+void require_layers(const Matrices& weights, const Columns& biases, std::size_t width) {
+  require(!weights.empty() && weights.size() == biases.size(), "weights and biases go together");
+  for (const Matrix& each : weights) require_shape(each, {width, width});
+  for (const Column& each : biases) require(each.shape(0) == width, "a column's length is not the width");
+}
+
+template <typename Pointer, typename Arrays>
+std::vector<Pointer> pointers(const Arrays& arrays) {
+  std::vector<Pointer> found;
+  for (const auto& each : arrays) found.push_back(each.data());
+  return found;
+}
+
+CheckedCross checked(const Matrix& first, const Matrices& weights, const Columns& biases, const Values& given,
+                     const Values& products) {
+  const Shape shape{first.shape(0), first.shape(1)};
+  require(shape.rows > 0 && shape.width > 0, "values are empty");
+  require_layers(weights, biases, shape.width);
+  require_same(given, products);
+  require(is_bfloat16(given), "a network's values are not bfloat16");
+  require(given.shape(0) == weights.size() * shape.rows && given.shape(1) == shape.width, "arrays differ in shape");
+  CheckedCross found{pointers<const float*>(weights), pointers<const float*>(biases)};
+  found.layers = {shape.rows, shape.width, weights.size(), found.weights.data(), found.biases.data()};
+  found.values = {data_of<BFloat16>(given), data_of<BFloat16>(products)};
+  return found;
+}
+
+void crosses_forward(Matrix first, const Matrices& weights, const Columns& biases, Values given, Values products,
+                     Matrix out, std::size_t threads) {
+  const CheckedCross network = checked(first, weights, biases, given, products);
+  require_shape(out, {network.layers.rows, network.layers.width});
+  const nb::gil_scoped_release release;
+  cross_network_forward(network.layers, first.data(), network.values, out.data(), threads);
+}
+
+void crosses_backward(Matrix first, const Matrices& weights, const Columns& biases, Values given, Values products,
+                      Matrix gradient, Matrix of_first, const Matrices& of_weights, const Columns& of_biases,
+                      std::size_t threads) {
+  const CheckedCross network = checked(first, weights, biases, given, products);
+  const Shape shape{network.layers.rows, network.layers.width};
+  require_shape(gradient, shape), require_shape(of_first, shape);
+  require(of_weights.size() == weights.size(), "gradients are of other layers");
+  require_layers(of_weights, of_biases, shape.width);
+  const std::vector<float*> to_weights = pointers<float*>(of_weights), to_biases = pointers<float*>(of_biases);
+  const nb::gil_scoped_release release;
+  cross_network_backward(network.layers, first.data(), network.values, gradient.data(), of_first.data(),
+                         to_weights.data(), to_biases.data(), threads);
+}
+
+}  // namespace
+
+void bind_layers(nb::module_& module) {
+  module.def("pool_events", &pool_forward, array("weights"), array("events"), array("out"), "threads"_a = 1);
+  module.def("pool_events_backward", &pool_backward, array("weights"), array("events"), array("gradient"),
+             array("of_weights"), array("of_events"), "threads"_a = 1);
+  module.def("cross_forward", &crossed_forward, array("first"), array("product"), array("crossed"), array("next"),
+             array("low").none(), "threads"_a = 1);
+  module.def("cross_backward", &crossed_backward, array("first"), array("product"), array("gradient_next").none(),
+             array("gradient_low").none(), array("gradient_first").none(), array("of_crossed"), array("of_product"),
+             array("of_first"), "threads"_a = 1);
+  module.def("narrow_forward", &narrow_of, array("x"), array("weights"), array("out"), "threads"_a = 1);
+  module.def("narrow_backward", &narrow_back, array("x"), array("weights"), array("gradient"), array("gradient_x"),
+             array("gradient_weights"), array("gradient_bias").none(), "threads"_a = 1);
+  module.def("has_tiles", &has_tiles);
+  module.def("cross_network_forward", &crosses_forward, array("first"), array("weights"), array("biases"),
+             array("given"), array("products"), array("out"), "threads"_a = 1);
+  module.def("cross_network_backward", &crosses_backward, array("first"), array("weights"), array("biases"),
+             array("given"), array("products"), array("gradient"), array("of_first"), array("of_weights"),
+             array("of_biases"), "threads"_a = 1);
+  module.def("linear_forward", &linear_of_rows, array("x"), array("weights"), array("bias").none(), array("out"),
+             "threads"_a = 1);
+  module.def("linear_input_gradient", &linear_back_to_rows, array("gradient"), array("weights"), array("of_x"),
+             "threads"_a = 1);
+  module.def("linear_weight_gradient", &linear_back_to_weights, array("gradient"), array("x"), array("of_weights"),
+             array("of_bias").none(), "threads"_a = 1);
+}
+
+}  // namespace bowerbird
