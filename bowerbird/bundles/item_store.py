@@ -38,15 +38,14 @@ class ItemStore:
         self._old: KeptItems | None = None
         self.misses = 0
 
-    def get(self, features: Columns, count: int, make: MakeItems) -> Mapping[str, Made | Kept]:
-        """Return values [count, *shape] by name of items with features [count, ...], which make them up.
+    def get(self, features: PackedColumns, make: MakeItems) -> Mapping[str, Made | Kept]:
+        """Return values [items, *shape] by name of items with some features, which make them up.
 
         ``make`` gives the values of those items that are not there yet, given their features.
         """
-        packed = PackedColumns.of(features, count)
-        keys = packed.hashes()
+        keys = features.hashes()
         for _ in range(_ATTEMPTS):
-            if count > self._capacity:
+            if len(keys) > self._capacity:
                 break
             kept = self._young
             rows = _rows(kept, keys)
@@ -54,10 +53,10 @@ class ItemStore:
             if kept is not None and not len(unknown):
                 return kept.given_out(rows)
             fresh, first = np.unique(keys[unknown], return_index=True)
-            made = self._keep(fresh, packed.at(unknown[first]), make)
+            made = self._keep(fresh, features.at(unknown[first]), make)
             with self._lock:
                 self.misses += made
-        return make(features)  # they do not fit, or others came meanwhile
+        return make(features.columns())  # they do not fit, or others came meanwhile
 
     def make_changed(self, change: Callable[[Columns], tuple[Positions, Columns]], make: MakeItems) -> int:
         """Make what items become whose features change, a few at a time, as many as fit; return how many.

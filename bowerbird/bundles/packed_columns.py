@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,6 +53,11 @@ class PackedColumns:
             lines[number].append(column if not shape else column.reshape(items, -1).T.reshape(-1))
         return cls([np.concatenate(each).reshape(-1, items) for each in lines], places)
 
+    @classmethod
+    def side_by_side(cls, matrices: Sequence[npt.NDArray[Any]]) -> PackedColumns:
+        """Return columns of one number an item that stand in matrices [columns, items], of another type each."""
+        return cls(list(matrices), _lines(tuple(map(len, matrices))))
+
     def __len__(self) -> int:
         """Return how many items there are."""
         return self.matrices[0].shape[1] if self.matrices else 0
@@ -80,3 +86,9 @@ class PackedColumns:
             return line
         lines = matrix[place.start : place.start + math.prod(place.shape)]
         return np.ascontiguousarray(lines.T).reshape(matrix.shape[1], *place.shape)
+
+
+@cache
+def _lines(columns: tuple[int, ...]) -> list[_Place]:
+    """Return the places of so many columns of each matrix, a line each."""
+    return [_Place(number, line, ()) for number, count in enumerate(columns) for line in range(count)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 
 from bowerbird.bundles.item_store import ItemStore
-from bowerbird.bundles.packed_columns import Columns, Positions
+from bowerbird.bundles.packed_columns import Columns, PackedColumns, Positions
 from bowerbird.bundles.scorer import Logits
 from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.embedding.feature_reader import Array, FeatureReader
-from bowerbird.embedding.inputs import Inputs
+from bowerbird.embedding.input_columns import InputColumns
 from bowerbird.embedding.rows import RowBlock, Rows, block_of_columns, column_vocabularies, columns_of
 from bowerbird.embedding.served_collection import ServedCollection
 from bowerbird.plan.block import FeatureBlock
+from bowerbird.plan.columns import Chosen
 
 _MANY_ROWS = 256
 """Fewer rows of many requests, golden ones say, are answered one by one: by the very program that serves requests."""
@@ -53,9 +54,15 @@ class StagedModel:
         self.program = program
         self.way = way or Way(Interpreter(), "fp32")
         self._prepared = self.way.backend.prepare(self.program, self.way.precision, self.way.cache)
-        self._request = collection.inputs.of_stages("request")
-        self._item = collection.inputs.of_stages("item")
+        self._request = InputColumns(collection.inputs.of_stages("request"))
+        self._item = InputColumns(collection.inputs.of_stages("item"))
         self._pair = collection.inputs.of_stages("pair")
+        own = {item.name for item in self._pair.numbers}
+        stacks = {name: names for name, names in self._prepared.stacks.items() if own.issuperset(names)}
+        alone = own.difference(*stacks.values())
+        self._pair_alone = replace(self._pair, numbers=tuple(item for item in self._pair.numbers if item.name in alone))
+        self._stacks = {name: Chosen(names) for name, names in stacks.items()}
+        self._read_request = collection.reader_of(self._request.inputs)
         self.items = ItemStore()
 
     def with_way(self, way: Way) -> StagedModel:
@@ -66,6 +73,7 @@ class StagedModel:
         """Return the same model with other tables, which keep items together: a changed row has another number."""
         other = copy.copy(self)
         other.collection = collection
+        other._read_request = collection.reader_of(self._request.inputs)
         other.make_changed_items(self.collection)
         return other
 
@@ -74,7 +82,7 @@ class StagedModel:
         if not isinstance(before, ServedCollection) or not isinstance(self.collection, ServedCollection):
             return
         moved = self.collection.moved_rows(before)
-        vocabularies = [name if name in moved else None for name in column_vocabularies(self._item)]
+        vocabularies = [name if name in moved else None for name in column_vocabularies(self._item.inputs)]
         if any(vocabularies):
             with torch.inference_mode():
                 self.items.make_changed(lambda columns: _moved(columns, vocabularies, moved), self._made_items)
@@ -89,44 +97,46 @@ class StagedModel:
         with torch.inference_mode():
             rows = self.collection.encode(block)
             count = rows.count
-            shared = all(len(column) == 1 for column in columns_of(rows, self._request))
+            shared = self._request.lengths(rows) <= {1}
             answers = self._of_request(rows) if shared else self._of_rows(rows)
         shifts = self.way.shifts
         return {
             task: value.expand(count).numpy() + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()
         }
 
-    def request_features(self, rows: RowBlock) -> dict[str, Made]:
+    def request_features(self, rows: RowBlock) -> Mapping[str, Made]:
         """Return the features of the request alone, [1, *shape]."""
-        return self._looked_up(rows, self._request)
+        if self._prepared.takes_arrays:
+            return self._read_request(rows)
+        return self.collection.lookup_once(rows, self._request.inputs)
 
-    def request_values(self, request: dict[str, Made]) -> dict[str, Made]:
-        """Return what the request stage leaves, beside the request's features."""
-        return {**request, **self._prepared.request(request, 1)}
+    def request_values(self, request: Mapping[str, Made]) -> Mapping[str, Made]:
+        """Return what the request stage leaves, given the request's features."""
+        return self._prepared.request(request, 1)
 
     def item_values(self, rows: RowBlock) -> Mapping[str, Made | Kept]:
         """Return what the item stage leaves for each candidate, where it is kept, or computed."""
-        columns = columns_of(rows, self._item)
-        if not columns or not self.program.item.outputs:
+        if not self._item or not self.program.item.outputs:
             return {}
         count = rows.count
-        if any(len(column) != count for column in columns):
-            return self._made_items([column[:1] for column in columns])
-        return self.items.get(columns, count, self._made_items)
+        if self._item.lengths(rows) != {count}:
+            return self._made_items([column[:1] for column in columns_of(rows, self._item.inputs)])
+        if self._item.plain:
+            packed = PackedColumns.side_by_side(self._item.matrices(rows))
+        else:
+            packed = PackedColumns.of(columns_of(rows, self._item.inputs), count)
+        return self.items.get(packed, self._made_items)
 
     def pair_features(self, rows: RowBlock) -> dict[str, Array]:
-        """Return the features of request and item together."""
-        return self.collection.arrays_once(rows, self._pair)
+        """Return the features of request and item together, numbers side by side where the program takes them so."""
+        features = self.collection.arrays_once(rows, self._pair_alone)
+        for name, chosen in self._stacks.items():
+            features[name] = np.ascontiguousarray(chosen.matrix(rows.numbers).T)
+        return features
 
     def _of_request(self, rows: RowBlock) -> dict[str, Tensor]:
         request = self.request_values(self.request_features(rows))
         return self._prepared.of_kept({**request, **self.item_values(rows), **self.pair_features(rows)}, rows.count)
-
-    def _looked_up(self, rows: RowBlock, inputs: Inputs) -> dict[str, Made]:
-        """Return features as the program takes them, [rows or 1, *shape]."""
-        if self._prepared.takes_arrays:
-            return dict(self.collection.arrays_once(rows, inputs))
-        return dict(self.collection.lookup_once(rows, inputs))
 
     def _made_items(self, columns: Columns) -> dict[str, Made]:
         """Return what the item stage makes of items with some features, [items, *shape] by name."""
@@ -134,15 +144,16 @@ class StagedModel:
         least = self._prepared.least_items
         if count < least:
             columns = [column[np.arange(least) % count] for column in columns]
-        rows = block_of_columns(columns, self._item)
-        made = self._prepared.item(self._looked_up(rows, self._item), max(count, least))
+        rows = block_of_columns(columns, self._item.inputs)
+        look_up = self.collection.arrays_once if self._prepared.takes_arrays else self.collection.lookup_once
+        made = self._prepared.item(look_up(rows, self._item.inputs), max(count, least))
         return {name: _repeated(value, count) for name, value in made.items()}
 
     def _of_rows(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the answers of rows of many requests."""
         count, lookup = rows.count, self.collection.lookup_once
-        request = lookup(rows, self._request)
-        features = request | lookup(rows, self._item) | lookup(rows, self._pair)
+        request = lookup(rows, self._request.inputs)
+        features = request | lookup(rows, self._item.inputs) | lookup(rows, self._pair)
         given = {**features, **self._prepared.request(request, count), **self._prepared.item(features, count)}
         if isinstance(self.way.backend, Interpreter) and not any(
             node.operation.couples for node in self.program.pair.nodes()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, 
 from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
 from bowerbird.errors import InputError
 from bowerbird.plan.block import FeatureBlock, Keys, Ragged
+from bowerbird.plan.columns import Chosen, ColumnLayout, Columns
 from bowerbird.plan.spec import Feature, Plan
 
 Array = npt.NDArray[Any]
@@ -39,9 +40,9 @@ class FeatureReader:
         """Return how many rows a table has, the reserved ones included; all are below that."""
         raise NotImplementedError
 
-    def find_columns(self, vocabularies: tuple[str, ...], keys: Keys) -> Iterable[Rows]:
+    def find_columns(self, vocabularies: tuple[str, ...], keys: Keys) -> Rows:
         """Return the rows of keys [columns, ...], each column of a vocabulary of its own; see ``find_rows``."""
-        return (self.find_rows(name, each) for name, each in zip(vocabularies, keys, strict=True))
+        return np.stack([self.find_rows(name, each) for name, each in zip(vocabularies, keys, strict=True)])
 
     def vectors_of(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Array]:
         """Return what ``embed`` does as arrays, which cost less than tensors where there are many."""
@@ -58,12 +59,10 @@ class FeatureReader:
         """
         columns = self._columns
         try:
-            categories: dict[str, Rows] = {}
-            for each in columns.categories:
-                categories |= zip(each.names, self.find_columns(each.vocabularies, each.keys(block)), strict=True)
+            found = [self.find_columns(each.vocabularies, each.keys(block)) for each in columns.categories]
             return RowBlock(
-                categories=categories,
-                numbers={name: block.numbers[name] for name in columns.numbers},
+                categories=Columns(columns.layout, found),
+                numbers=columns.numbers.among(block.numbers),
                 sequences={each.name: self._padded(each, block.sequences[each.name]) for each in columns.sequences},
                 vectors={name: known_vectors(block.vectors[name]) for name in columns.vectors},
             )
@@ -89,6 +88,10 @@ class FeatureReader:
         """Return what ``lookup_once`` does as arrays."""
         return _looked_up(rows, inputs, self.vectors_of, lambda column: column)
 
+    def reader_of(self, inputs: Inputs) -> Callable[[RowBlock], Mapping[str, Array]]:
+        """Return what does as ``arrays_once``, of one request at a time."""
+        return partial(self.arrays_once, inputs=inputs)
+
     @cached_property
     def _columns(self) -> _Columns:
         return _Columns(self.plan)
@@ -99,8 +102,8 @@ class FeatureReader:
         values = [ragged.fields[name] for name in columns.values]
         *numbers, age = take_padded([*values, ragged.age], positions, mask, np.float32)
         rows = self.find_columns(columns.vocabularies, keys)
-        categories = dict(zip(columns.categories, rows, strict=True))
-        return PaddedSequence(categories, dict(zip(columns.numbers, numbers, strict=True)), age, mask)
+        named = dict(zip(columns.numbers, numbers, strict=True))
+        return PaddedSequence(Columns(columns.layout, [rows]), named, age, mask)
 
 
 class _Columns:
@@ -111,7 +114,8 @@ class _Columns:
         once = [each for each in categories if each.stage == "request"]
         others = [each for each in categories if each.stage != "request"]
         self.categories = [_CategoryColumns(features) for features in (once, others) if features]
-        self.numbers = [each.name for each in plan.of_kind("number")]
+        self.layout = ColumnLayout([each.chosen.names for each in self.categories])
+        self.numbers = Chosen([each.name for each in plan.of_kind("number")])
         self.vectors = [each.name for each in plan.of_kind("vector")]
         self.sequences = [_SequenceColumns(feature) for feature in plan.of_kind("sequence")]
 
@@ -120,27 +124,22 @@ class _CategoryColumns:
     """Category features by name and vocabulary."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
-        self.names = [feature.name for feature in features]
+        self.chosen = Chosen([feature.name for feature in features])
         self.vocabularies = tuple(vocabulary_of(feature) for feature in features)
 
     def keys(self, block: FeatureBlock) -> Keys:
         """Return their keys in a block, uint64 [columns, rows]."""
-        columns = [block.categories[name] for name in self.names]
-        rows = max(map(len, columns))
-        keys = np.concatenate(columns, dtype=np.uint64, casting="unsafe")
-        if keys.size < rows * len(columns):
-            keys = np.concatenate([np.broadcast_to(each, rows) for each in columns])
-        return keys.reshape(len(columns), rows)
+        return self.chosen.matrix(block.categories).astype(np.uint64, copy=False)
 
 
 class _SequenceColumns:
-    """The fields of a sequence feature by kind; ``categories`` and ``numbers`` are the names of their tensors."""
+    """The fields of a sequence feature by kind; ``layout`` and ``numbers`` have the names of their tensors."""
 
     def __init__(self, feature: Feature) -> None:
         self.name, self.length = feature.name, feature.length
         self.keys = [field.name for field in feature.fields if field.is_category]
         self.values = [field.name for field in feature.fields if not field.is_category]
-        self.categories = [f"{feature.name}.{name}" for name in self.keys]
+        self.layout = ColumnLayout([[f"{feature.name}.{name}" for name in self.keys]])
         self.numbers = [f"{feature.name}.{name}" for name in self.values]
         self.vocabularies = tuple(field_vocabulary(feature, name) for name in self.keys)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bowerbird.embedding.inputs import CategoryInput, Inputs, NumberInput, VectorInput
 from bowerbird.plan.block import Numbers, Offsets
+from bowerbird.plan.columns import longest
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -28,7 +29,7 @@ class PaddedSequence:
     ``categories`` are table rows, ``numbers`` and ``age`` float32 (0 on padding), ``mask`` is true on events.
     """
 
-    categories: dict[str, Rows]
+    categories: Mapping[str, Rows]
     numbers: dict[str, Numbers]
     age: Numbers
     mask: npt.NDArray[np.bool_]
@@ -38,17 +39,17 @@ class PaddedSequence:
 class RowBlock:
     """The features of some samples, ready for a lookup; shapes as in ``FeatureBlock``, unknown vectors zero."""
 
-    categories: dict[str, Rows] = field(default_factory=dict)
-    numbers: dict[str, Numbers] = field(default_factory=dict)
+    categories: Mapping[str, Rows] = field(default_factory=dict)
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
     sequences: dict[str, PaddedSequence] = field(default_factory=dict)
     vectors: dict[str, Numbers] = field(default_factory=dict)
 
     @cached_property
     def count(self) -> int:
         """How many rows the block stands for: the longest column."""
-        columns = chain(self.categories.values(), self.numbers.values(), self.vectors.values())
         masks = (sequence.mask for sequence in self.sequences.values())
-        return max(map(len, chain(columns, masks)), default=0)
+        others = max(map(len, chain(self.vectors.values(), masks)), default=0)
+        return max(longest(self.categories), longest(self.numbers), others)
 
 
 def columns_of(rows: RowBlock, inputs: Inputs) -> list[npt.NDArray[np.generic]]:

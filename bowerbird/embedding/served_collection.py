@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.feature_reader import FeatureReader
-from bowerbird.embedding.inputs import CategoryInput, inputs_of, vocabularies
+from bowerbird.embedding.inputs import CategoryInput, Inputs, inputs_of, vocabularies
 from bowerbird.embedding.key_index import RESERVED_ROWS
+from bowerbird.embedding.request_reader import RequestReader
 from bowerbird.embedding.rows import Rows
 from bowerbird.embedding.served_columns import ServedColumns
 from bowerbird.embedding.served_table import RowFormat, ServedTable, TableChange, write_served_table
@@ -27,9 +28,7 @@ class ServedCollection(FeatureReader):
     ``sequence`` is the number of the last delta that it holds, 0 for none, ``history`` that delta's SHA-256.
     """
 
-    def __init__(
-        self, plan: Plan, tables: Mapping[str, ServedTable], sequence: int = 0, history: str = ""
-    ) -> None:
+    def __init__(self, plan: Plan, tables: Mapping[str, ServedTable], sequence: int = 0, history: str = "") -> None:
         self.plan = plan
         self.history = history
         self.tables = dict(tables)
@@ -71,6 +70,10 @@ class ServedCollection(FeatureReader):
         tables = self._columns_of(tuple(item.vocabulary for item in items))
         vectors = tables.take([columns[item.name] for item in items])
         return {item.name: each for item, each in zip(items, vectors, strict=True)}
+
+    def reader_of(self, inputs: Inputs) -> RequestReader:
+        """Return what reads inputs of one request at a time into a few arrays."""
+        return RequestReader(inputs, self._columns_of)
 
     def embed(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
         """Return the vectors of category columns as tensors."""

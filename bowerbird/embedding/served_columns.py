@@ -32,6 +32,13 @@ class ServedColumns:
         if not rows:
             return []
         shape, flat = rows[0].shape, np.concatenate(rows, axis=None, dtype=np.int64)
-        with refusals():
-            vectors = self._native.take(flat, rows[0].size)
+        vectors = self.take_flat(flat.reshape(len(rows), -1))
         return list(parted(vectors, [(*shape, width) for width in self._widths]))
+
+    def take_flat(self, rows: Rows) -> Vectors:
+        """Return the vectors of rows [columns, ...], flat float32, column after column.
+
+        Raises InputError for a row that is not there.
+        """
+        with refusals():
+            return self._native.take(rows.reshape(-1).astype(np.int64, copy=False), math.prod(rows.shape[1:]))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from bowerbird import _native
 from bowerbird.errors import InputError
+from bowerbird.kernels.flat_values import FlatLayout, FlatValues
 from bowerbird.kernels.pair import PairProgram
 from bowerbird.kernels.pair_precision import Precision, product_precision
 from bowerbird.kernels.tensor_layout import TensorLayout
@@ -33,6 +34,7 @@ class TensorProgram:
         self.spec = spec
         layout = TensorLayout(spec, stored_weights(precision))
         self._answers = layout.answers
+        self._places: tuple[FlatLayout | None, npt.NDArray[np.int64]] = (None, np.empty((0, 2), np.int64))
         self._program = _native.TensorProgram(layout.values, layout.steps, layout.floats, layout.answers)
 
     @property
@@ -56,9 +58,24 @@ class TensorProgram:
             ) from error
         return answers
 
+    def run_flat(self, given: FlatValues) -> Values:
+        """Return the outputs of one request whose inputs, and maybe others, stand in a few arrays, as ``run`` does."""
+        layout, places = self._places
+        try:
+            if layout is not given.layout:
+                places = given.layout.starts(self.spec.inputs)
+                self._places = (given.layout, places)
+            answers = np.empty((1, self._answers), np.float32)
+            self._program.run_parts(given.parts, places, answers)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"A tensor program is given {[(each.dtype.name, each.shape) for each in given.parts]}: {error}.",
+                f"It takes {dict(self.spec.inputs)}, contiguous, of one request.",
+            ) from error
+        return answers
+
 
 def stored_weights(precision: Precision) -> str:
     """Return what weights are kept as where a way computes in a precision."""
     product_precision(precision, 1, 1)
     return "fp32" if precision == "fp32" else "bf16"
-

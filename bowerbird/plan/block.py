@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,8 +39,8 @@ class FeatureBlock:
     feature has one row per exposure. ``lsn`` is the number of log records that the values reflect (live).
     """
 
-    categories: dict[str, Keys] = field(default_factory=dict)
-    numbers: dict[str, Numbers] = field(default_factory=dict)
+    categories: Mapping[str, Keys] = field(default_factory=dict)
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
     sequences: dict[str, Ragged] = field(default_factory=dict)
     lsn: int = -1
     vectors: dict[str, Numbers] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy.typing as npt
 from bowerbird import _native
 from bowerbird.errors import InputError
 from bowerbird.plan.batch import ReadBatch, RecordBatch, Slots
-from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.plan.block import FeatureBlock, Numbers, Ragged
 from bowerbird.plan.bulk import running
+from bowerbird.plan.columns import ColumnLayout, Columns
 from bowerbird.plan.functions import FunctionCost, FunctionEvaluator
 from bowerbird.plan.parts import PartColumns, PartSequence
 from bowerbird.plan.spec import Feature, Plan
@@ -36,8 +38,7 @@ class PlanReader:
         self.program = _native.Program(msgspec.to_builtins(self._read_plan), [state.native for state in states])
         self._every = _Columns(self._read_plan.features)
         self._kept = _Columns([feature for feature in self._read_plan.features if feature.kind != "sequence"])
-        self._request = _Columns([feature for feature in self._read_plan.features if feature.stage == "request"])
-        self._candidate = _Columns([feature for feature in self._read_plan.features if feature.stage != "request"])
+        self._live = _LiveColumns(self._read_plan)
 
     @property
     def function_costs(self) -> dict[str, FunctionCost]:
@@ -46,11 +47,7 @@ class PlanReader:
 
     def read(self, time: int, request: Slots, candidates: npt.NDArray[np.uint64]) -> FeatureBlock:
         """Return the features of candidates uint64 [n] for a request uint64 [slots] at ``time``."""
-        lsn, of_request, of_candidates = self.program.read(time, request, candidates)
-        block = FeatureBlock(lsn=lsn)
-        self._request.fill(block, of_request)
-        self._candidate.fill(block, of_candidates)
-        return self._functions.complete(block)
+        return self._functions.complete(self._live.block(*self.program.read(time, request, candidates)))
 
     def replay(self, records: RecordBatch, reads: ReadBatch) -> FeatureBlock:
         """Apply records to the only state and answer reads between them; every feature has one row per read."""
@@ -59,9 +56,7 @@ class PlanReader:
 
     def block(self, columns: Any, lsn: int) -> FeatureBlock:
         """Return native columns of a replay as features, users' functions computed."""
-        block = FeatureBlock(lsn=lsn)
-        self._every.fill(block, columns)
-        return self._functions.complete(block)
+        return self._functions.complete(self._every.block(columns, lsn))
 
     def replay_part(self, records: RecordBatch, reads: ReadBatch) -> PartColumns:
         """Apply records to one partition's state and return what its keys give to the reads."""
@@ -82,9 +77,8 @@ class PlanReader:
     ) -> FeatureBlock:
         """Return the features of joined node values uint64 [nodes, rows], read at ``times``."""
         categories, numbers, _, vectors = self.program.finish(values, times)
-        block = FeatureBlock(sequences=sequences)
-        self._kept.fill(block, (categories, numbers, (), vectors))
-        return self._functions.complete(block)
+        block = self._kept.block((categories, numbers, (), vectors), -1)
+        return self._functions.complete(replace(block, sequences=sequences))
 
     def _run(self, replay: Any, records: RecordBatch, reads: ReadBatch) -> Any:
         vectors = [(slot, rows, values) for slot, (rows, values) in records.vectors.items()]
@@ -108,20 +102,52 @@ class _Columns:
     """Features whose native columns stand in plan order within each kind."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
-        self._categories = [feature.name for feature in features if feature.kind == "category"]
-        self._numbers = [feature.name for feature in features if feature.kind == "number"]
+        self.categories = [feature.name for feature in features if feature.kind == "category"]
+        self.numbers = [feature.name for feature in features if feature.kind == "number"]
         self._sequences = [feature for feature in features if feature.kind == "sequence"]
         self._vectors = [feature for feature in features if feature.kind == "vector"]
 
-    def fill(self, block: FeatureBlock, columns: Any) -> None:
-        """Put native columns under their features' names."""
+    def block(self, columns: Any, lsn: int) -> FeatureBlock:
+        """Return native columns under their features' names."""
         categories, numbers, sequences, vectors = columns
-        block.categories.update(zip(self._categories, categories, strict=True))
-        block.numbers.update(zip(self._numbers, numbers, strict=True))
-        for feature, parts in zip(self._sequences, sequences, strict=True):
-            block.sequences[feature.name] = _ragged(feature, parts)
-        for feature, values in zip(self._vectors, vectors, strict=True):
-            block.vectors[feature.name] = values if len(values) else values.reshape(0, feature.width)
+        return FeatureBlock(
+            dict(zip(self.categories, categories, strict=True)),
+            dict(zip(self.numbers, numbers, strict=True)),
+            self.sequences(sequences),
+            lsn,
+            self.vectors(vectors),
+        )
+
+    def sequences(self, given: Any) -> dict[str, Ragged]:
+        """Return sequences under their features' names."""
+        return {feature.name: _ragged(feature, parts) for feature, parts in zip(self._sequences, given, strict=True)}
+
+    def vectors(self, given: Any) -> dict[str, Numbers]:
+        """Return vectors under their features' names."""
+        return {
+            feature.name: values if len(values) else values.reshape(0, feature.width)
+            for feature, values in zip(self._vectors, given, strict=True)
+        }
+
+
+class _LiveColumns:
+    """Features of a request and of its candidates, whose native columns stay side by side."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._request = _Columns([feature for feature in plan.features if feature.stage == "request"])
+        self._candidate = _Columns([feature for feature in plan.features if feature.stage != "request"])
+        self._categories = ColumnLayout([self._request.categories, self._candidate.categories])
+        self._numbers = ColumnLayout([self._request.numbers, self._candidate.numbers])
+
+    def block(self, lsn: int, of_request: Any, of_candidates: Any) -> FeatureBlock:
+        """Return what was read at a log position."""
+        return FeatureBlock(
+            Columns(self._categories, (of_request[0], of_candidates[0])),
+            Columns(self._numbers, (of_request[1], of_candidates[1])),
+            self._request.sequences(of_request[2]) | self._candidate.sequences(of_candidates[2]),
+            lsn,
+            self._request.vectors(of_request[3]) | self._candidate.vectors(of_candidates[3]),
+        )
 
 
 def _ragged(feature: Feature, parts: Any) -> Ragged:

@@ -94,8 +94,8 @@ class ReferenceEngine:
         block = _block([f for f in self._features if f.stage != "request"], rows[1:], self._lsn)
         of_request = _block([f for f in self._features if f.stage == "request"], rows[:1], self._lsn)
         whole = FeatureBlock(
-            block.categories | of_request.categories,
-            block.numbers | of_request.numbers,
+            {**block.categories, **of_request.categories},
+            {**block.numbers, **of_request.numbers},
             block.sequences | of_request.sequences,
             self._lsn,
             block.vectors | of_request.vectors,
@@ -238,14 +238,16 @@ def _family_key(parts: list[int]) -> int:
 
 
 def _block(features: list[Feature], rows: list[dict[str, object]], lsn: int) -> FeatureBlock:
-    block = FeatureBlock(lsn=lsn)
+    categories: dict[str, Keys] = {}
+    numbers: dict[str, Numbers] = {}
+    block = FeatureBlock(categories, numbers, lsn=lsn)
     for feature in features:
         column = [row[feature.name] for row in rows]
         if feature.kind == "category":
-            block.categories[feature.name] = np.array(column, dtype=np.uint64)
+            categories[feature.name] = np.array(column, dtype=np.uint64)
         elif feature.kind == "number":
             with np.errstate(over="ignore"):
-                block.numbers[feature.name] = np.array(column, dtype=np.float64).astype(np.float32)
+                numbers[feature.name] = np.array(column, dtype=np.float64).astype(np.float32)
         elif feature.kind == "vector":
             vectors = np.array(column, dtype=np.float32).reshape(len(rows), feature.width)
             block.vectors[feature.name] = vectors

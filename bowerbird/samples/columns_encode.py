@@ -54,14 +54,16 @@ class ReadyEncoder:
 
     def block(self, part: TablePart) -> FeatureBlock:
         """Return the features of a part; raises InputError as ``base`` does."""
-        block = FeatureBlock()
+        categories: dict[str, Keys] = {}
+        numbers: dict[str, Numbers] = {}
+        block = FeatureBlock(categories, numbers)
         for feature in self.plan.features:
             declared = self.columns.features[feature.name]
             column = declared.column or feature.name
             if feature.kind == "category":
-                block.categories[feature.name] = self._keys(part, column)
+                categories[feature.name] = self._keys(part, column)
             elif feature.kind == "number":
-                block.numbers[feature.name] = _numbers(part, column)
+                numbers[feature.name] = _numbers(part, column)
             elif feature.kind == "vector":
                 block.vectors[feature.name] = _vectors(part, column, feature.width)
             else:

@@ -23,6 +23,8 @@ CandidateGiven = Mapping[int, Given]
 
 _AGE = "age"
 Converted = int | float | npt.NDArray[np.float32] | Ragged
+_Laid = dict[str, dict[str, Any]]
+"""Columns by kind and name, of the block that is made."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,24 @@ class GivenFeatures:
         """Return the block with given values in place; InputError names what cannot be given."""
         if not given and not by_candidate:
             return block
-        laid = FeatureBlock(
-            dict(block.categories), dict(block.numbers), dict(block.sequences), block.lsn, dict(block.vectors)
-        )
+        laid: _Laid = {
+            "category": dict(block.categories),
+            "number": dict(block.numbers),
+            "sequence": dict(block.sequences),
+            "vector": dict(block.vectors),
+        }
         for name, value in given.items():
             giveable = self._find(name)
+            columns = laid[giveable.feature.kind]
             if giveable.feature.kind == "sequence":
-                laid.sequences[name] = _converted(giveable, value)
+                columns[name] = _converted(giveable, value)
                 continue
-            columns = _columns_of(laid, giveable.feature)
             rows = 1 if giveable.feature.stage == "request" else candidates
             columns[name] = np.full((rows, *columns[name].shape[1:]), _converted(giveable, value), columns[name].dtype)
         self._apply_by_candidate(by_candidate, laid)
-        return laid
+        return FeatureBlock(laid["category"], laid["number"], laid["sequence"], block.lsn, laid["vector"])
 
-    def _apply_by_candidate(self, by_candidate: CandidateGiven, laid: FeatureBlock) -> None:
+    def _apply_by_candidate(self, by_candidate: CandidateGiven, laid: _Laid) -> None:
         copied: set[str] = set()
         for row, values in by_candidate.items():
             for name, value in values.items():
@@ -92,7 +97,7 @@ class GivenFeatures:
                         f"Feature {name!r} belongs to the request, not to candidate {row}.",
                         "Give it once, in the request's own `features`.",
                     )
-                columns = _columns_of(laid, giveable.feature)
+                columns = laid[giveable.feature.kind]
                 if name not in copied:
                     columns[name] = columns[name].copy()
                     copied.add(name)
@@ -107,12 +112,6 @@ class GivenFeatures:
                 f"Feature {name!r} follows from other values and cannot be given.", "Give what it is made of."
             )
         raise InputError(f"The model has no feature {name!r}.", nearest(name, self._names))
-
-
-def _columns_of(block: FeatureBlock, feature: Feature) -> dict[str, Any]:
-    if feature.kind == "category":
-        return block.categories
-    return block.vectors if feature.kind == "vector" else block.numbers
 
 
 def _converter(plan: Plan, feature: Feature) -> Callable[[Any], Converted] | None:

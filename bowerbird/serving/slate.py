@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bowerbird.errors import CorruptionError
 from bowerbird.plan.block import FeatureBlock, Ragged
+from bowerbird.plan.columns import Columns
 
 Id = str | int
 SlateKind = Literal["score", "recommend"]
@@ -97,7 +98,7 @@ class _Part(msgspec.Struct, array_like=True):
     kind: str
     dtype: str
     rows: int
-    names: list[str]
+    names: Sequence[str]
 
 
 class _Header(msgspec.Struct):
@@ -143,7 +144,7 @@ def encode_slate(slate: Slate) -> list[Buffer]:
     buffers: list[Buffer] = []
     for kind, names, array, rows in _arrays_of(slate):
         parts.append(_Part(kind, array.dtype.str, rows, names))
-        buffers.append(np.ascontiguousarray(array).view(np.uint8).data)
+        buffers.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     header = _ENCODER.encode(
         _Header(
             slate.slate_id, slate.kind, slate.lsn, slate.time, slate.scene, slate.user, slate.context,
@@ -186,7 +187,7 @@ def read_slate_key(stream: BinaryIO, position: int, file: Path) -> SlateKey:
         ) from error
 
 
-def _arrays_of(slate: Slate) -> Iterator[tuple[str, list[str], AnyArray, int]]:
+def _arrays_of(slate: Slate) -> Iterator[tuple[str, Sequence[str], AnyArray, int]]:
     """Yield (kind, names, array, rows of one column)."""
     block = slate.features
     yield from _packed("category", block.categories)
@@ -202,12 +203,17 @@ def _arrays_of(slate: Slate) -> Iterator[tuple[str, list[str], AnyArray, int]]:
     yield "ranking", [""], slate.ranking, len(slate.ranking)
 
 
-def _packed(kind: str, columns: Mapping[str, AnyArray]) -> Iterator[tuple[str, list[str], AnyArray, int]]:
+def _packed(kind: str, columns: Mapping[str, AnyArray]) -> Iterator[tuple[str, Sequence[str], AnyArray, int]]:
     """Join columns of one length: a plan has hundreds, and each array on its own would cost microseconds."""
+    if isinstance(columns, Columns):
+        for names, matrix in zip(columns.layout.names, columns.matrices, strict=True):
+            if names:
+                yield kind, names, matrix, matrix.shape[1]
+        return
     lengths = list(map(len, columns.values()))
     for rows in dict.fromkeys(lengths):
-        names = [name for name, length in zip(columns, lengths, strict=True) if length == rows]
-        yield kind, names, np.concatenate([columns[name] for name in names]), rows
+        chosen = [name for name, length in zip(columns, lengths, strict=True) if length == rows]
+        yield kind, chosen, np.concatenate([columns[name] for name in chosen]), rows
 
 
 class _Arrays:

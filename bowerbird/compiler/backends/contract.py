@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,7 +70,8 @@ class Prepared:
     on items' values as they are kept, where a backend can take them so. ``rows`` is ``pair`` on rows of as many
     requests, where it can: the same steps, on values of the request that stand in every row. Where it ``takes_arrays``,
     ``request`` and ``item`` may be given arrays for tensors. An item has the same bits in any company where ``item`` is
-    given ``least_items`` at least.
+    given ``least_items`` at least. ``stacks`` are numbers, by a name, that ``pair`` and ``gathering`` may be given side
+    by side under it, float32 [rows, numbers], instead of one by one.
     """
 
     request: Callable[[Mapping[str, Any], int], Mapping[str, Made]]
@@ -80,6 +81,7 @@ class Prepared:
     takes_arrays: bool = False
     least_items: int = LEAST_ROWS
     rows: Callable[[Mapping[str, Made], int], dict[str, Tensor]] | None = None
+    stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return what ``pair`` does of items' values as they are kept."""

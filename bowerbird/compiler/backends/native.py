@@ -74,7 +74,7 @@ class Native:
         request = RequestRunner(request_graph(program, lowering), precision, self.make_tensors)
         rows = self._of_rows(lowering, precision)
         item, least = rows_runner(program.item, self.make_tensors)
-        return Prepared(request, item, run, run, takes_arrays=True, least_items=least, rows=rows)
+        return Prepared(request, item, run, run, takes_arrays=True, least_items=least, rows=rows, stacks=run.stacks)
 
     def _of_rows(self, lowering: PairLowering, precision: Precision) -> RunRows | None:
         """Return what computes rows of many requests, prepared when it is first called; None where it cannot."""
@@ -113,6 +113,7 @@ class PairRunner:
         after = [name for name in self._after.inputs if name.startswith("native.")]
         self._answers = {name: _shape_of(name) for name in after}
         self._direct = _only_reshaped(lowering.after)
+        self.stacks = self._stacks()
 
     def __call__(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return the pair graph's outputs."""
@@ -133,6 +134,15 @@ class PairRunner:
             name: torch.from_numpy(answers[own]).reshape(rows, *shape) for name, (own, shape) in self._answers.items()
         }
         return self._after({**_tensors(known, self._after), **after}, rows)
+
+    def _stacks(self) -> dict[str, tuple[str, ...]]:
+        """Return the stacks of numbers that are read side by side alone."""
+        if self._before is None:
+            return {}
+        stacked = self._before.stacked
+        others = stacked.others | self._after.inputs.keys() | {source for _, source in self._items}
+        others |= {source.name for _, source in self._request}
+        return {name: names for name, names in stacked.names.items() if others.isdisjoint(names)}
 
 
 def requests_apart(lowering: PairLowering) -> PairLowering | None:

@@ -15,8 +15,9 @@ from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.tensor.lower import lower_tensors
 from bowerbird.errors import InputError
+from bowerbird.kernels.flat_values import FlatValues
 from bowerbird.kernels.tensor import Array, TensorProgram
-from bowerbird.kernels.tensor_spec import TensorSpec
+from bowerbird.kernels.tensor_spec import TensorSpec, Values
 from bowerbird.kernels.tensor_twin import TensorTwin
 
 MakeTensors = Callable[[TensorSpec, Precision], TensorProgram | TensorTwin]
@@ -48,17 +49,24 @@ class RequestRunner:
         if self._before.inputs:
             tensors = {name: as_tensor(given[name]) for name in self._before.inputs if name in given}
             known = {**given, **self._before(tensors, rows)}
-        try:
-            inputs = [known[name] for name in self._inputs]
-        except KeyError as absent:
-            raise InputError(f"The input {absent} is absent.", f"Give {', '.join(self._inputs)}.") from None
-        requests = 1 if rows == 1 else max((len(value) for value in inputs), default=1)
-        answers = self._program.run([_array(value, requests) for value in inputs], requests)
+        answers = self._answers(known, rows)
+        requests = len(answers)
         found: dict[str, Made] = {name: known[source] for name, source in self._passed.items()}
         for name, start, stop, shape, truths in self._outputs:
             value = answers[:, start:stop].reshape(requests, *shape)
             found[name] = torch.from_numpy(value != 0) if truths else value
         return found
+
+    def _answers(self, known: Mapping[str, Made], rows: int) -> Values:
+        """Return the program's outputs [requests, numbers]."""
+        if isinstance(known, FlatValues) and isinstance(self._program, TensorProgram):
+            return self._program.run_flat(known)
+        try:
+            inputs = [known[name] for name in self._inputs]
+        except KeyError as absent:
+            raise InputError(f"The input {absent} is absent.", f"Give {', '.join(self._inputs)}.") from None
+        requests = 1 if rows == 1 else max((len(value) for value in inputs), default=1)
+        return self._program.run([_array(value, requests) for value in inputs], requests)
 
 
 def _array(value: Made, requests: int) -> Array:

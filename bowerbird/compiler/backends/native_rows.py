@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bowerbird.compiler.backends.contract import LEAST_ROWS, Kept, Made, MakeRows, as_array, as_tensor
+from bowerbird.compiler.backends.contract import LEAST_ROWS, Kept, Made, as_array, as_tensor
 from bowerbird.compiler.backends.native_request import MakeTensors
 from bowerbird.compiler.backends.stacked import StackedInputs
 from bowerbird.compiler.execute import Executable
@@ -29,7 +29,7 @@ class RowsRunner:
     """A graph as a tensor program; what a row becomes is the same bits in any company."""
 
     def __init__(self, stacked: StackedInputs, lowering: TensorLowering, make: MakeTensors) -> None:
-        self._stacked = stacked
+        self.stacked = stacked
         self._program = make(side_by_side(lowering.spec, _TOGETHER), "fp32")
         self._inputs = list(lowering.spec.inputs)
         self._outputs = [(name, shape, dtype == "bool") for name, (shape, dtype) in lowering.outputs.items()]
@@ -41,7 +41,7 @@ class RowsRunner:
         Raises InputError where an input is absent.
         """
         try:
-            known = {**given, **self._stacked(given)}
+            known = {**given, **self.stacked(given)}
             inputs = [as_array(known[name]) for name in self._inputs]
             found: dict[str, Made] = {name: as_tensor(known[source]) for name, source in self._passed.items()}
         except KeyError as absent:
@@ -58,7 +58,20 @@ class RowsRunner:
         return found
 
 
-def rows_runner(graph: RowGraph, make: MakeTensors = TensorProgram) -> tuple[MakeRows, int]:
+class PlainRows:
+    """A graph by PyTorch."""
+
+    def __init__(self, stacked: StackedInputs) -> None:
+        self.stacked = stacked
+        self._graph = Executable(stacked.graph)
+
+    def __call__(self, given: Mapping[str, Made | Kept], rows: int) -> dict[str, Tensor]:
+        """Return the graph's outputs [rows, *shape], or of one row where all inputs have one."""
+        tensors = {name: as_tensor(given[name]) for name in self._graph.inputs if name in given}
+        return self._graph({**tensors, **self.stacked(given)}, rows)
+
+
+def rows_runner(graph: RowGraph, make: MakeTensors = TensorProgram) -> tuple[RowsRunner | PlainRows, int]:
     """Return what runs a graph, the native engine or, where that lacks a step, PyTorch.
 
     Beside it stands how many rows there must be at least for each to be the same bits in any company.
@@ -67,13 +80,7 @@ def rows_runner(graph: RowGraph, make: MakeTensors = TensorProgram) -> tuple[Mak
     lowering = lower_tensors(stacked.graph)
     if lowering.spec.outputs and not lowering.before.outputs:
         return RowsRunner(stacked, lowering, make), 1
-    plain = Executable(stacked.graph)
-
-    def run(given: Mapping[str, Made | Kept], rows: int) -> dict[str, Tensor]:
-        tensors = {name: as_tensor(given[name]) for name in plain.inputs if name in given}
-        return plain({**tensors, **stacked(given)}, rows)
-
-    return run, LEAST_ROWS
+    return PlainRows(stacked), LEAST_ROWS
 
 
 def _filled(array: npt.NDArray[Any], count: int, places: int) -> Array:

@@ -16,27 +16,41 @@ _PREFIX = "stacked."
 
 
 class StackedInputs:
-    """A graph's stacks of float32 inputs, as inputs of their own; ``graph`` is what is left of it."""
+    """A graph's stacks of float32 inputs, as inputs of their own; ``graph`` is what is left of it.
+
+    ``names`` are those of the inputs that a stack is made of.
+    """
 
     def __init__(self, graph: RowGraph) -> None:
-        self._names: dict[str, list[str]] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
 
         def given(node: Node) -> Node:
             inputs = [each.operation for each in node.inputs]
             names = [each.name for each in inputs if isinstance(each, Input) and each.dtype == "float32"]
             if not isinstance(node.operation, Stack) or len(names) < len(inputs):
                 return node
-            name = f"{_PREFIX}{len(self._names)}"
-            self._names[name] = names
+            name = f"{_PREFIX}{len(self.names)}"
+            self.names[name] = tuple(names)
             return graph.builder.input(name, node.shape, node.dtype, node.stage)
 
         roots = graph.outputs.values()
         new = rebuilt(graph.builder, roots, given)
         self.graph = RowGraph(graph.builder, {name: new[id(node)] for name, node in graph.outputs.items()})
 
+    @property
+    def others(self) -> set[str]:
+        """The graph's inputs that are no stacks."""
+        inputs = [node.operation for node in self.graph.nodes()]
+        return {each.name for each in inputs if isinstance(each, Input)} - self.names.keys()
+
     def __call__(self, known: Mapping[str, Made | Kept]) -> dict[str, Tensor]:
-        """Return the stacks [rows, numbers] of what is given; those of one row are repeated among others."""
-        return {name: _stacked([known[each] for each in names]) for name, names in self._names.items()}
+        """Return the stacks [rows, numbers] of what is given; those of one row are repeated among others.
+
+        A stack that is given under its own name is left out.
+        """
+        return {
+            name: _stacked([known[each] for each in names]) for name, names in self.names.items() if name not in known
+        }
 
 
 def _stacked(values: Sequence[Made | Kept]) -> Tensor:

@@ -191,8 +191,8 @@ def _with_permuted(block: FeatureBlock, feature: str, order: Indices) -> Feature
     )
     taken = take_rows(alone, order)
     return FeatureBlock(
-        block.categories | taken.categories,
-        block.numbers | taken.numbers,
+        {**block.categories, **taken.categories},
+        {**block.numbers, **taken.numbers},
         block.sequences | taken.sequences,
         block.lsn,
         block.vectors | taken.vectors,

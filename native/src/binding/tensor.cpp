@@ -5,6 +5,8 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -19,6 +21,7 @@ namespace {
 
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Given = nb::ndarray<nb::c_contig, nb::device::cpu, nb::ro>;
+using Places = nb::ndarray<const std::int64_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using Answers = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <typename Enum>
 using Names = std::unordered_map<std::string, Enum>;
@@ -122,11 +125,38 @@ class TensorProgram {
     program_.run(pointers.data(), count, answers.data());
   }
 
+  // One request, whose inputs stand in a few flat parts: `places` are (part, first number in it).
+  void run_parts(const nb::list& given, const Places& places, const Answers& answers) const {
+    if (places.shape(0) != inputs_.size() || answers.shape(0) != 1 || answers.shape(1) != answers_) {
+      throw std::invalid_argument("a tensor program is given other inputs or answers than it has");
+    }
+    std::vector<Given> parts(given.size());
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (!nb::try_cast(given[i], parts[i], false)) throw std::invalid_argument("part " + std::to_string(i) + " is no contiguous array");
+    }
+    std::vector<const void*> pointers;
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      const std::int64_t part = places(i, 0);
+      if (part < 0 || static_cast<std::size_t>(part) >= parts.size()) throw std::invalid_argument("an input is of a part that is not there");
+      pointers.push_back(within(parts[static_cast<std::size_t>(part)], places(i, 1), i));
+    }
+    const nb::gil_scoped_release release;
+    program_.run(pointers.data(), 1, answers.data());
+  }
+
  private:
   struct Input {
     std::size_t size;
     bool truths;
   };
+
+  const void* within(const Given& part, std::int64_t start, std::size_t number) const {
+    const auto& [size, truths] = inputs_[number];
+    const bool fits = start >= 0 && static_cast<std::size_t>(start) + size <= part.size() &&
+                      part.dtype() == (truths ? nb::dtype<bool>() : nb::dtype<float>());
+    if (!fits) throw std::invalid_argument("input " + std::to_string(number) + " has another type or size than its value");
+    return static_cast<const std::byte*>(part.data()) + static_cast<std::size_t>(start) * part.itemsize();
+  }
 
   // Nothing is converted: a copy would be gone before the program reads it.
   const void* data_of(const nb::handle& input, std::size_t number, std::size_t count) const {
@@ -169,7 +199,8 @@ void bind_tensor(nb::module_& module) {
            "answers"_a)
       .def_prop_ro("isa", &TensorProgram::isa)
       .def_prop_ro("scratch_bytes", &TensorProgram::scratch_bytes)
-      .def("run", &TensorProgram::run, "given"_a, "answers"_a);
+      .def("run", &TensorProgram::run, "given"_a, "answers"_a)
+      .def("run_parts", &TensorProgram::run_parts, "given"_a, "places"_a.noconvert(), "answers"_a.noconvert());
 }
 
 }  // namespace bowerbird
