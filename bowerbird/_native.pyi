@@ -267,6 +267,9 @@ class ServedColumns:
     def take(self, rows: _Integers, count: int) -> _Numbers: ...
 
 def hash_rows(matrices: list[npt.NDArray[Any]], rows: int) -> _Keys: ...
+def pad_sequences(
+    offsets: Any, keys: list[Any], numbers: list[Any], length: int
+) -> tuple[_Keys, npt.NDArray[np.float32], npt.NDArray[np.bool_]]: ...
 
 class PairProgram:
     def __init__(

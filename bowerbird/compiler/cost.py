@@ -87,16 +87,15 @@ def worth_storing(rates: Rates) -> Callable[[Node], bool]:
     """Return whether a value of an item is fetched sooner than it is computed from the item's features.
 
     A stored row costs its bytes and a step to a random place; what it replaces is all that it is made of, and
-    fetching that. A value that computes nothing is stored where it is a part of what it is made of.
+    fetching that, each feature from a place of its own.
     """
 
     def decide(node: Node) -> bool:
         made_of = ordered([node], lambda each: isinstance(each.operation, Input))
         compute = seconds([each for each in made_of if each.stage == "item"], rates)
-        features = sum(each.bytes for each in made_of if isinstance(each.operation, Input))
-        if compute == 0.0:
-            return node.bytes < features
-        return rates.row + node.bytes / rates.stream < compute + rates.row + features / rates.stream
+        features = [each.bytes for each in made_of if isinstance(each.operation, Input)]
+        fetched = len(features) * rates.row + sum(features) / rates.stream
+        return rates.row + node.bytes / rates.stream < compute + fetched
 
     return decide
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, vocabulary_of
-from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors, padded_positions, take_padded
+from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors
 from bowerbird.errors import InputError
+from bowerbird.kernels.padding import pad_sequences
 from bowerbird.plan.block import FeatureBlock, Keys, Ragged
 from bowerbird.plan.columns import Chosen, ColumnLayout, Columns
 from bowerbird.plan.spec import Feature, Plan
@@ -97,10 +98,10 @@ class FeatureReader:
         return _Columns(self.plan)
 
     def _padded(self, columns: _SequenceColumns, ragged: Ragged) -> PaddedSequence:
-        positions, mask = padded_positions(ragged.offsets[:-1], ragged.offsets[1:], columns.length)
-        keys = take_padded([ragged.fields[name] for name in columns.keys], positions, mask, np.uint64)
-        values = [ragged.fields[name] for name in columns.values]
-        *numbers, age = take_padded([*values, ragged.age], positions, mask, np.float32)
+        fields = ragged.fields
+        values = [fields[name].astype(np.float32, copy=False) for name in columns.values]
+        given = [fields[name].astype(np.uint64, copy=False) for name in columns.keys]
+        keys, (*numbers, age), mask = pad_sequences(ragged.offsets, given, [*values, ragged.age], columns.length)
         rows = self.find_columns(columns.vocabularies, keys)
         named = dict(zip(columns.numbers, numbers, strict=True))
         return PaddedSequence(Columns(columns.layout, [rows]), named, age, mask)

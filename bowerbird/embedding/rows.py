@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.embedding.inputs import CategoryInput, Inputs, NumberInput, VectorInput
-from bowerbird.plan.block import Numbers, Offsets
+from bowerbird.plan.block import Numbers
 from bowerbird.plan.columns import longest
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -103,30 +103,3 @@ def known_vectors(vectors: Numbers) -> Numbers:
     """Return float32 [rows, width] with zeros in place of what is unknown, memory of its own."""
     known: Numbers = np.nan_to_num(vectors.astype(np.float32, copy=False), nan=0.0)
     return known
-
-
-def padded_positions(
-    starts: Offsets, ends: Offsets, length: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return where each padded place's event stands in flat arrays [rows, length], and which places hold one.
-
-    Row r's events are ``[starts[r]:ends[r]]``, oldest first; places of padding point at 0.
-    """
-    positions = ends[:, None] - 1 - np.arange(length, dtype=np.int64)
-    mask = positions >= starts[:, None]
-    return np.where(mask, positions, 0), mask
-
-
-def take_padded(
-    columns: Sequence[npt.NDArray[Any]],
-    positions: npt.NDArray[np.int64],
-    mask: npt.NDArray[np.bool_],
-    dtype: type[_Value],
-) -> npt.NDArray[_Value]:
-    """Return each column's values at some positions, [columns, *positions.shape] with zeros on padding."""
-    shape = (len(columns), *positions.shape)
-    if not columns or not len(columns[0]):
-        return np.zeros(shape, dtype)
-    taken = np.concatenate(columns, dtype=dtype, casting="unsafe").reshape(len(columns), -1)[:, positions]
-    taken[:, ~mask] = 0
-    return taken

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from bowerbird.server.times import iso_time
 from bowerbird.server.web.http import Request, Response
 from bowerbird.serving.answers import slate_of
 from bowerbird.serving.degradation import Level
-from bowerbird.serving.ranker import Question, Scored
+from bowerbird.serving.ranker import Id, Question, Scored
 
 _SCORE = msgspec.json.Decoder(wire.ScoreRequest)
 _RECOMMEND = msgspec.json.Decoder(wire.RecommendRequest)
@@ -122,12 +123,7 @@ class SceneAnswers:
     def _question(self, body: wire.ScoreRequest) -> Question:
         form = self._services.form
         self._scoring.check_count(len(body.candidates))
-        plain = [each.id if isinstance(each, wire.Candidate) else each for each in body.candidates]
-        by_candidate = {
-            position: each.features
-            for position, each in enumerate(body.candidates)
-            if isinstance(each, wire.Candidate) and each.features
-        }
+        plain, by_candidate = _parted(body.candidates)
         return Question(
             form.user_id(body.user),
             form.context(body.context),
@@ -146,6 +142,15 @@ class SceneAnswers:
             form.user_id(body.user), form.context(body.context), body.features, count,
             form.item_ids(body.exclude), body.model,
         )  # fmt: skip
+
+
+def _parted(candidates: Sequence[Id | wire.Candidate]) -> tuple[Sequence[Id], dict[int, dict[str, Any]]]:
+    """Return the ids, and by position the features that candidates came with."""
+    if wire.Candidate not in set(map(type, candidates)):
+        return cast(Sequence[Id], candidates), {}
+    given = {place: each for place, each in enumerate(candidates) if isinstance(each, wire.Candidate)}
+    ids = [each.id if isinstance(each, wire.Candidate) else each for each in candidates]
+    return ids, {place: each.features for place, each in given.items() if each.features}
 
 
 def _first(question: Question, keep: int) -> Question:

@@ -24,12 +24,12 @@ class Record:
     checksum: int
 
 
-def framed(*payload: Buffer) -> bytes:
-    """Return a record of what stands in some buffers, copied once."""
+def framed(*payload: Buffer) -> list[Buffer]:
+    """Return a record of what stands in some buffers, as buffers to be written one after another."""
     checksum = 0
     for buffer in payload:
         checksum = zlib.crc32(buffer, checksum)
-    return b"".join([sum(map(len, payload)).to_bytes(4, "little"), checksum.to_bytes(4, "little"), *payload])
+    return [sum(map(len, payload)).to_bytes(4, "little") + checksum.to_bytes(4, "little"), *payload]
 
 
 def records_in(stream: BinaryIO) -> Iterator[Record]:

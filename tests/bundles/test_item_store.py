@@ -34,10 +34,10 @@ def test_every_request_gets_its_items_values(requests, limit):
             made.append(len(columns[0]))
             return _values(columns[0])
 
-        found = _found(store.get([numbers], len(numbers), make))
+        found = _found(store.get(PackedColumns.of([numbers], len(numbers)), make))
         assert all(torch.equal(found[name], value) for name, value in _values(numbers).items())
         if limit == 1 << 20:
-            again = _found(store.get([numbers], len(numbers), lambda columns: {}))
+            again = _found(store.get(PackedColumns.of([numbers], len(numbers)), lambda columns: {}))
             assert all(torch.equal(again[name], value) for name, value in _values(numbers).items())
 
 
@@ -46,7 +46,7 @@ def test_what_was_given_out_stays_as_it_is():
 
     def ask(numbers):
         values = numbers.astype(np.float64)
-        return store.get([values], len(values), lambda columns: _values(columns[0]))["both"]
+        return store.get(PackedColumns.of([values], len(values)), lambda columns: _values(columns[0]))["both"]
 
     first = np.arange(10)
     held = ask(first)
@@ -82,14 +82,14 @@ def test_two_threads_that_make_the_same_items_at_once_keep_them_once():
     store, items = ItemStore(), [np.array([3, 5])]
 
     def make_slowly(columns):
-        store.get(items, 2, values)  # the other thread is done first
+        store.get(PackedColumns.of(items, 2), values)  # the other thread is done first
         return values(columns)
 
     def values(columns):
         return {"x": torch.from_numpy(np.float32(columns[0])).reshape(-1, 1)}
 
-    (first,) = store.get(items, 2, make_slowly).values()
-    (again,) = store.get(items, 2, values).values()
+    (first,) = store.get(PackedColumns.of(items, 2), make_slowly).values()
+    (again,) = store.get(PackedColumns.of(items, 2), values).values()
     assert first.tensor().tolist() == again.tensor().tolist() == [[3.0], [5.0]]
 
 
@@ -103,31 +103,31 @@ def _counted(made):
 
 def test_a_full_store_keeps_what_is_asked_for():
     store, made = ItemStore(limit=2 * 100 * 24), []  # 8 bytes of features, 8 and 8 of values: twice a hundred items
-    store.get([np.arange(80)], 80, _counted(made))
-    found = _found(store.get([np.arange(40, 120)], 80, _counted(made)))
+    store.get(PackedColumns.of([np.arange(80)], 80), _counted(made))
+    found = _found(store.get(PackedColumns.of([np.arange(40, 120)], 80), _counted(made)))
     assert sorted(made) == list(range(120))
     assert torch.equal(found["double"], 2.0 * torch.arange(40, 120, dtype=torch.float64))
     for _ in range(10):
         for start in (0, 40, 60):
-            store.get([np.arange(start, start + 60)], 60, _counted(made))
+            store.get(PackedColumns.of([np.arange(start, start + 60)], 60), _counted(made))
     assert len(made) == store.misses == 120
 
 
 def test_what_nobody_asks_for_goes():
     store, made = ItemStore(limit=2 * 100 * 24), []
     for start in range(0, 2_000, 50):
-        store.get([np.arange(start, start + 50)], 50, _counted(made))
+        store.get(PackedColumns.of([np.arange(start, start + 50)], 50), _counted(made))
     assert len(made) == 2_000
-    store.get([np.arange(1_950, 2_000)], 50, _counted(made))
+    store.get(PackedColumns.of([np.arange(1_950, 2_000)], 50), _counted(made))
     assert len(made) == 2_000
-    store.get([np.arange(50)], 50, _counted(made))
+    store.get(PackedColumns.of([np.arange(50)], 50), _counted(made))
     assert len(made) == 2_050
 
 
 def test_a_request_of_more_items_than_fit_is_made_at_once():
     store, made = ItemStore(limit=2 * 100 * 24), []
-    store.get([np.arange(10)], 10, _counted(made))
-    found = _found(store.get([np.arange(101)], 101, _counted(made)))
+    store.get(PackedColumns.of([np.arange(10)], 10), _counted(made))
+    found = _found(store.get(PackedColumns.of([np.arange(101)], 101), _counted(made)))
     assert len(made) == 111
     assert torch.equal(found["double"], 2.0 * torch.arange(101, dtype=torch.float64))
 
@@ -139,7 +139,7 @@ def test_threads_that_fill_a_store_get_their_own_items():
         chance = np.random.default_rng(seed)
         for _ in range(300):
             items = chance.integers(0, 400, 60)
-            found = _found(store.get([items], 60, lambda columns: _values(columns[0].astype(np.float64))))
+            found = _found(store.get(PackedColumns.of([items], 60), lambda columns: _values(columns[0].astype(np.float64))))
             if not torch.equal(found["both"], _values(items.astype(np.float64))["both"]):
                 wrong.append(seed)
 
@@ -163,10 +163,10 @@ def _moved_by(factor):
 
 def test_changed_items_are_made_before_they_are_asked_for():
     store, made = ItemStore(), []
-    store.get([np.arange(150)], 150, _counted(made))
+    store.get(PackedColumns.of([np.arange(150)], 150), _counted(made))
     assert store.make_changed(_moved_by(1000), _counted(made)) == 3
     assert sorted(made[150:]) == [1007, 1057, 1107]
-    found = _found(store.get([np.array([1107, 8, 1007])], 3, _counted(made)))
+    found = _found(store.get(PackedColumns.of([np.array([1107, 8, 1007])], 3), _counted(made)))
     assert found["double"].tolist() == [2214.0, 16.0, 2014.0]
     assert len(made) == 153
 
@@ -174,16 +174,16 @@ def test_changed_items_are_made_before_they_are_asked_for():
 def test_of_an_item_whose_counts_changed_the_latest_is_made():
     store, made = ItemStore(), []
     for counts in range(4):
-        store.get([np.arange(50), np.full(50, counts, np.float32)], 50, _counted(made))
+        store.get(PackedColumns.of([np.arange(50), np.full(50, counts, np.float32)], 50), _counted(made))
     before = len(made)
     assert store.make_changed(_moved_by(1000), _counted(made)) == 1
-    store.get([np.array([1007]), np.full(1, 3, np.float32)], 1, _counted(made))
+    store.get(PackedColumns.of([np.array([1007]), np.full(1, 3, np.float32)], 1), _counted(made))
     assert made[before:] == [1007]
 
 
 def test_a_full_store_has_room_for_changed_items():
     store, made = ItemStore(limit=2 * 100 * 24), []
-    store.get([np.arange(100)], 100, _counted(made))
+    store.get(PackedColumns.of([np.arange(100)], 100), _counted(made))
     assert store.make_changed(lambda columns: (np.arange(100), [columns[0] + 1000]), _counted(made)) == 100
-    store.get([np.arange(1_000, 1_100)], 100, _counted(made))
+    store.get(PackedColumns.of([np.arange(1_000, 1_100)], 100), _counted(made))
     assert len(made) == 200

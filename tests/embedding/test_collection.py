@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from bowerbird.embedding import EmbeddingCollection
-from bowerbird.embedding.rows import padded_positions
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.plan.block import FeatureBlock, Ragged
 from bowerbird.plan.block_rows import take_rows
@@ -50,11 +49,6 @@ def test_sequences_are_newest_first_then_padding():
     assert rows.categories["history.item"][2].tolist() == expected[8:2:-1].tolist()
     assert rows.age[0].tolist() == [10.0, 0, 0, 0, 0, 0]
     assert rows.numbers["history.seconds"][2].tolist() == [10, 9, 8, 7, 6, 5]
-
-
-def test_padded_positions_of_nothing():
-    positions, mask = padded_positions(np.zeros(2, np.int64), np.zeros(2, np.int64), 4)
-    assert not mask.any() and not positions.any()
 
 
 def test_request_columns_of_one_row_are_expanded():

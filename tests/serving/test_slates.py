@@ -1,4 +1,5 @@
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,13 +145,12 @@ def test_every_torn_tail_is_skipped_and_earlier_damage_is_told(tmp_path: Path) -
 
 
 def _write_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.write
-
-    def half(descriptor: int, data: bytes) -> int:
-        real(descriptor, data[: len(data) // 2])
+    def half(descriptor: int, data: Sequence[bytes]) -> int:
+        whole = b"".join(data)
+        os.write(descriptor, whole[: len(whole) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", half)
+    monkeypatch.setattr(os, "writev", half)
 
 
 def test_a_refused_write_loses_one_slate_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "table/arrays.hpp"
+#include "table/padding.hpp"
 #include "table/row_hash.hpp"
 #include "table/served.hpp"
 #include "table/served_columns.hpp"
@@ -94,6 +95,33 @@ nb::object take_columns(const ServedColumns& columns, Rows rows, std::size_t cou
   return array;
 }
 
+using Offsets = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename Value>
+using Column = nb::ndarray<const Value, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <typename Value>
+nb::object pad_columns(const embedding::Sequences& sequences, const nb::list& given) {
+  auto [array, out] = empty_array<Value>({given.size(), sequences.count, sequences.length});
+  const auto events = static_cast<std::size_t>(sequences.offsets[sequences.count]);
+  for (const nb::handle each : given) {
+    Column<Value> column;
+    require(nb::try_cast(each, column, false) && column.shape(0) >= events, "a column is not contiguous, of another type or shorter than its sequences");
+    embedding::pad(sequences, column.data(), out);
+    out += sequences.count * sequences.length;
+  }
+  return array;
+}
+
+// Keys uint64 [keys, sequences, length], numbers float32 [numbers, sequences, length], mask [sequences, length].
+nb::tuple pad_sequences(const Offsets& offsets, const nb::list& keys, const nb::list& numbers, std::size_t length) {
+  require(offsets.shape(0) > 0 && offsets(0) >= 0, "offsets begin at 0 or above");
+  const embedding::Sequences sequences{offsets.data(), offsets.shape(0) - 1, length};
+  require(std::is_sorted(offsets.data(), offsets.data() + offsets.shape(0)), "offsets do not ascend");
+  auto [mask, marks] = empty_array<bool>({sequences.count, length});
+  embedding::mark(sequences, marks);
+  return nb::make_tuple(pad_columns<std::uint64_t>(sequences, keys), pad_columns<float>(sequences, numbers), mask);
+}
+
 using HashedArray = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
 
 nb::object hash_rows(const nb::list& matrices, std::size_t rows) {
@@ -142,6 +170,7 @@ void bind_served(nb::module_& module) {
       .def("find", &find_columns, "keys"_a.noconvert(), "count"_a)
       .def("take", &take_columns, "rows"_a.noconvert(), "count"_a);
   module.def("hash_rows", &hash_rows, "matrices"_a, "rows"_a);
+  module.def("pad_sequences", &pad_sequences, "offsets"_a.noconvert(), "keys"_a, "numbers"_a, "length"_a);
 }
 
 }  // namespace bowerbird

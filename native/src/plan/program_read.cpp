@@ -293,10 +293,31 @@ class Program::Live {
       emit_sequences(side, read, lookup.blocks.data(), rows, out);
       if (read.counts_tiles || read.operation == Operation::kSequence || read.operation == Operation::kTop) continue;
       std::uint64_t* column = values_.columns[static_cast<std::size_t>(read.node)];
+      if (read_total(read, lookup.blocks.data(), rows, column)) continue;
       const std::int32_t tile = tile_of(read);
       for (std::size_t row = 0; row < rows; ++row) {
         column[row] = program_.read_block(read, lookup.blocks[row], time_, tile, read.wanted < 0 ? 0 : values_.at(read.wanted, row));
       }
+    }
+  }
+
+  // What is read most, a total's count, sum or mean, as a loop of its own; false for anything else.
+  bool read_total(const BlockRead& read, const std::byte* const* blocks, std::size_t rows, std::uint64_t* column) const {
+    const Place& place = *read.place;
+    if (read.operation != Operation::kRead || place.aggregate->kind != AggregateKind::kTotal) return false;
+    const auto each = [&](const auto& value) {
+      for (std::size_t row = 0; row < rows; ++row) {
+        const std::byte* state = state_of(place, blocks[row], time_);
+        column[row] = bits(value(state == nullptr ? Moments{} : Total::read(state, {place.parts.sum})));
+      }
+      return true;
+    };
+    const std::int64_t scale = place.aggregate->scale;
+    switch (read.what) {
+      case What::kCount: return each([](const Moments& moments) { return static_cast<double>(moments.count); });
+      case What::kSum: return each([=](const Moments& moments) { return moments_value(moments, What::kSum, scale); });
+      case What::kMean: return each([=](const Moments& moments) { return moments_value(moments, What::kMean, scale); });
+      default: return false;
     }
   }
 

@@ -2,27 +2,6 @@
 
 namespace bowerbird {
 
-double moments_value(const Moments& moments, What what, std::int64_t scale) {
-  const auto count = static_cast<double>(moments.count);
-  const auto unit = static_cast<double>(scale);
-  switch (what) {
-    case What::kCount: return count;
-    case What::kSum: return static_cast<double>(moments.sum) / unit;
-    case What::kMean: return moments.count > 0 ? static_cast<double>(moments.sum) / unit / count : kNaN;
-    case What::kMinimum: return moments.low == 0 ? kNaN : static_cast<double>(kExtreme - moments.low) / unit;
-    case What::kMaximum: return moments.high == 0 ? kNaN : static_cast<double>(moments.high - kExtreme) / unit;
-    case What::kDeviation: {
-      if (moments.count <= 0) return kNaN;
-      // Squares around a whole number near the mean: exact, so that nothing cancels.
-      const std::int64_t middle = floor_divide(moments.sum, moments.count);
-      const Int128 squares = moments.squares - 2 * Int128{middle} * moments.sum + Int128{moments.count} * middle * middle;
-      const double rest = static_cast<double>(moments.sum - middle * moments.count) / count;
-      return std::sqrt(std::max(static_cast<double>(squares) / count - rest * rest, 0.0)) / unit;
-    }
-    default: return kNaN;
-  }
-}
-
 // ---- tiles -------------------------------------------------------------------------------------
 
 void Tiles::add_at(std::byte* state, const Aggregate& aggregate, std::size_t at, const Update& update) {
