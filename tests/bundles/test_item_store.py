@@ -139,7 +139,8 @@ def test_threads_that_fill_a_store_get_their_own_items():
         chance = np.random.default_rng(seed)
         for _ in range(300):
             items = chance.integers(0, 400, 60)
-            found = _found(store.get(PackedColumns.of([items], 60), lambda columns: _values(columns[0].astype(np.float64))))
+            packed = PackedColumns.of([items], 60)
+            found = _found(store.get(packed, lambda columns: _values(columns[0].astype(np.float64))))
             if not torch.equal(found["both"], _values(items.astype(np.float64))["both"]):
                 wrong.append(seed)
 

@@ -12,7 +12,9 @@ from bowerbird.bundles.choose_way import WaySetting, load_served, request_block
 from bowerbird.bundles.scorer import BlendedModel
 from bowerbird.bundles.way_results import WayResult
 from bowerbird.bundles.ways import known_ways, served_by, shifted
+from bowerbird.errors import InputError, MissingExtraError
 from bowerbird.plan.block_rows import take_each
+from bowerbird.plan.columns import ColumnLayout, Columns
 from tests.server.tiny import allowed
 
 
@@ -30,6 +32,39 @@ def test_the_same_bits_in_any_company(make_bundle, tmp_path, way):
         part = take_each(block, lambda name, rows, chosen=chosen: np.zeros(1, np.int64) if name in once else chosen)
         for task, values in growing.logits(part).items():
             assert np.array_equal(values, expected[task][chosen]), (task, size)
+
+
+@pytest.mark.parametrize("way", sorted(known_ways()))
+def test_columns_side_by_side_are_the_same_bits(make_bundle, tmp_path, way):
+    bundle = make_bundle(tmp_path / "home" / "1")
+    try:
+        model = served_by(bundle.load_model(), known_ways()[way])
+    except MissingExtraError as absent:
+        pytest.skip(str(absent))
+    block = request_block(bundle, 9)
+    expected = model.logits(block)
+    beside = replace(block, categories=_beside(block.categories), numbers=_beside(block.numbers))
+    for _ in range(2):  # the second time its items are known
+        for task, values in model.logits(beside).items():
+            assert np.array_equal(values, expected[task]), task
+
+
+def _beside(columns):
+    """Return columns of one length in one matrix, those of another in another."""
+    lengths = sorted({len(column) for column in columns.values()})
+    names = [[name for name, column in columns.items() if len(column) == length] for length in lengths]
+    return Columns(ColumnLayout(names), [np.stack([columns[name] for name in each]) for each in names])
+
+
+def test_a_block_without_a_feature_is_refused(make_bundle, tmp_path):
+    bundle = make_bundle(tmp_path / "home" / "1")
+    model, block = bundle.load_model(), request_block(bundle, 3)
+    for kind in ("categories", "numbers"):
+        columns = dict(getattr(block, kind))
+        name, _ = columns.popitem()
+        for fewer in (columns, _beside(columns)):
+            with pytest.raises(InputError, match=name):
+                model.logits(replace(block, **{kind: fewer}))
 
 
 def test_a_way_adds_its_shift_to_the_network_s_logits(make_bundle, tmp_path):

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from bowerbird.kernels.padding import pad_sequences, pad_sequences_twin
 
-
 _FEW = st.integers(0, 3)
 
 

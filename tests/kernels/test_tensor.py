@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bowerbird.errors import InputError
+from bowerbird.kernels.flat_values import FlatLayout, FlatValues
 from bowerbird.kernels.tensor import TensorProgram
 from bowerbird.kernels.tensor_rows import side_by_side
 from bowerbird.kernels.tensor_spec import ARITY, TensorInput, TensorSpec, TensorStep
@@ -206,6 +207,37 @@ def test_inputs_of_another_type_or_size_are_refused():
             program.run([wrong], 1)
     with pytest.raises(InputError, match="is given"):
         program.run([values[None]], 2)
+
+
+def test_one_request_s_inputs_may_stand_in_a_few_arrays():
+    random = np.random.default_rng(0)
+    inputs = {"a": TensorInput((3,)), "b": TensorInput((2, 2)), "c": TensorInput((4,), truths=True)}
+    views = {name: View.whole(name, each.shape) for name, each in inputs.items()}
+    spec = TensorSpec(inputs, views, [], {})
+    program = TensorProgram(spec)
+    layout = FlatLayout([{"b": (2, 2), "other": (5,), "a": (3,)}, {"c": (4,)}])
+    given_values = FlatValues(layout, [random.random(12, np.float32), random.random(4) > 0.5])
+    for _ in range(2):
+        expected = program.run([np.ascontiguousarray(given_values[name]) for name in inputs], 1)
+        assert np.array_equal(program.run_flat(given_values), expected)
+        layout = FlatLayout([{"a": (3,), "b": (2, 2)}, {"c": (4,)}])
+        given_values = FlatValues(layout, [random.random(7, np.float32), random.random(4) > 0.5])
+
+
+@pytest.mark.parametrize(
+    ("layout", "parts"),
+    [
+        ([{"y": (4,)}], [np.zeros(4, np.float32)]),
+        ([{"x": (4,)}], [np.zeros(3, np.float32)]),
+        ([{"before": (1,), "x": (4,)}], [np.zeros(4, np.float32)]),
+        ([{"x": (4,)}], [np.zeros(4)]),
+        ([{"x": (4,)}], [np.zeros(8, np.float32)[::2]]),
+        ([{"x": (4,)}], []),
+    ],
+)
+def test_parts_that_do_not_hold_the_inputs_are_refused(layout, parts):
+    with pytest.raises(InputError, match="is given"):
+        TensorProgram(plain()).run_flat(FlatValues(FlatLayout(layout), parts))
 
 
 def test_threads_share_a_program():

@@ -51,20 +51,46 @@ BOWERBIRD_INLINE void walk(const Shape& shape, std::size_t first, std::size_t la
   }
 }
 
+// A row of operands that are contiguous or one number, in whole vectors; how many of its numbers are done. The last
+// vector begins before the one in front of it ends, unless what is read is written over.
+template <std::size_t Inputs, typename Apply>
+BOWERBIRD_INLINE std::size_t apply_whole(const std::array<const float*, Inputs>& in, const std::array<bool, Inputs>& single,
+                                         std::size_t width, float* out, const Apply& apply) {
+  const auto compute = [&](std::size_t first) {
+    V x[Inputs];
+    for (std::size_t i = 0; i < Inputs; ++i) x[i] = single[i] ? all(*in[i]) : load(in[i] + first);
+    store(out + first, apply(x));
+  };
+  std::size_t first = 0;
+  for (; first + kLanes <= width; first += kLanes) compute(first);
+  if (first == 0 || first == width || std::find(in.begin(), in.end(), out) != in.end()) return first;
+  compute(width - kLanes);
+  return width;
+}
+
 template <std::size_t Inputs, typename Apply>
 BOWERBIRD_INLINE void apply_all(const Pointwise& p, const Apply& apply) {
   const std::size_t last = p.rank - 1, width = p.shape[last];
   const std::ptrdiff_t to = p.out.strides[last];
   std::array<const Strides*, Inputs + 1> strides{&p.out.strides};
-  for (std::size_t i = 0; i < Inputs; ++i) strides[i + 1] = &p.in[i].strides;
+  std::array<bool, Inputs> single;
+  bool whole = to == 1;
+  for (std::size_t i = 0; i < Inputs; ++i) {
+    strides[i + 1] = &p.in[i].strides;
+    single[i] = p.in[i].strides[last] == 0;
+    whole = whole && (single[i] || p.in[i].strides[last] == 1);
+  }
   walk<Inputs + 1>(p.shape, 0, last, strides, [&](const auto& offsets) {
-    for (std::size_t first = 0; first < width; first += kLanes) {
+    std::array<const float*, Inputs> in;
+    for (std::size_t i = 0; i < Inputs; ++i) in[i] = p.in[i].data + offsets[i + 1];
+    std::size_t first = whole ? apply_whole<Inputs>(in, single, width, p.out.data + offsets[0], apply) : 0;
+    for (; first < width; first += kLanes) {
       const std::size_t count = std::min(kLanes, width - first);
       const auto start = static_cast<std::ptrdiff_t>(first);
       V x[Inputs];
       for (std::size_t i = 0; i < Inputs; ++i) {
         const std::ptrdiff_t step = p.in[i].strides[last];
-        x[i] = load_lanes(p.in[i].data + offsets[i + 1] + start * step, step, count);
+        x[i] = load_lanes(in[i] + start * step, step, count);
       }
       store_lanes(p.out.data + offsets[0] + start * to, to, count, apply(x));
     }
