@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from bowerbird.bundles.scorer import LogitModel, Logits
 from bowerbird.bundles.staged_model import StagedModel
-from bowerbird.compiler.backends.contract import Kept, Made
+from bowerbird.compiler.backends.contract import Kept, Made, as_array
 from bowerbird.compiler.capture import capture
 from bowerbird.compiler.lift import lift
 from bowerbird.compiler.staging import stage_graph
@@ -68,10 +68,10 @@ def logits_by_parts(model: LogitModel, block: FeatureBlock, lap: Lap) -> dict[st
         rows = model.collection.encode(block)
         lap("keys to rows")
         answers = _answers(model, rows, lap)
-        return {task: value.expand(rows.count).numpy() for task, value in answers.items()}
+        return {task: np.broadcast_to(as_array(value), rows.count) for task, value in answers.items()}
 
 
-def _answers(model: StagedModel, rows: RowBlock, lap: Lap) -> dict[str, torch.Tensor]:
+def _answers(model: StagedModel, rows: RowBlock, lap: Lap) -> Mapping[str, Made]:
     request = model.request_features(rows)
     lap("look up the request")
     given: dict[str, Made | Kept] = dict(model.request_values(request))

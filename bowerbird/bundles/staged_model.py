@@ -14,7 +14,7 @@ from torch import Tensor
 from bowerbird.bundles.item_store import ItemStore
 from bowerbird.bundles.packed_columns import Columns, PackedColumns, Positions
 from bowerbird.bundles.scorer import Logits
-from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared
+from bowerbird.compiler.backends.contract import Backend, Kept, Made, Prepared, as_array
 from bowerbird.compiler.backends.interpreter import Interpreter
 from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
@@ -96,12 +96,11 @@ class StagedModel:
         """Return logits by task, float32 [rows]; safe to call from several threads."""
         with torch.inference_mode():
             rows = self.collection.encode(block)
-            count = rows.count
             shared = self._request.lengths(rows) <= {1}
             answers = self._of_request(rows) if shared else self._of_rows(rows)
         shifts = self.way.shifts
         return {
-            task: value.expand(count).numpy() + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()
+            task: _logits(value, rows.count) + np.float32(shifts.get(task, 0.0)) for task, value in answers.items()
         }
 
     def request_features(self, rows: RowBlock) -> Mapping[str, Made]:
@@ -134,7 +133,7 @@ class StagedModel:
             features[name] = np.ascontiguousarray(chosen.matrix(rows.numbers).T)
         return features
 
-    def _of_request(self, rows: RowBlock) -> dict[str, Tensor]:
+    def _of_request(self, rows: RowBlock) -> Mapping[str, Made]:
         request = self.request_values(self.request_features(rows))
         return self._prepared.of_kept({**request, **self.item_values(rows), **self.pair_features(rows)}, rows.count)
 
@@ -168,6 +167,12 @@ class StagedModel:
             for row in range(count)
         ]
         return {name: torch.cat([answers[name] for answers in each]) for name in each[0]}
+
+
+def _logits(value: Made, count: int) -> Logits:
+    """Return a task's logits [rows]; one stands for all."""
+    logits: Logits = as_array(value)
+    return logits if len(logits) == count else np.broadcast_to(logits, count)
 
 
 def _repeated(value: Made, count: int) -> Made:

@@ -88,7 +88,12 @@ class LiveModel:
         if candidates == 0:
             return {task: np.empty(0, np.float32) for task in self.tasks}
         scores = self._scorer.score(features)
-        return {task: np.broadcast_to(values.astype(np.float32), candidates) for task, values in scores.items()}
+        return {task: _for_each(values.astype(np.float32), candidates) for task, values in scores.items()}
+
+
+def _for_each(scores: npt.NDArray[np.float32], candidates: int) -> npt.NDArray[np.float32]:
+    """Return a score for each candidate; one stands for all."""
+    return scores if len(scores) == candidates else np.broadcast_to(scores, candidates)
 
 
 def load_model(

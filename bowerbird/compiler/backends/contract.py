@@ -77,13 +77,13 @@ class Prepared:
     request: Callable[[Mapping[str, Any], int], Mapping[str, Made]]
     item: MakeRows
     pair: Callable[[Mapping[str, Any], int], dict[str, Tensor]]
-    gathering: Callable[[Given, int], dict[str, Tensor]] | None = None
+    gathering: Callable[[Given, int], Mapping[str, Made]] | None = None
     takes_arrays: bool = False
     least_items: int = LEAST_ROWS
     rows: Callable[[Mapping[str, Made], int], dict[str, Tensor]] | None = None
     stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def of_kept(self, given: Given, rows: int) -> dict[str, Tensor]:
+    def of_kept(self, given: Given, rows: int) -> Mapping[str, Made]:
         """Return what ``pair`` does of items' values as they are kept."""
         if self.gathering is not None:
             return self.gathering(given, rows)

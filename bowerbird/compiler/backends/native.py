@@ -74,7 +74,9 @@ class Native:
         request = RequestRunner(request_graph(program, lowering), precision, self.make_tensors)
         rows = self._of_rows(lowering, precision)
         item, least = rows_runner(program.item, self.make_tensors)
-        return Prepared(request, item, run, run, takes_arrays=True, least_items=least, rows=rows, stacks=run.stacks)
+        return Prepared(
+            request, item, run, run.gather, takes_arrays=True, least_items=least, rows=rows, stacks=run.stacks,
+        )  # fmt: skip
 
     def _of_rows(self, lowering: PairLowering, precision: Precision) -> RunRows | None:
         """Return what computes rows of many requests, prepared when it is first called; None where it cannot."""
@@ -117,6 +119,10 @@ class PairRunner:
 
     def __call__(self, given: Given, rows: int) -> dict[str, Tensor]:
         """Return the pair graph's outputs."""
+        return {name: as_tensor(value) for name, value in self.gather(given, rows).items()}
+
+    def gather(self, given: Given, rows: int) -> Mapping[str, Made]:
+        """Return the pair graph's outputs, the engine's own as arrays."""
         known = given
         if self._before is not None:
             known = {**given, **self._before(given, rows)}
@@ -126,10 +132,7 @@ class PairRunner:
         items = {name: _rows_of(known[source], rows) for name, source in self._items}
         answers = self._engine.run(request, items, rows)
         if self._direct is not None:
-            return {
-                name: torch.from_numpy(answers[own]).reshape(rows, *shape)
-                for name, (own, shape) in self._direct.items()
-            }
+            return {name: answers[own].reshape(rows, *shape) for name, (own, shape) in self._direct.items()}
         after = {
             name: torch.from_numpy(answers[own]).reshape(rows, *shape) for name, (own, shape) in self._answers.items()
         }
@@ -211,9 +214,7 @@ def _request_values(source: Source, value: Made | Kept) -> Values:
 def _rows_of(value: Made | Kept, rows: int) -> Items:
     if isinstance(value, Kept):
         return value.stored, value.places
-    if not isinstance(value, Tensor):
-        value = torch.from_numpy(value)
-    if len(value) != rows or value.dtype != torch.float32 or not value.is_contiguous():
-        value = value.to(torch.float32).expand(rows, *value.shape[1:]).contiguous()
-    values: Values = value.numpy().reshape(rows, -1)
-    return values
+    array = value.numpy() if isinstance(value, Tensor) else value
+    if len(array) != rows:
+        array = np.broadcast_to(array, (rows, *array.shape[1:]))
+    return np.ascontiguousarray(array, np.float32).reshape(rows, -1)
