@@ -27,6 +27,41 @@ def attention_inputs_backward(
     gradient_query: Any,
     threads: int = 1,
 ) -> None: ...
+def attention_forward(
+    parts: list[Any],
+    meets: list[int],
+    mask: Any,
+    query: Any,
+    shift: Any,
+    weights: list[Any],
+    biases: list[Any],
+    score: Any,
+    score_bias: Any,
+    scaled: bool,
+    out: Any,
+    threads: int = 1,
+) -> None: ...
+def attention_backward(
+    parts: list[Any],
+    meets: list[int],
+    mask: Any,
+    query: Any,
+    shift: Any,
+    weights: list[Any],
+    biases: list[Any],
+    score: Any,
+    score_bias: Any,
+    scaled: bool,
+    gradient: Any,
+    of_parts: list[Any],
+    of_query: Any,
+    of_shift: Any,
+    of_weights: list[Any],
+    of_biases: list[Any],
+    of_score: Any,
+    of_score_bias: Any,
+    threads: int = 1,
+) -> None: ...
 def pool_events(weights: Any, events: Any, out: Any, threads: int = 1) -> None: ...
 def pool_events_backward(
     weights: Any, events: Any, gradient: Any, of_weights: Any, of_events: Any, threads: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from bowerbird.models.layers import MLP, masked_mean
 from bowerbird.models.numbers import StandardNumbers
 from bowerbird.models.trained_attention import Parts, first_layer, is_trainable, pooled
 from bowerbird.models.trained_linear import Linear
+from bowerbird.models.whole_attention import UNMET, Scorer, takes_whole, whole
 
 Pooling = Literal["scaled_sum", "sum"]
 """How weighted events become one vector: their sum, over the square root of their number or as it is."""
@@ -32,8 +34,11 @@ class EventVectors(nn.Module):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, length, width]."""
-        parts = [features[name] for name in self.categories]
-        return torch.cat([*parts, self.numbers(features)], dim=-1)
+        return torch.cat(self.parts(features), dim=-1)
+
+    def parts(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """Return what ``forward`` puts end to end: each field, then the numbers."""
+        return [*(features[name] for name in self.categories), self.numbers(features)]
 
 
 class History(nn.Module):
@@ -95,9 +100,13 @@ class TargetAttention(History):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, width]."""
-        events = self.events(features)
+        parts, mask = self.events.parts(features), features[self.mask]
         query = torch.cat([features[name] for name in self.candidate], dim=-1)
-        natively = self.training and not torch.compiler.is_compiling() and is_trainable(events, query)
+        natively = self.training and not torch.compiler.is_compiling()
+        if natively and takes_whole(parts, query, self._linear_layers()):
+            return self._whole(parts, query, mask)
+        events = torch.cat(parts, dim=-1)
+        natively = natively and is_trainable(events, query)
         if natively:
             matrix = torch.cat([self.of_event.weight, self.of_product.weight], dim=1)
             hidden, events = first_layer(events, query, self.parts, matrix, self.of_query(query))
@@ -106,11 +115,22 @@ class TargetAttention(History):
             of_products = self.of_product(query.unsqueeze(1) * keys) + self.of_event(events)
             hidden = functional.relu(self.of_query(query.unsqueeze(1)) + of_products)
         scores = self.score(self.scorer(hidden)).squeeze(-1)
-        mask = features[self.mask]
         weights = scores.masked_fill(~mask, 0.0)
         if self.pooling == "scaled_sum":
             weights = weights / mask.to(scores.dtype).sum(dim=1, keepdim=True).clamp(min=1.0).sqrt()
         return pooled(weights, events) if natively else torch.einsum("rl,rld->rd", weights, events)
+
+    def _linear_layers(self) -> list[Linear]:
+        return [layer for layer in self.modules() if isinstance(layer, Linear)]
+
+    def _whole(self, parts: list[Tensor], query: Tensor, mask: Tensor) -> Tensor:
+        matrix = torch.cat([self.of_event.weight, self.of_product.weight], dim=1)
+        later = [layer for layer in (*self.scorer, self.score) if isinstance(layer, Linear)]
+        scorer = Scorer(matrix, [(layer.weight, layer.bias) for layer in later])
+        starts = {event: start for start, event, _ in self.parts}
+        places = accumulate((part.shape[-1] for part in parts[:-1]), initial=0)
+        meets = [starts.get(place, UNMET) for place in places]
+        return whole(parts, meets, mask, query, self.of_query(query), scorer, self.pooling == "scaled_sum")
 
 
 def _meetings(sequence: SequenceInput, met: list[CategoryInput]) -> Parts:

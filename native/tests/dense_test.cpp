@@ -2,10 +2,12 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
 
 #include "checks.hpp"
 #include "dense/attention.hpp"
+#include "dense/attention_network.hpp"
 #include "dense/cross.hpp"
 #include "dense/cross_network.hpp"
 #include "dense/linear.hpp"
@@ -104,6 +106,73 @@ void check_cross_network(std::size_t rows, std::size_t width) {
   expect_near(of_other_bias, of_shift, 0.02f, "a cross network's last bias");
 }
 
+// Two parts of events, of which the second meets the query, and two layers.
+struct AttentionCase {
+  std::size_t samples, length, wide, met, hidden;
+  std::size_t events = samples * length, width = wide + met, inputs = width + met;
+  Floats first = normal(events * wide), second = normal(events * met), query = normal(samples * met);
+  Floats shift = normal(samples * hidden), bias = normal(3), score = normal(3), score_bias = normal(1);
+  Floats one = widened(rounded(normal(hidden * inputs))), other = widened(rounded(normal(3 * hidden)));
+  std::unique_ptr<bool[]> mask{new bool[events]};
+
+  AttentionNetwork network() const {
+    for (std::size_t event = 0; event < events; ++event) mask[event] = event % 5 != 3;
+    return {samples, length, {{first.data(), wide, EventPart::kUnmet}, {second.data(), met, 0}}, mask.get(),
+            query.data(), met, shift.data(),
+            {{inputs, hidden, one.data(), nullptr}, {hidden, 3, other.data(), bias.data()}},
+            score.data(), score_bias.data(), false};
+  }
+
+  Floats event(std::size_t place) const {
+    Floats values;
+    for (std::size_t i = 0; i < wide; ++i) values.push_back(first[place * wide + i]);
+    for (std::size_t i = 0; i < met; ++i) values.push_back(second[place * met + i]);
+    return values;
+  }
+
+  float weight(std::size_t place) const {
+    Floats given = event(place);
+    for (std::size_t i = 0; i < met; ++i) given.push_back(query[place / length * met + i] * given[wide + i]);
+    given = widened(rounded(given));
+    Floats between = product(1, hidden, inputs, [&](auto, auto k) { return given[k]; },
+                             [&](auto k, auto i) { return one[i * inputs + k]; });
+    for (std::size_t i = 0; i < hidden; ++i) between[i] = std::max(between[i] + shift[place / length * hidden + i], 0.0f);
+    between = widened(rounded(between));
+    const Floats last = product(1, 3, hidden, [&](auto, auto k) { return between[k]; },
+                                [&](auto k, auto i) { return other[i * hidden + k]; });
+    float sum = score_bias[0];
+    for (std::size_t i = 0; i < 3; ++i) sum += score[i] * std::max(last[i] + bias[i], 0.0f);
+    return sum;
+  }
+};
+
+void check_attention(std::size_t samples, std::size_t length, std::size_t wide, std::size_t met, std::size_t hidden) {
+  const AttentionCase given{samples, length, wide, met, hidden};
+  const AttentionNetwork network = given.network();
+  const Floats gradient = normal(samples * given.width);
+  Floats out(gradient.size()), of_second(given.second.size()), of_query(given.query.size()), of_shift(given.shift.size());
+  Floats of_one(given.one.size()), of_other(given.other.size()), of_bias(3), of_score(3), of_score_bias(1);
+  attention_forward(network, out.data(), kThreads);
+  attention_backward(network, gradient.data(),
+                     {{nullptr, of_second.data()}, of_query.data(), of_shift.data(), {of_one.data(), of_other.data()},
+                      {nullptr, of_bias.data()}, of_score.data(), of_score_bias.data()},
+                     kThreads);
+  Floats expected(out.size(), 0.0f), total(1, 0.0f), absent;
+  for (std::size_t place = 0; place < given.events; ++place) {
+    if (!given.mask[place]) absent.insert(absent.end(), &of_second[place * met], &of_second[place * met] + met);
+    if (!given.mask[place]) continue;
+    const Floats event = given.event(place);
+    const float weight = given.weight(place);
+    for (std::size_t i = 0, at = place / length * given.width; i < given.width; ++i, ++at) {
+      expected[at] += weight * event[i];
+      total[0] += event[i] * gradient[at];
+    }
+  }
+  expect_near(out, expected, 0.01f, "target attention");
+  expect_near(of_score_bias, total, 1e-3f, "the gradient of target attention's score");
+  expect_near(absent, Floats(absent.size(), 0.0f), 0.0f, "the gradient of events that are not there");
+}
+
 void check_layers_on_tiles() {
   setenv("BOWERBIRD_ISA", "amx_emulated", 1);
   try {
@@ -114,6 +183,7 @@ void check_layers_on_tiles() {
   }
   check_linear(1, 1, 1), check_linear(33, 17, 47), check_linear(257, 33, 31), check_linear(40, 96, 20);
   check_cross_network(1, 9), check_cross_network(70, 35);
+  check_attention(1, 1, 1, 1, 1), check_attention(90, 50, 3, 16, 33), check_attention(3, 301, 17, 40, 64);
 }
 
 void check_narrow(std::size_t rows, std::size_t width, std::size_t outputs) {

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from bowerbird import _native
 from bowerbird.embedding.inputs import CategoryInput, NumberInput, SequenceInput
+from bowerbird.models import sequences
 from bowerbird.models.sequences import TargetAttention
 from bowerbird.models.trained_attention import is_trainable
 
@@ -17,12 +19,12 @@ def sequence():
     return SequenceInput("played", "request", 7, fields, (NumberInput("played.seconds", "request"),))
 
 
-def attention(pooling="scaled_sum"):
+def attention(pooling="scaled_sum", hidden=(12, 6)):
     torch.manual_seed(0)
     declared = sequence()
     candidates = (CategoryInput("author", "author", 5, "item"), CategoryInput("video", "video", 8, "item"))
     pairs = ((candidates[0], declared.categories[2]), (candidates[1], declared.categories[1]))
-    return TargetAttention(declared, pairs, (12, 6), pooling)
+    return TargetAttention(declared, pairs, hidden, pooling)
 
 
 def features(rows):
@@ -81,6 +83,60 @@ def test_bfloat16_stays_near():
     assert torch.allclose(trained.float(), served, atol=0.1)
     for name, value in theirs.items():
         assert float((ours[name].float() - value).norm()) < 0.1 * float(value.norm()) + 1e-3, name
+
+
+@pytest.fixture(params=["amx", "amx_emulated"])
+def tiles(request, monkeypatch):
+    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
+    try:
+        return _native.has_tiles()
+    except ValueError:
+        pytest.skip(f"no {request.param} here")
+
+
+@pytest.mark.parametrize("hidden", [(12, 6), (12,), (40, 33, 5)])
+@pytest.mark.parametrize("pooling", ["scaled_sum", "sum"])
+def test_on_tile_registers_all_of_it_is_one_pass(tiles, pooling, hidden, monkeypatch):
+    module, given = attention(pooling, hidden), features(50)
+    gradient = torch.randn(50, module.width, generator=torch.Generator().manual_seed(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module.train()(given).grad_fn.name() == "_WholeBackward"
+        whole, ours = passed(module, given, gradient)
+        monkeypatch.setattr(sequences, "takes_whole", lambda *_: False)
+        layered, theirs = passed(module, given, gradient)
+    assert whole.dtype == torch.float32 and torch.allclose(whole, layered.float(), atol=0.05)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert ours[name].dtype == value.dtype
+        assert float((ours[name] - value).norm()) < 0.1 * float(value.norm()) + 1e-3, name
+
+
+def test_second_derivatives_are_refused(tiles):
+    module, given = attention().train(), features(10)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = module(given)
+    (gradient,) = torch.autograd.grad(result.square().sum(), given["played.video"], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+def test_other_layers_and_types_are_left_to_the_passes_before(tiles):
+    module, given = attention().train(), features(10)
+    assert module(given).grad_fn.name() != "_WholeBackward"
+    with torch.autocast("cpu", torch.bfloat16):
+        module.score.register_forward_hook(lambda *_: None)
+        assert module(given).grad_fn.name() != "_WholeBackward"
+
+
+def test_frozen_layers_and_events_have_no_gradients(tiles):
+    module, given = attention().train(), features(10)
+    given["played.tag"].requires_grad_(False)
+    module.of_event.weight.requires_grad_(False)
+    module.score.weight.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        module(given).sum().backward()
+    assert given["played.tag"].grad is None and module.score.weight.grad is None
+    assert given["played.video"].grad is not None and module.of_product.weight.grad is not None
 
 
 def test_events_of_one_request_are_left_to_pytorch():

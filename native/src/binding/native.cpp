@@ -15,6 +15,7 @@
 
 #include "base/key_index.hpp"
 #include "base/require.hpp"
+#include "binding/attention.hpp"
 #include "binding/dense.hpp"
 #include "binding/layers.hpp"
 #include "binding/pair.hpp"
@@ -353,6 +354,7 @@ NB_MODULE(_native, module) {
       .def("insert", &PythonKeyIndex::insert, "keys"_a);
   bind_dense(module);
   bind_layers(module);
+  bind_attention(module);
   bind_pair(module);
   bind_tensor(module);
 }

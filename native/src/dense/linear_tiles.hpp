@@ -198,24 +198,31 @@ void fill_rows(const T* x, std::size_t rows, std::size_t width, std::uint32_t* t
   std::fill_n(to, (kRows - rows) * steps * kSide, 0u);
 }
 
+// Multiplies 32 rows by 32 columns, those from `column` on; rows of their sums are `distance` apart.
+template <typename Registers>
+void multiply_columns(const std::uint32_t* left, const Right& right, std::size_t column, float* sums,
+                      std::size_t distance) {
+  auto* const to = reinterpret_cast<std::uint32_t*>(sums);
+  const std::size_t across = right.steps * kSide, second = right.steps * kUnits;
+  Registers::template zero<0>(), Registers::template zero<1>();
+  Registers::template zero<2>(), Registers::template zero<3>();
+  const std::uint32_t* const factors = right.at(column / kSide, 0);
+  if (column + kSide < right.columns) {
+    add_up<Registers, 2, 2>(left, across, kSide * across, kSide, factors, second, right.steps);
+  } else {
+    add_up<Registers, 2, 1>(left, across, kSide * across, kSide, factors, second, right.steps);
+  }
+  Registers::template store<0>(to, distance), Registers::template store<1>(to + kSide, distance);
+  Registers::template store<2>(to + kSide * distance, distance);
+  Registers::template store<3>(to + kSide * distance + kSide, distance);
+}
+
 // Multiplies 32 rows by all columns and calls take(column, sums [32, 32]) for each 32 columns.
 template <typename Registers, typename Take>
 void multiply_rows(const std::uint32_t* left, const Right& right, const Take& take) {
   alignas(64) float sums[kRows * kRows];
-  auto* const units = reinterpret_cast<std::uint32_t*>(sums);
-  const std::size_t distance = right.steps * kSide, second = right.steps * kUnits;
   for (std::size_t column = 0; column < right.columns; column += kRows) {
-    Registers::template zero<0>(), Registers::template zero<1>();
-    Registers::template zero<2>(), Registers::template zero<3>();
-    const std::uint32_t* const factors = right.at(column / kSide, 0);
-    if (column + kSide < right.columns) {
-      add_up<Registers, 2, 2>(left, distance, kSide * distance, kSide, factors, second, right.steps);
-    } else {
-      add_up<Registers, 2, 1>(left, distance, kSide * distance, kSide, factors, second, right.steps);
-    }
-    Registers::template store<0>(units, kRows), Registers::template store<1>(units + kSide, kRows);
-    Registers::template store<2>(units + kSide * kRows, kRows);
-    Registers::template store<3>(units + kSide * kRows + kSide, kRows);
+    multiply_columns<Registers>(left, right, column, sums, kRows);
     take(column, sums);
   }
 }
@@ -262,6 +269,56 @@ void input_gradient(const Linear& layer, const BFloat16* gradient, T* of_x, std:
 
 // ---- the weights' gradient ----------------------------------------------------------------------------------------------
 
+// Packed factors' product over their rows: sums [down, across], filled up to whole registers.
+template <typename Registers>
+class PackedProduct {
+ public:
+  PackedProduct(std::size_t down, std::size_t across) : down_(down), across_(across) {}
+
+  // Adds to the sums, or begins them.
+  void run(const std::uint32_t* left, const std::uint32_t* right, std::size_t steps, bool adds, std::uint32_t* sums) const {
+    std::size_t side = 0;
+    for (; side + 1 < down_; side += 2) multiply_row<2>(left + side * steps * kUnits, right, steps, adds, sums, side);
+    if (side < down_) multiply_row<1>(left + side * steps * kUnits, right, steps, adds, sums, side);
+  }
+
+ private:
+  std::size_t stride() const { return across_ * kSide; }
+
+  template <int kDown>
+  void multiply_row(const std::uint32_t* left, const std::uint32_t* right, std::size_t steps, bool adds,
+                    std::uint32_t* sums, std::size_t side) const {
+    std::uint32_t* const to = sums + side * kSide * stride();
+    std::size_t column = 0;
+    for (; column + 1 < across_; column += 2) {
+      add_to<kDown, 2>(left, right + column * steps * kUnits, steps, adds, to + column * kSide);
+    }
+    if (column < across_) add_to<kDown, 1>(left, right + column * steps * kUnits, steps, adds, to + column * kSide);
+  }
+
+  template <int kSums>
+  static void begin(bool adds, const std::uint32_t* from, std::size_t distance) {
+    adds ? Registers::template load<kSums>(from, distance) : Registers::template zero<kSums>();
+  }
+
+  template <int kDown, int kAcross>
+  void add_to(const std::uint32_t* left, const std::uint32_t* right, std::size_t steps, bool adds,
+              std::uint32_t* to) const {
+    std::uint32_t* const below = to + kSide * stride();
+    begin<0>(adds, to, stride());
+    if constexpr (kAcross == 2) begin<1>(adds, to + kSide, stride());
+    if constexpr (kDown == 2) begin<2>(adds, below, stride());
+    if constexpr (kDown == 2 && kAcross == 2) begin<3>(adds, below + kSide, stride());
+    add_up<Registers, kDown, kAcross>(left, kSide, steps * kUnits, kUnits, right, steps * kUnits, steps);
+    Registers::template store<0>(to, stride());
+    if constexpr (kAcross == 2) Registers::template store<1>(to + kSide, stride());
+    if constexpr (kDown == 2) Registers::template store<2>(below, stride());
+    if constexpr (kDown == 2 && kAcross == 2) Registers::template store<3>(below + kSide, stride());
+  }
+
+  std::size_t down_, across_;
+};
+
 // Sums over one block of rows: the weights' gradient [outputs, inputs], both filled up to whole registers, and the bias's.
 template <typename Registers, typename T>
 class WeightProduct {
@@ -291,6 +348,7 @@ class WeightProduct {
     std::fill_n(bias, down_ * kSide, 0.0f);
     const std::size_t most = kPacked / kStep * kUnits;
     const Units left(down_ * most), right(across_ * most);
+    const PackedProduct<Registers> product(down_, across_);
     const std::size_t last = std::min(layer_.rows, (block + 1) * block_);
     const std::size_t begin = block * block_;
     for (std::size_t row = begin; row < last; row += kPacked) {
@@ -299,7 +357,7 @@ class WeightProduct {
         pack_gradient(row, rows, side, left.data() + side * steps * kUnits, bias + side * kSide);
       }
       for (std::size_t side = 0; side < across_; ++side) pack_inputs(row, rows, side, right.data() + side * steps * kUnits);
-      multiply_packed(left.data(), right.data(), steps, row > begin, reinterpret_cast<std::uint32_t*>(sums));
+      product.run(left.data(), right.data(), steps, row > begin, reinterpret_cast<std::uint32_t*>(sums));
     }
   }
 
@@ -343,45 +401,6 @@ class WeightProduct {
         _mm512_storeu_si512(to + step * kUnits + i * kSide, pair);
       }
     }
-  }
-
-  // Adds to the sums, or begins them.
-  void multiply_packed(const std::uint32_t* left, const std::uint32_t* right, std::size_t steps, bool adds,
-                       std::uint32_t* sums) const {
-    std::size_t side = 0;
-    for (; side + 1 < down_; side += 2) multiply_row<2>(left + side * steps * kUnits, right, steps, adds, sums, side);
-    if (side < down_) multiply_row<1>(left + side * steps * kUnits, right, steps, adds, sums, side);
-  }
-
-  template <int kDown>
-  void multiply_row(const std::uint32_t* left, const std::uint32_t* right, std::size_t steps, bool adds,
-                    std::uint32_t* sums, std::size_t side) const {
-    std::uint32_t* const to = sums + side * kSide * stride();
-    std::size_t column = 0;
-    for (; column + 1 < across_; column += 2) {
-      add_to<kDown, 2>(left, right + column * steps * kUnits, steps, adds, to + column * kSide);
-    }
-    if (column < across_) add_to<kDown, 1>(left, right + column * steps * kUnits, steps, adds, to + column * kSide);
-  }
-
-  template <int kSums>
-  static void begin(bool adds, const std::uint32_t* from, std::size_t distance) {
-    adds ? Registers::template load<kSums>(from, distance) : Registers::template zero<kSums>();
-  }
-
-  template <int kDown, int kAcross>
-  void add_to(const std::uint32_t* left, const std::uint32_t* right, std::size_t steps, bool adds,
-              std::uint32_t* to) const {
-    std::uint32_t* const below = to + kSide * stride();
-    begin<0>(adds, to, stride());
-    if constexpr (kAcross == 2) begin<1>(adds, to + kSide, stride());
-    if constexpr (kDown == 2) begin<2>(adds, below, stride());
-    if constexpr (kDown == 2 && kAcross == 2) begin<3>(adds, below + kSide, stride());
-    add_up<Registers, kDown, kAcross>(left, kSide, steps * kUnits, kUnits, right, steps * kUnits, steps);
-    Registers::template store<0>(to, stride());
-    if constexpr (kAcross == 2) Registers::template store<1>(to + kSide, stride());
-    if constexpr (kDown == 2) Registers::template store<2>(below, stride());
-    if constexpr (kDown == 2 && kAcross == 2) Registers::template store<3>(below + kSide, stride());
   }
 
   // Adds the blocks up, in their order, for sixteen outputs.

@@ -58,4 +58,12 @@ void cross_network_backward(const CrossLayers& network, const float* first, cons
   tiled::layers().cross_backward(network, first, values, gradient, of_first, of_weights, of_biases, threads);
 }
 
+void attention_forward(const AttentionNetwork& network, float* out, std::size_t threads) {
+  tiled::layers().attention_forward(network, out, threads);
+}
+void attention_backward(const AttentionNetwork& network, const float* gradient, const AttentionGradients& of,
+                        std::size_t threads) {
+  tiled::layers().attention_backward(network, gradient, of, threads);
+}
+
 }  // namespace bowerbird

@@ -1,6 +1,7 @@
 // Who computes layers on tile registers: the processor's, or their imitation in tests.
 #pragma once
 
+#include "dense/attention_network.hpp"
 #include "dense/cross_network.hpp"
 #include "dense/linear.hpp"
 
@@ -16,6 +17,8 @@ using WeightGradient = void (*)(const Linear&, const BFloat16*, const T*, float*
 using CrossForward = void (*)(const CrossLayers&, const float*, const CrossValues&, float*, std::size_t);
 using CrossBackward = void (*)(const CrossLayers&, const float*, const CrossValues&, const float*, float*, float* const*,
                                float* const*, std::size_t);
+using AttentionForward = void (*)(const AttentionNetwork&, float*, std::size_t);
+using AttentionBackward = void (*)(const AttentionNetwork&, const float*, const AttentionGradients&, std::size_t);
 
 struct Layers {
   Forward<float> forward_floats;
@@ -26,6 +29,8 @@ struct Layers {
   WeightGradient<BFloat16> weight_halves;
   CrossForward cross_forward;
   CrossBackward cross_backward;
+  AttentionForward attention_forward;
+  AttentionBackward attention_backward;
 };
 
 // For this machine; throws std::invalid_argument where it has no tile registers, or BOWERBIRD_ISA forbids them.

@@ -1,3 +1,4 @@
+#include "dense/attention_tiles.hpp"
 #include "dense/cross_tiles.hpp"
 #include "dense/tiled.hpp"
 #include "pair/emulated_registers.hpp"
@@ -38,6 +39,7 @@ Layers table() {
       input_gradient<Registers, float>,   input_gradient<Registers, BFloat16>,
       weight_gradient<Registers, float>,  weight_gradient<Registers, BFloat16>,
       cross_forward<Registers>,           cross_backward<Registers>,
+      attention_forward<Registers>,       attention_backward<Registers>,
   };
 }
 

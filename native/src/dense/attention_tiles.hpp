@@ -1,0 +1,339 @@
+// Target attention's two ways on tile registers. For AVX-512 with BW and BF16 alone.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "dense/attention_rows.hpp"
+
+namespace bowerbird::tiled {
+
+constexpr std::size_t kBlockRows = 512;  // events of the samples that go through all layers together
+
+// Where the gradients that all samples share are added up: the layers', filled up to whole registers, and the score's.
+class AttentionSums {
+ public:
+  explicit AttentionSums(const AttentionNetwork& network) : network_(network) {
+    for (const ScorerLayer& layer : network.layers) {
+      weights_.push_back(taken(sides(layer.outputs) * sides(layer.inputs) * kUnits));
+      biases_.push_back(taken(steps_of(layer.outputs) * kStep));
+    }
+    score_ = taken(steps_of(network.layers.back().outputs) * kStep);
+    score_bias_ = taken(kSide);
+  }
+
+  std::size_t size() const { return size_; }
+  float* weights(float* sums, std::size_t layer) const { return sums + weights_[layer]; }
+  float* bias(float* sums, std::size_t layer) const { return sums + biases_[layer]; }
+  float* score(float* sums) const { return sums + score_; }
+  float* score_bias(float* sums) const { return sums + score_bias_; }
+
+  // Adds chunks of sums up, in their order.
+  void total(const float* sums, std::size_t chunks, const AttentionGradients& of) const {
+    for (std::size_t layer = 0; layer < network_.layers.size(); ++layer) {
+      const ScorerLayer& shape = network_.layers[layer];
+      const std::size_t stride = sides(shape.inputs) * kSide;
+      for (std::size_t output = 0; output < shape.outputs; ++output) {
+        add(sums + weights_[layer] + output * stride, chunks, shape.inputs, of.weights[layer] + output * shape.inputs);
+      }
+      if (layer > 0) add(sums + biases_[layer], chunks, shape.outputs, of.biases[layer]);
+    }
+    add(sums + score_, chunks, network_.layers.back().outputs, of.score);
+    add(sums + score_bias_, chunks, 1, of.score_bias);
+  }
+
+ private:
+  std::size_t taken(std::size_t count) {
+    size_ += count;
+    return size_ - count;
+  }
+
+  void add(const float* sums, std::size_t chunks, std::size_t count, float* to) const {
+    std::copy_n(sums, count, to);
+    for (std::size_t chunk = 1; chunk < chunks; ++chunk) {
+      for (std::size_t i = 0; i < count; ++i) to[i] += sums[chunk * size_ + i];
+    }
+  }
+
+  const AttentionNetwork& network_;
+  std::vector<std::size_t> weights_, biases_;
+  std::size_t score_ = 0, score_bias_ = 0, size_ = 0;
+};
+
+// Rows on their way back, too.
+template <typename Registers>
+class AttentionBack : AttentionRows<Registers> {
+  using Rows = AttentionRows<Registers>;
+  using Rows::network_, Rows::forth_, Rows::first_, Rows::begins_, Rows::places_, Rows::absent_, Rows::scores_,
+      Rows::given_, Rows::room_;
+
+ public:
+  AttentionBack(const AttentionNetwork& network, const std::vector<Right>& forth, const std::vector<Right>& back,
+                std::size_t samples, const float* gradient, const AttentionGradients& of, float* sums)
+      : Rows(network, forth, samples), back_(back), gradient_(gradient), of_(of), places_of_(network), sums_(sums),
+        of_scores_(room_), of_inputs_(room_ * stride()) {
+    for (const Right& right : back) of_outputs_.emplace_back(room_ * right.steps * kSide);
+    std::size_t left = 0, right = 0;
+    for (const ScorerLayer& layer : network.layers) {
+      left = std::max(left, sides(layer.outputs)), right = std::max(right, sides(layer.inputs));
+    }
+    left_.emplace(left * room_ / kStep * kUnits), right_.emplace(right * room_ / kStep * kUnits);
+  }
+
+  void run(std::size_t first, std::size_t last) {
+    this->begin(first, last);
+    for (std::size_t layer = 0; layer < back_.size(); ++layer) this->clear_rest(of_outputs_[layer], back_[layer].steps);
+    for (std::size_t sample = 0; sample < this->samples(); ++sample) meet(sample);
+    for (std::size_t row = 0; row < this->count(); row += kRows) {
+      this->ask_ahead(row);
+      this->through_hidden(row);
+      turn(row);
+      through_layers(row);
+    }
+    for (std::size_t sample = 0; sample < this->samples(); ++sample) spread(sample);
+    clear_absent();
+    for (std::size_t layer = 0; layer < back_.size(); ++layer) add_layer(layer);
+  }
+
+ private:
+  std::size_t stride() const { return steps_of(network_.layers[0].inputs) * kStep; }
+  std::uint32_t* of_output(std::size_t layer, std::size_t row) const {
+    return of_outputs_[layer].data() + row * back_[layer].steps * kSide;
+  }
+  const float* gradient(std::size_t sample) const { return gradient_ + (first_ + sample) * network_.width(); }
+
+  // Gradients of a sample's scores.
+  void meet(std::size_t sample) {
+    const float scale = this->scale_of(sample);
+    float total = 0.0f;
+    this->each(sample, [&](std::size_t row, std::size_t place) {
+      __m512 sum = _mm512_setzero_ps();
+      const float* back = gradient(sample);
+      for (const EventPart& part : network_.parts) {
+        const float* const event = part.values + place * part.width;
+        for (std::size_t at = 0; at < part.width; at += kSide) {
+          const auto there = static_cast<__mmask16>(first(part.width - at));
+          sum = _mm512_fmadd_ps(load_floats(event + at, there), load_floats(back + at, there), sum);
+        }
+        back += part.width;
+      }
+      of_scores_.data()[row] = scale * _mm512_reduce_add_ps(sum);
+      total += of_scores_.data()[row];
+    });
+    *places_of_.score_bias(sums_) += total;
+  }
+
+  // The last layer's way forth, and the score's way back.
+  void turn(std::size_t row) {
+    const std::size_t layer = back_.size() - 1, width = back_[layer].steps * kSide;
+    const float* const gradients = of_scores_.data();
+    this->last_layer(row, [&](std::size_t column, const Values& weights) {
+      std::uint32_t* const to = of_output(layer, 0) + column / 2;
+      float* const total = places_of_.score(sums_) + column;
+      return [=](std::size_t at, const Values& values) {
+        const __m512 gradient = _mm512_set1_ps(gradients[at]), zero = _mm512_setzero_ps();
+        store_values(plus(load_values(total, kAll), times({gradient, gradient}, values)), total, kAll);
+        const __mmask16 low = _mm512_cmp_ps_mask(values.low, zero, _CMP_NEQ_UQ);
+        const __mmask16 high = _mm512_cmp_ps_mask(values.high, zero, _CMP_NEQ_UQ);
+        const Values back{_mm512_maskz_mul_ps(low, gradient, weights.low), _mm512_maskz_mul_ps(high, gradient, weights.high)};
+        _mm512_store_si512(to + at * width, rounded(back));
+      };
+    });
+  }
+
+  void through_layers(std::size_t row) {
+    const std::size_t last = std::min(row + kRows, this->count());
+    for (std::size_t layer = back_.size() - 1; layer > 0; --layer) {
+      const std::size_t width = forth_[layer].steps * kSide;
+      multiply_rows<Registers>(of_output(layer, row), back_[layer], [&](std::size_t column, const float* sums) {
+        const std::uint32_t* from = this->given(layer, row) + column / 2;
+        std::uint32_t* to = of_output(layer - 1, row) + column / 2;
+        for (std::size_t at = row; at < last; ++at, sums += kRows, from += width, to += width) {
+          const __m512i values = _mm512_load_si512(from);
+          const __mmask32 passed = _mm512_test_epi16_mask(values, values);
+          _mm512_store_si512(to, _mm512_maskz_mov_epi16(passed, rounded(load_values(sums, kAll))));
+        }
+      });
+    }
+    for (std::size_t column = 0; column < network_.layers[0].inputs; column += kStep) {
+      float* const to = of_inputs_.data() + row * stride() + column;
+      multiply_columns<Registers>(of_output(0, row), back_[0], column, to, stride());
+    }
+  }
+
+  // Gradients of a sample's events, query and shift.
+  void spread(std::size_t sample) const {
+    std::size_t column = 0;
+    for (std::size_t part = 0; part < network_.parts.size(); ++part) {
+      for (std::size_t at = 0; at < network_.parts[part].width; at += kSide) spread_columns(sample, part, at, column + at);
+      column += network_.parts[part].width;
+    }
+    const std::size_t outputs = network_.layers[0].outputs;
+    add_rows(0, begins_[sample], begins_[sample + 1], [&](std::size_t at, const Values& sums) {
+      store_values(sums, of_.shift + (first_ + sample) * outputs + at, first(outputs - at));
+    });
+  }
+
+  void spread_columns(std::size_t sample, std::size_t number, std::size_t at, std::size_t column) const {
+    const EventPart& part = network_.parts[number];
+    if (part.query != EventPart::kUnmet) spread_query(sample, part, at);
+    if (of_.parts[number] == nullptr) return;
+    const auto there = static_cast<__mmask16>(first(part.width - at));
+    const bool met = part.query != EventPart::kUnmet;
+    const float* const query = network_.query + (first_ + sample) * network_.query_width + part.query + at;
+    const __m512 meets = met ? load_floats(query, there) : _mm512_setzero_ps();
+    const __m512 pooled = load_floats(gradient(sample) + column, there);
+    const std::size_t product = met ? network_.width() + part.query + at - column : 0, step = stride(), width = part.width;
+    const float scale = this->scale_of(sample);
+    const float *const back = of_inputs_.data() + column, *const scores = scores_.data();
+    float* const to = of_.parts[number] + at;
+    const bool lines = width % kSide == 0 && reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
+    this->each(sample, [=](std::size_t row, std::size_t place) {
+      const __m512 weight = _mm512_set1_ps(scale * scores[row]), direct = load_floats(back + row * step, there);
+      const __m512 through = load_floats(back + row * step + product, there);
+      const __m512 total = _mm512_fmadd_ps(through, meets, _mm512_fmadd_ps(weight, pooled, direct));
+      // A whole line goes to memory as it is: it is too long until somebody reads it.
+      lines ? _mm512_stream_ps(to + place * width, total) : _mm512_mask_storeu_ps(to + place * width, there, total);
+    });
+  }
+
+  void spread_query(std::size_t sample, const EventPart& part, std::size_t at) const {
+    const auto there = static_cast<__mmask16>(first(part.width - at));
+    const std::size_t column = part.query + at, step = stride(), width = part.width;
+    const float *const events = part.values + at, *const back = of_inputs_.data() + network_.width() + column;
+    __m512 sums = _mm512_setzero_ps();
+    this->each(sample, [=, &sums](std::size_t row, std::size_t place) {
+      sums = _mm512_fmadd_ps(load_floats(back + row * step, there), load_floats(events + place * width, there), sums);
+    });
+    _mm512_mask_storeu_ps(of_.query + (first_ + sample) * network_.query_width + column, there, sums);
+  }
+
+  void clear_absent() const {
+    for (std::size_t part = 0; part < network_.parts.size(); ++part) {
+      if (of_.parts[part] == nullptr) continue;
+      const std::size_t width = network_.parts[part].width;
+      for (const std::size_t place : absent_) std::fill_n(of_.parts[part] + place * width, width, 0.0f);
+    }
+  }
+
+  // Calls apply(column, sums) with the sums of a layer's gradients over rows, 32 columns at a time.
+  template <typename Apply>
+  void add_rows(std::size_t layer, std::size_t begin, std::size_t end, const Apply& apply) const {
+    for (std::size_t column = 0; column < network_.layers[layer].outputs; column += kStep) {
+      Values sums{_mm512_setzero_ps(), _mm512_setzero_ps()};
+      const std::uint32_t* from = of_output(layer, begin) + column / 2;
+      for (std::size_t row = begin; row < end; ++row, from += back_[layer].steps * kSide) {
+        sums = plus(sums, load_values(reinterpret_cast<const BFloat16*>(from), kAll));
+      }
+      apply(column, sums);
+    }
+  }
+
+  // Adds to the gradients of a layer's weights and bias.
+  void add_layer(std::size_t layer) const {
+    const ScorerLayer& shape = network_.layers[layer];
+    const std::size_t steps = steps_of(this->count()), down = sides(shape.outputs), across = sides(shape.inputs);
+    for (std::size_t step = 0; step < steps; ++step) {
+      pack_step<true>(of_output(layer, step * kRows), back_[layer].steps, down, left_->data() + step * kUnits, steps);
+      pack_step<false>(this->given(layer, step * kRows), forth_[layer].steps, across, right_->data() + step * kUnits, steps);
+    }
+    auto* const to = reinterpret_cast<std::uint32_t*>(places_of_.weights(sums_, layer));
+    if (steps > 0) PackedProduct<Registers>(down, across).run(left_->data(), right_->data(), steps, true, to);
+    if (layer == 0) return;
+    add_rows(layer, 0, this->count(), [&](std::size_t column, const Values& sums) {
+      float* const bias = places_of_.bias(sums_, layer) + column;
+      store_values(plus(load_values(bias, kAll), sums), bias, kAll);
+    });
+  }
+
+  // 32 rows as a step of factors that are added up by rows: pairs of rows become units, turned where outputs are rows.
+  template <bool kTurned>
+  static void pack_step(const std::uint32_t* rows, std::size_t width, std::size_t sides, std::uint32_t* to,
+                        std::size_t steps) {
+    for (std::size_t side = 0; side < sides; ++side) {
+      const std::uint32_t* const from = rows + side / 2 * kSide;
+      const __m512i order = interleaved(side % 2 * kSide);
+      __m512i units[kSide];
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < kSide; ++i) {
+        const __m512i lower = _mm512_load_si512(from + 2 * i * width * kSide);
+        const __m512i upper = _mm512_load_si512(from + (2 * i + 1) * width * kSide);
+        units[i] = _mm512_permutex2var_epi16(lower, order, upper);
+      }
+      if constexpr (kTurned) transpose(units);
+      store_rows(units, to + side * steps * kUnits);
+    }
+  }
+
+  // The order that takes sixteen halves from `begin` on of two rows in turns.
+  static __m512i interleaved(std::size_t begin) {
+    alignas(64) std::uint16_t order[kStep];
+    for (std::size_t i = 0; i < kStep; ++i) order[i] = static_cast<std::uint16_t>(begin + i / 2 + i % 2 * kStep);
+    return _mm512_load_si512(order);
+  }
+
+  const std::vector<Right>& back_;
+  const float* gradient_;
+  const AttentionGradients& of_;
+  AttentionSums places_of_;
+  float* sums_;
+  Buffer<float> of_scores_, of_inputs_;
+  std::vector<Units> of_outputs_;
+  std::optional<Units> left_, right_;
+};
+
+// Samples in chunks that the shape alone decides; each goes through the network in blocks.
+struct AttentionChunks {
+  explicit AttentionChunks(const AttentionNetwork& network)
+      : samples(network.samples), block(std::max<std::size_t>(kBlockRows / network.length, 1)) {
+    const std::size_t least = (kLeastRows + network.length - 1) / network.length;
+    each = std::max((samples + kMostBlocks - 1) / kMostBlocks, least);
+  }
+
+  std::size_t count() const { return (samples + each - 1) / each; }
+
+  // Calls task(first sample, last) for a chunk's blocks.
+  template <typename Task>
+  void for_blocks(std::size_t chunk, const Task& task) const {
+    const std::size_t last = std::min(samples, (chunk + 1) * each);
+    for (std::size_t sample = chunk * each; sample < last; sample += block) task(sample, std::min(last, sample + block));
+  }
+
+  std::size_t samples, block, each;
+};
+
+template <typename Registers>
+void attention_forward(const AttentionNetwork& network, float* out, std::size_t threads) {
+  const std::vector<Right> forth = packed_scorer(network, true, pack_outputs);
+  const AttentionChunks chunks(network);
+  run_team(threads, chunks.count(), [&](std::size_t chunk) {
+    const Opened<Registers> opened;
+    AttentionRows<Registers> rows(network, forth, chunks.block);
+    chunks.for_blocks(chunk, [&](std::size_t first, std::size_t last) {
+      rows.begin(first, last);
+      for (std::size_t row = 0; row < rows.count(); row += kRows) rows.forth(row);
+      rows.pool(out);
+    });
+  });
+}
+
+template <typename Registers>
+void attention_backward(const AttentionNetwork& network, const float* gradient, const AttentionGradients& of,
+                        std::size_t threads) {
+  const std::vector<Right> forth = packed_scorer(network, true, pack_outputs);
+  const std::vector<Right> back = packed_scorer(network, false, pack_inputs);
+  const AttentionSums places(network);
+  const AttentionChunks chunks(network);
+  const Buffer<float> sums(chunks.count() * places.size());
+  run_team(threads, chunks.count(), [&](std::size_t chunk) {
+    const Opened<Registers> opened;
+    float* const own = sums.data() + chunk * places.size();
+    std::fill_n(own, places.size(), 0.0f);
+    AttentionBack<Registers> rows(network, forth, back, chunks.block, gradient, of, own);
+    chunks.for_blocks(chunk, [&](std::size_t first, std::size_t last) { rows.run(first, last); });
+    _mm_sfence();
+  });
+  places.total(sums.data(), chunks.count(), of);
+}
+
+}  // namespace bowerbird::tiled
