@@ -1,21 +1,42 @@
 #include "dense/rows.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "base/team.hpp"
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace bowerbird {
 namespace {
 
 constexpr std::size_t kBlock = 2048;  // rows that one task gathers
 constexpr std::size_t kAhead = 16;    // rows between a prefetch and its use
+constexpr std::size_t kVector = 4;    // floats that go past the caches together
+constexpr std::size_t kCached = std::size_t{1} << 18;  // floats that stay in a cache until they are read
 
 BOWERBIRD_INLINE void prefetch(const void* address) {
 #if defined(__GNUC__)
   __builtin_prefetch(address);
 #else
   static_cast<void>(address);
+#endif
+}
+
+// Copies past the caches, where they would not hold the copy until it is read. `to` is at a whole vector.
+BOWERBIRD_INLINE void copy_past(const float* from, std::size_t width, float* to) {
+#if defined(__SSE2__)
+  for (std::size_t i = 0; i < width; i += kVector) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
+#else
+  std::memcpy(to, from, width * sizeof(float));
+#endif
+}
+
+BOWERBIRD_INLINE void end_copies() {
+#if defined(__SSE2__)
+  _mm_sfence();
 #endif
 }
 
@@ -50,12 +71,20 @@ BOWERBIRD_CLONES void add_halves(const BFloat16* values, std::size_t stride, con
 
 void gather_rows(const float* table, const std::int64_t* places, std::size_t count, std::size_t width, float* out,
                  std::size_t threads) {
+  const bool aligned = width % kVector == 0 && reinterpret_cast<std::uintptr_t>(out) % (kVector * sizeof(float)) == 0;
+  const bool past = aligned && count * width > kCached;
   run_team(threads, (count + kBlock - 1) / kBlock, [&](std::size_t block) {
     const std::size_t last = std::min(count, (block + 1) * kBlock);
     for (std::size_t i = block * kBlock; i < last; ++i) {
       if (i + kAhead < last) prefetch(table + static_cast<std::size_t>(places[i + kAhead]) * width);
-      std::memcpy(out + i * width, table + static_cast<std::size_t>(places[i]) * width, width * sizeof(float));
+      const float* const from = table + static_cast<std::size_t>(places[i]) * width;
+      if (past) {
+        copy_past(from, width, out + i * width);
+      } else {
+        std::memcpy(out + i * width, from, width * sizeof(float));
+      }
     }
+    if (past) end_copies();
   });
 }
 
