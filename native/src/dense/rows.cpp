@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "base/team.hpp"
 #if defined(__SSE2__)
@@ -15,6 +16,8 @@ namespace {
 constexpr std::size_t kBlock = 2048;  // rows that one task gathers
 constexpr std::size_t kAhead = 16;    // rows between a prefetch and its use
 constexpr std::size_t kVector = 4;    // floats that go past the caches together
+constexpr std::size_t kLanes = 16;    // floats that are added to others before any is stored
+using Usual = std::integral_constant<std::size_t, 16>;  // a row's width
 constexpr std::size_t kCached = std::size_t{1} << 18;  // floats that stay in a cache until they are read
 
 BOWERBIRD_INLINE void prefetch(const void* address) {
@@ -40,31 +43,45 @@ BOWERBIRD_INLINE void end_copies() {
 #endif
 }
 
-template <typename T>
-BOWERBIRD_INLINE void add_row(const T* from, std::size_t width, float* to) {
-  for (std::size_t i = 0; i < width; ++i) to[i] += to_float(from[i]);
+template <typename T, typename Width>
+BOWERBIRD_INLINE void add_row(const T* from, Width width, float* to) {
+  std::size_t at = 0;
+  for (; at + kLanes <= width; at += kLanes) {
+    float sums[kLanes];
+    for (std::size_t i = 0; i < kLanes; ++i) sums[i] = to[at + i] + to_float(from[at + i]);
+    for (std::size_t i = 0; i < kLanes; ++i) to[at + i] = sums[i];
+  }
+  for (; at < width; ++at) to[at] += to_float(from[at]);
 }
 
 // Adds the values of the rows whose number leaves `lane` when divided by `lanes`.
-template <typename T>
+template <typename T, typename Width>
 BOWERBIRD_INLINE void add_lane(const T* values, std::size_t stride, const std::int64_t* places, std::size_t count,
-                               std::size_t width, float* table, std::size_t lane, std::size_t lanes) {
+                               Width width, float* table, std::size_t lane, std::size_t lanes) {
   for (std::size_t i = 0; i < count; ++i) {
     const auto row = static_cast<std::size_t>(places[i]);
     if (lanes == 1 || row % lanes == lane) add_row(values + i * stride, width, table + row * width);
   }
 }
 
+// The usual width is known to the compiler.
+template <typename T>
+BOWERBIRD_INLINE void add_any(const T* values, std::size_t stride, const std::int64_t* places, std::size_t count,
+                              std::size_t width, float* table, std::size_t lane, std::size_t lanes) {
+  if (width == Usual::value) return add_lane(values, stride, places, count, Usual{}, table, lane, lanes);
+  add_lane(values, stride, places, count, width, table, lane, lanes);
+}
+
 BOWERBIRD_CLONES void add_floats(const float* values, std::size_t stride, const std::int64_t* places,
                                  std::size_t count, std::size_t width, float* table, std::size_t lane,
                                  std::size_t lanes) {
-  add_lane(values, stride, places, count, width, table, lane, lanes);
+  add_any(values, stride, places, count, width, table, lane, lanes);
 }
 
 BOWERBIRD_CLONES void add_halves(const BFloat16* values, std::size_t stride, const std::int64_t* places,
                                  std::size_t count, std::size_t width, float* table, std::size_t lane,
                                  std::size_t lanes) {
-  add_lane(values, stride, places, count, width, table, lane, lanes);
+  add_any(values, stride, places, count, width, table, lane, lanes);
 }
 
 }  // namespace
