@@ -37,7 +37,11 @@ class AttentionRows {
   AttentionRows(const AttentionNetwork& network, const std::vector<Right>& forth, std::size_t samples)
       : network_(network), forth_(forth), room_((samples * network.length + kRows - 1) / kRows * kRows),
         scores_(room_) {
-    for (const Right& right : forth) std::fill_n(given_.emplace_back(room_ * right.steps * kSide).data(), room_ * right.steps * kSide, 0u);
+    for (const Right& right : forth) {
+      const std::size_t units = room_ * right.steps * kSide;
+      std::fill_n(given_.emplace_back(units).data(), units, 0u);
+      products_ += steps_of(right.columns);
+    }
   }
 
   void begin(std::size_t first, std::size_t last) {
@@ -52,6 +56,8 @@ class AttentionRows {
     }
     for (std::size_t layer = 0; layer < forth_.size(); ++layer) clear_rest(given_[layer], forth_[layer].steps);
     std::fill_n(scores_.data(), count(), *network_.score_bias);
+    const std::size_t products = products_ * ((count() + kRows - 1) / kRows);
+    asked_ = last * network_.length, share_ = products > 0 ? (last - first) * network_.length / products + 1 : 0;
     for (std::size_t sample = 0; sample < samples(); ++sample) fill(sample);
   }
 
@@ -60,7 +66,6 @@ class AttentionRows {
 
   // Adds the rows' scores up, 32 rows at a time.
   void forth(std::size_t row) {
-    ask_ahead(row);
     through_hidden(row);
     last_layer(row, [](std::size_t, const Values&) { return [](std::size_t, const Values&) {}; });
   }
@@ -128,19 +133,18 @@ class AttentionRows {
     for (std::size_t row = begins_[sample]; row < last; ++row) apply(row, places[row]);
   }
 
-  // Asks for a share of the next samples' events while 32 rows are multiplied.
-  void ask_ahead(std::size_t row) const {
-    const std::size_t events = samples() * network_.length, groups = (count() + kRows - 1) / kRows;
-    const std::size_t begin = (first_ + samples()) * network_.length + row / kRows * events / groups;
-    const std::size_t end = std::min(begin + events / groups + 1, network_.samples * network_.length);
+  // Asks for a share of the next samples' events, once for each product of 32 columns: a core waits where it asks for many.
+  void ask_ahead() {
+    const std::size_t end = std::min(asked_ + share_, network_.samples * network_.length);
     for (const EventPart& part : network_.parts) {
-      for (std::size_t at = begin * part.width; at < end * part.width; at += kSide) _mm_prefetch(part.values + at, _MM_HINT_T1);
+      for (std::size_t at = asked_ * part.width; at < end * part.width; at += kSide) _mm_prefetch(part.values + at, _MM_HINT_T1);
     }
+    asked_ = end;
   }
 
   const AttentionNetwork& network_;
   const std::vector<Right>& forth_;
-  std::size_t room_, first_ = 0;
+  std::size_t room_, first_ = 0, asked_ = 0, share_ = 0, products_ = 0;
   std::vector<std::size_t> begins_, places_, absent_, owners_;  // rows by sample; the places of events; samples by row
   std::vector<Units> given_;
   Buffer<float> scores_;
@@ -176,7 +180,8 @@ class AttentionRows {
 
   // Calls apply(row, values) with 32 columns of rows' sums after the shift or bias and the rectifier.
   template <typename Apply>
-  void rectify(std::size_t layer, std::size_t row, std::size_t column, const float* sums, const Apply& apply) const {
+  void rectify(std::size_t layer, std::size_t row, std::size_t column, const float* sums, const Apply& apply) {
+    ask_ahead();
     const ScorerLayer& of = network_.layers[layer];
     const __mmask32 there = first(of.outputs - column);
     const std::size_t last = std::min(row + kRows, count());

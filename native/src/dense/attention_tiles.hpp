@@ -72,7 +72,10 @@ class AttentionBack : AttentionRows<Registers> {
                 std::size_t samples, const float* gradient, const AttentionGradients& of, float* sums)
       : Rows(network, forth, samples), back_(back), gradient_(gradient), of_(of), places_of_(network), sums_(sums),
         of_scores_(room_), of_inputs_(room_ * stride()) {
-    for (const Right& right : back) of_outputs_.emplace_back(room_ * right.steps * kSide);
+    for (const Right& right : back) {
+      of_outputs_.emplace_back(room_ * right.steps * kSide);
+      this->products_ += steps_of(right.columns);
+    }
     std::size_t left = 0, right = 0;
     for (const ScorerLayer& layer : network.layers) {
       left = std::max(left, sides(layer.outputs)), right = std::max(right, sides(layer.inputs));
@@ -85,7 +88,6 @@ class AttentionBack : AttentionRows<Registers> {
     for (std::size_t layer = 0; layer < back_.size(); ++layer) this->clear_rest(of_outputs_[layer], back_[layer].steps);
     for (std::size_t sample = 0; sample < this->samples(); ++sample) meet(sample);
     for (std::size_t row = 0; row < this->count(); row += kRows) {
-      this->ask_ahead(row);
       this->through_hidden(row);
       turn(row);
       through_layers(row);
@@ -146,6 +148,7 @@ class AttentionBack : AttentionRows<Registers> {
     for (std::size_t layer = back_.size() - 1; layer > 0; --layer) {
       const std::size_t width = forth_[layer].steps * kSide;
       multiply_rows<Registers>(of_output(layer, row), back_[layer], [&](std::size_t column, const float* sums) {
+        this->ask_ahead();
         const std::uint32_t* from = this->given(layer, row) + column / 2;
         std::uint32_t* to = of_output(layer - 1, row) + column / 2;
         for (std::size_t at = row; at < last; ++at, sums += kRows, from += width, to += width) {
@@ -156,6 +159,7 @@ class AttentionBack : AttentionRows<Registers> {
       });
     }
     for (std::size_t column = 0; column < network_.layers[0].inputs; column += kStep) {
+      this->ask_ahead();
       float* const to = of_inputs_.data() + row * stride() + column;
       multiply_columns<Registers>(of_output(0, row), back_[0], column, to, stride());
     }
@@ -187,13 +191,12 @@ class AttentionBack : AttentionRows<Registers> {
     const float scale = this->scale_of(sample);
     const float *const back = of_inputs_.data() + column, *const scores = scores_.data();
     float* const to = of_.parts[number] + at;
-    const bool lines = width % kSide == 0 && reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
+    const bool lines = are_lines(to, width);
     this->each(sample, [=](std::size_t row, std::size_t place) {
       const __m512 weight = _mm512_set1_ps(scale * scores[row]), direct = load_floats(back + row * step, there);
       const __m512 through = load_floats(back + row * step + product, there);
       const __m512 total = _mm512_fmadd_ps(through, meets, _mm512_fmadd_ps(weight, pooled, direct));
-      // A whole line goes to memory as it is: it is too long until somebody reads it.
-      lines ? _mm512_stream_ps(to + place * width, total) : _mm512_mask_storeu_ps(to + place * width, there, total);
+      put(total, to + place * width, there, lines);
     });
   }
 
@@ -209,11 +212,24 @@ class AttentionBack : AttentionRows<Registers> {
   }
 
   void clear_absent() const {
-    for (std::size_t part = 0; part < network_.parts.size(); ++part) {
-      if (of_.parts[part] == nullptr) continue;
-      const std::size_t width = network_.parts[part].width;
-      for (const std::size_t place : absent_) std::fill_n(of_.parts[part] + place * width, width, 0.0f);
+    for (std::size_t number = 0; number < network_.parts.size(); ++number) {
+      float* const to = of_.parts[number];
+      const std::size_t width = network_.parts[number].width;
+      const bool lines = are_lines(to, width);
+      for (std::size_t at = 0; to != nullptr && at < width; at += kSide) {
+        const auto there = static_cast<__mmask16>(first(width - at));
+        for (const std::size_t place : absent_) put(_mm512_setzero_ps(), to + place * width + at, there, lines);
+      }
     }
+  }
+
+  static bool are_lines(const float* to, std::size_t width) {
+    return width % kSide == 0 && reinterpret_cast<std::uintptr_t>(to) % 64 == 0;
+  }
+
+  // A whole line goes to memory past the caches: it is too long until somebody reads it.
+  static void put(__m512 values, float* to, __mmask16 there, bool lines) {
+    lines ? _mm512_stream_ps(to, values) : _mm512_mask_storeu_ps(to, there, values);
   }
 
   // Calls apply(column, sums) with the sums of a layer's gradients over rows, 32 columns at a time.
