@@ -33,6 +33,17 @@ def test_standard_numbers_are_finite_whatever_is_asked(fitted, asked):
     assert result[:, 0].abs().max() <= module.limit
 
 
+@given(VALUES, VALUES)
+def test_standard_numbers_are_the_same_in_training(first, second):
+    module = StandardNumbers(("x", "y"))
+    module.fit({"x": np.array(first, np.float32), "y": np.array(second, np.float32)})
+    features = {"x": torch.tensor(first).repeat(4, 1), "y": torch.tensor(first).flip(0).repeat(4, 1)}
+    before = {name: values.clone() for name, values in features.items()}
+    trained, served = module.train()(features), module.eval()(features)
+    assert torch.equal(trained, served)
+    assert all(torch.equal(values.isnan(), before[name].isnan()) for name, values in features.items())
+
+
 def test_piecewise_edges_are_quantiles():
     module = PiecewiseNumbers(("x",), 4)
     module.fit({"x": np.arange(101, dtype=np.float32)})
