@@ -1,4 +1,5 @@
-// Events of some samples as rows on their way through target attention, on tile registers. For AVX-512 with BW and BF16 alone.
+// Events of some samples as rows on their way through target attention, on tile registers.
+// For AVX-512 with BW and BF16 alone.
 #pragma once
 
 #include <cmath>
@@ -133,11 +134,13 @@ class AttentionRows {
     for (std::size_t row = begins_[sample]; row < last; ++row) apply(row, places[row]);
   }
 
-  // Asks for a share of the next samples' events, once for each product of 32 columns: a core waits where it asks for many.
+  // Asks for a share of the next samples' events, once for each product of 32 columns: a core that asks for many waits.
   void ask_ahead() {
     const std::size_t end = std::min(asked_ + share_, network_.samples * network_.length);
     for (const EventPart& part : network_.parts) {
-      for (std::size_t at = asked_ * part.width; at < end * part.width; at += kSide) _mm_prefetch(part.values + at, _MM_HINT_T1);
+      for (std::size_t at = asked_ * part.width; at < end * part.width; at += kSide) {
+        _mm_prefetch(part.values + at, _MM_HINT_T1);
+      }
     }
     asked_ = end;
   }

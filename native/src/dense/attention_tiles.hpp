@@ -5,60 +5,11 @@
 #include <vector>
 
 #include "dense/attention_rows.hpp"
+#include "dense/attention_sums.hpp"
 
 namespace bowerbird::tiled {
 
 constexpr std::size_t kBlockRows = 512;  // events of the samples that go through all layers together
-
-// Where the gradients that all samples share are added up: the layers', filled up to whole registers, and the score's.
-class AttentionSums {
- public:
-  explicit AttentionSums(const AttentionNetwork& network) : network_(network) {
-    for (const ScorerLayer& layer : network.layers) {
-      weights_.push_back(taken(sides(layer.outputs) * sides(layer.inputs) * kUnits));
-      biases_.push_back(taken(steps_of(layer.outputs) * kStep));
-    }
-    score_ = taken(steps_of(network.layers.back().outputs) * kStep);
-    score_bias_ = taken(kSide);
-  }
-
-  std::size_t size() const { return size_; }
-  float* weights(float* sums, std::size_t layer) const { return sums + weights_[layer]; }
-  float* bias(float* sums, std::size_t layer) const { return sums + biases_[layer]; }
-  float* score(float* sums) const { return sums + score_; }
-  float* score_bias(float* sums) const { return sums + score_bias_; }
-
-  // Adds chunks of sums up, in their order.
-  void total(const float* sums, std::size_t chunks, const AttentionGradients& of) const {
-    for (std::size_t layer = 0; layer < network_.layers.size(); ++layer) {
-      const ScorerLayer& shape = network_.layers[layer];
-      const std::size_t stride = sides(shape.inputs) * kSide;
-      for (std::size_t output = 0; output < shape.outputs; ++output) {
-        add(sums + weights_[layer] + output * stride, chunks, shape.inputs, of.weights[layer] + output * shape.inputs);
-      }
-      if (layer > 0) add(sums + biases_[layer], chunks, shape.outputs, of.biases[layer]);
-    }
-    add(sums + score_, chunks, network_.layers.back().outputs, of.score);
-    add(sums + score_bias_, chunks, 1, of.score_bias);
-  }
-
- private:
-  std::size_t taken(std::size_t count) {
-    size_ += count;
-    return size_ - count;
-  }
-
-  void add(const float* sums, std::size_t chunks, std::size_t count, float* to) const {
-    std::copy_n(sums, count, to);
-    for (std::size_t chunk = 1; chunk < chunks; ++chunk) {
-      for (std::size_t i = 0; i < count; ++i) to[i] += sums[chunk * size_ + i];
-    }
-  }
-
-  const AttentionNetwork& network_;
-  std::vector<std::size_t> weights_, biases_;
-  std::size_t score_ = 0, score_bias_ = 0, size_ = 0;
-};
 
 // Rows on their way back, too.
 template <typename Registers>
@@ -169,7 +120,9 @@ class AttentionBack : AttentionRows<Registers> {
   void spread(std::size_t sample) const {
     std::size_t column = 0;
     for (std::size_t part = 0; part < network_.parts.size(); ++part) {
-      for (std::size_t at = 0; at < network_.parts[part].width; at += kSide) spread_columns(sample, part, at, column + at);
+      for (std::size_t at = 0; at < network_.parts[part].width; at += kSide) {
+        spread_columns(sample, part, at, column + at);
+      }
       column += network_.parts[part].width;
     }
     const std::size_t outputs = network_.layers[0].outputs;
@@ -184,8 +137,8 @@ class AttentionBack : AttentionRows<Registers> {
     if (of_.parts[number] == nullptr) return;
     const auto there = static_cast<__mmask16>(first(part.width - at));
     const bool met = part.query != EventPart::kUnmet;
-    const float* const query = network_.query + (first_ + sample) * network_.query_width + part.query + at;
-    const __m512 meets = met ? load_floats(query, there) : _mm512_setzero_ps();
+    const std::size_t query = (first_ + sample) * network_.query_width + part.query + at;
+    const __m512 meets = met ? load_floats(network_.query + query, there) : _mm512_setzero_ps();
     const __m512 pooled = load_floats(gradient(sample) + column, there);
     const std::size_t product = met ? network_.width() + part.query + at - column : 0, step = stride(), width = part.width;
     const float scale = this->scale_of(sample);
@@ -251,7 +204,8 @@ class AttentionBack : AttentionRows<Registers> {
     const std::size_t steps = steps_of(this->count()), down = sides(shape.outputs), across = sides(shape.inputs);
     for (std::size_t step = 0; step < steps; ++step) {
       pack_step<true>(of_output(layer, step * kRows), back_[layer].steps, down, left_->data() + step * kUnits, steps);
-      pack_step<false>(this->given(layer, step * kRows), forth_[layer].steps, across, right_->data() + step * kUnits, steps);
+      pack_step<false>(this->given(layer, step * kRows), forth_[layer].steps, across, right_->data() + step * kUnits,
+                       steps);
     }
     auto* const to = reinterpret_cast<std::uint32_t*>(places_of_.weights(sums_, layer));
     if (steps > 0) PackedProduct<Registers>(down, across).run(left_->data(), right_->data(), steps, true, to);
