@@ -44,23 +44,28 @@ class HiddenActivation(nn.Module):
 
     def _normalised(self, flat: Tensor) -> Tensor:
         norm = self.norm
-        assert norm is not None and norm.running_mean is not None and norm.running_var is not None
-        assert norm.num_batches_tracked is not None and norm.momentum is not None
+        assert norm is not None
         result, mean, variance = _Normalised.apply(flat, norm.weight, norm.bias, 1 - self.dropout, norm.eps)  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            rows = flat.shape[0]
-            norm.num_batches_tracked += 1
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(variance * (rows / max(rows - 1, 1)), norm.momentum)
+        track(norm, mean, variance, flat.shape[0])
         return result  # type: ignore[no-any-return]
+
+
+def track(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, rows: int) -> None:
+    """Take a batch's statistics, float32 [width], into the running ones, as PyTorch does."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    with torch.no_grad():
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (rows / max(rows - 1, 1)), norm.momentum)
 
 
 def _is_supported(values: Tensor) -> bool:
     return values.device.type == "cpu" and values.dtype in _SUPPORTED and values.numel() > 0
 
 
-def _seed(keep: float) -> int:
-    """Return a new seed of PyTorch's generator; without dropout none is drawn."""
+def new_seed(keep: float) -> int:
+    """Return a new seed of dropout from PyTorch's generator; without dropout none is drawn."""
     return int(torch.randint(1 << 62, ()).item()) if keep < 1 else 0
 
 
@@ -71,7 +76,7 @@ class _Rectified(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, keep: float) -> Tensor:
         x = x.detach().contiguous()
         y = torch.empty_like(x)
-        _native.hidden_forward(x, y, None, None, keep, _seed(keep), torch.get_num_threads())
+        _native.hidden_forward(x, y, None, None, keep, new_seed(keep), torch.get_num_threads())
         ctx.save_for_backward(y)
         ctx.keep = keep
         return y
@@ -100,7 +105,7 @@ class _Normalised(torch.autograd.Function):
         inverse = (variance + epsilon).rsqrt()
         scale = weight * inverse
         y = torch.empty_like(x)
-        _native.hidden_forward(x, y, scale, bias.detach() - mean * scale, keep, _seed(keep), threads)
+        _native.hidden_forward(x, y, scale, bias.detach() - mean * scale, keep, new_seed(keep), threads)
         ctx.save_for_backward(x, y, mean, inverse, weight)
         ctx.keep = keep
         ctx.mark_non_differentiable(mean, variance)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bowerbird.models import trained_cross
+from bowerbird.models import trained_cross, trained_mlp
 from bowerbird.models.hidden import HiddenActivation
 from bowerbird.models.ranker import RateFitted, log_odds
 from bowerbird.models.task import Task
@@ -24,6 +24,16 @@ class MLP(nn.Sequential):
             width = size
         super().__init__(*layers)
         self.width = width
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return [..., width]."""
+        if self.training and not torch.compiler.is_compiling():
+            hidden = trained_mlp.whole_mlp(list(self), values)
+            if hidden is not None:
+                return hidden
+        for layer in self:
+            values = layer(values)
+        return values
 
 
 class TaskHeads(RateFitted):

@@ -51,10 +51,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return flat.view(*x.shape[:-1], -1)
 
 
+def suits_products(layer: nn.Linear) -> bool:
+    """Say whether a layer has so many outputs that a product is better than a pass over its inputs."""
+    return layer.out_features > _NARROW
+
+
 def is_narrow(layer: nn.Linear, parts: Sequence[Tensor]) -> bool:
     """Say whether the native pass of few outputs takes these parts [..., width], end to end the layer's inputs."""
     before = parts[0].shape[:-1]
-    return layer.out_features <= _NARROW and all(part.shape[:-1] == before and _is_plain(part) for part in parts)
+    return not suits_products(layer) and all(part.shape[:-1] == before and _is_plain(part) for part in parts)
 
 
 def narrow_linear(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:

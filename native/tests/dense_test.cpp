@@ -11,6 +11,7 @@
 #include "dense/cross.hpp"
 #include "dense/cross_network.hpp"
 #include "dense/linear.hpp"
+#include "dense/mlp.hpp"
 #include "dense/narrow.hpp"
 
 namespace {
@@ -173,6 +174,57 @@ void check_attention(std::size_t samples, std::size_t length, std::size_t wide, 
   expect_near(absent, Floats(absent.size(), 0.0f), 0.0f, "the gradient of events that are not there");
 }
 
+// Two layers with gradients, in memory of exact size.
+struct Hidden {
+  explicit Hidden(std::size_t rows, std::size_t inputs, std::size_t outputs)
+      : weights(normal(outputs * inputs)), bias(normal(outputs)), gain(normal(outputs)), offset(normal(outputs)),
+        values(rows * stride_of(outputs)), kept(rows * words_of(outputs)), mean(outputs), variance(outputs),
+        of_weights(outputs * inputs), of_bias(outputs), of_gain(outputs), of_offset(outputs), inputs_(inputs) {}
+
+  HiddenLayer layer() {
+    return {inputs_, bias.size(), weights.data(), bias.data(), gain.data(), offset.data(), 3,
+            values.data(), kept.data(), mean.data(), variance.data()};
+  }
+  HiddenGradients gradients() { return {of_weights.data(), of_bias.data(), of_gain.data(), of_offset.data()}; }
+
+  Floats weights, bias, gain, offset;
+  Halves values;
+  std::vector<std::uint32_t> kept;
+  Floats mean, variance, of_weights, of_bias, of_gain, of_offset;
+
+ private:
+  std::size_t inputs_;
+};
+
+void check_mlp(std::size_t rows, std::size_t inputs, std::size_t outputs) {
+  const Floats x = widened(rounded(normal(rows * inputs)));
+  const Halves gradient = rounded(normal(rows * outputs));
+  Hidden one(rows, inputs, outputs), other(rows, outputs, outputs);
+  const HiddenLayer layers[] = {one.layer(), other.layer()};
+  const HiddenGradients of_layers[] = {one.gradients(), other.gradients()};
+  Halves out(rows * outputs);
+  Floats of_x(rows * inputs);
+  const HiddenLayers network{rows, 0.75f, 1e-5f, layers};
+  mlp_forward(network, x.data(), out.data(), kThreads);
+  mlp_backward(network, x.data(), gradient.data(), of_x.data(), of_layers, kThreads);
+  Floats mean(outputs, 0.0f), results(rows * outputs), of_offset(outputs, 0.0f);
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t i = 0; i < outputs; ++i) {
+      const float value = to_float(other.values[row * stride_of(outputs) + i]);
+      mean[i] += value / static_cast<float>(rows);
+      const bool kept = ((other.kept[row * words_of(outputs) + i / 32] >> (i % 32)) & 1u) != 0;
+      const float off = (value - other.mean[i]) / std::sqrt(other.variance[i] + 1e-5f);
+      if (!kept) continue;
+      results[row * outputs + i] = (off * other.gain[i] + other.offset[i]) / 0.75f;
+      of_offset[i] += to_float(gradient[row * outputs + i]) / 0.75f;
+    }
+  }
+  expect_near(other.mean, mean, 1e-3f, "hidden layers' means");
+  expect_near(widened(out), results, 0.02f, "hidden layers");
+  expect_near(other.of_offset, of_offset, 1e-3f, "hidden layers' offsets");
+  expect_near(of_x, of_x, 0.0f, "hidden layers' inputs are numbers");
+}
+
 void check_layers_on_tiles() {
   setenv("BOWERBIRD_ISA", "amx_emulated", 1);
   try {
@@ -184,6 +236,7 @@ void check_layers_on_tiles() {
   check_linear(1, 1, 1), check_linear(33, 17, 47), check_linear(257, 33, 31), check_linear(40, 96, 20);
   check_cross_network(1, 9), check_cross_network(70, 35);
   check_attention(1, 1, 1, 1, 1), check_attention(90, 50, 3, 16, 33), check_attention(3, 301, 17, 40, 64);
+  check_mlp(2, 1, 1), check_mlp(130, 33, 47), check_mlp(300, 40, 20);
 }
 
 void check_narrow(std::size_t rows, std::size_t width, std::size_t outputs) {

@@ -1,4 +1,6 @@
-"""Cross layers and linear layers, narrow ones too: the native passes are their NumPy twins."""
+"""Cross layers, linear layers, narrow ones too, and hidden ones: the native passes are their NumPy twins."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -149,6 +151,114 @@ def test_a_cross_network_is_the_twins_layers(tiles, rows, width, layers):
 
 def assert_close(found, expected):
     assert np.allclose(numpy_of(found), expected, rtol=0.02, atol=0.02 * float(np.abs(expected).max()))
+
+
+class HiddenLayers:
+    """Hidden layers with room for what the native pass keeps, and for gradients."""
+
+    def __init__(self, rows, widths, normalised):
+        self.parameters, self.kept = [], []
+        for number, (inputs, outputs) in enumerate(pairwise(widths)):
+            columns = [values_of(outputs, seed + number) for seed in (20, 30, 40)]
+            weights = values_of((outputs, inputs), 10 + number) / float(np.sqrt(inputs))
+            self.parameters.append([weights, *(columns if normalised else [columns[0], None, None])])
+            words = (outputs + 31) // 32
+            values = torch.full((rows, 32 * words), np.nan, dtype=torch.bfloat16)
+            moments = [torch.empty(outputs), torch.empty(outputs)] if normalised else [None, None]
+            self.kept.append([values, torch.empty(rows, words, dtype=torch.int32), *moments])
+        self.gradients = [
+            [None if each is None else torch.full_like(each, np.nan) for each in layer] for layer in self.parameters
+        ]
+
+    def given(self):
+        numbered = enumerate(zip(self.parameters, self.kept, strict=True))
+        return [(*parameters, *kept, 7 + number) for number, (parameters, kept) in numbered]
+
+    def run(self, x, gradient, keep, threads):
+        out, of_x = torch.full_like(gradient, np.nan), torch.full_like(x, np.nan)
+        _native.mlp_forward(x, self.given(), keep, 1e-5, out, threads)
+        of_layers = [tuple(layer) for layer in self.gradients]
+        _native.mlp_backward(x, self.given(), keep, 1e-5, gradient, of_x, of_layers, threads)
+        return [out, of_x, *(each for layer in self.gradients for each in layer if each is not None)]
+
+    def one_by_one(self, x, gradient, keep):
+        """Return the same, by the passes of single layers."""
+        steps, out = [], x
+        for (weights, bias, gain, offset), number in zip(self.parameters, range(7, 99), strict=False):
+            values = torch.empty(len(x), len(weights), dtype=torch.bfloat16)
+            _native.linear_forward(out, weights, bias, values)
+            mean, inverse, scale, shift = None, None, None, None
+            if gain is not None:
+                mean, variance = torch.empty_like(gain), torch.empty_like(gain)
+                _native.column_moments(values, mean, variance)
+                inverse = (variance + 1e-5).rsqrt()
+                scale, shift = gain * inverse, offset - mean * gain * inverse
+            result = torch.empty_like(values)
+            _native.hidden_forward(values, result, scale, shift, keep, number)
+            steps.append((out, values, result, mean, inverse))
+            out = result
+        found = [[torch.empty_like(each) for each in layer if each is not None] for layer in self.parameters]
+        for (weights, _, gain, _), (before, values, result, mean, inverse), of_layer in zip(
+            self.parameters[::-1], steps[::-1], found[::-1], strict=True
+        ):
+            back, norm = torch.empty_like(values), of_layer[2:] or [None, None]
+            _native.hidden_backward(values, result, gradient, back, mean, inverse, gain, *norm, keep)
+            _native.linear_weight_gradient(back, before, *of_layer[:2])
+            gradient = torch.empty_like(before)
+            _native.linear_input_gradient(back, weights, gradient)
+        return [out, gradient, *(each for layer in found for each in layer)]
+
+
+@pytest.mark.parametrize("dtype", list(TYPES))
+@pytest.mark.parametrize("keep", [1.0, 0.7])
+@pytest.mark.parametrize("normalised", [True, False])
+@pytest.mark.parametrize("widths", [(5, 9), (33, 47, 20), (70, 64, 64, 64)])
+@pytest.mark.parametrize("rows", [1, 33, 300])
+def test_hidden_layers_are_single_layers_passes(tiles, rows, widths, normalised, keep, dtype):
+    layers = HiddenLayers(rows, widths, normalised)
+    x, gradient = values_of((rows, widths[0]), 1, dtype), values_of((rows, widths[-1]), 2, "bfloat16")
+    found, expected = layers.run(x, gradient, keep, 2), layers.one_by_one(x, gradient, keep)
+    for left, right in zip(found, expected, strict=True):
+        assert_same_but_for_few(numpy_of(left), numpy_of(right))
+
+
+def assert_same_but_for_few(found, expected):
+    """A value that rounds to the other side of zero is another element's gradient; there are few of those."""
+    assert np.isfinite(found).all()
+    off = np.abs(found - expected)
+    scale = max(1.0, float(np.abs(expected).max()))
+    assert np.quantile(off, 0.9) <= 0.05 * scale and float(off.max()) <= 0.3 * scale
+
+
+def test_threads_do_not_change_hidden_layers_bits(tiles):
+    x, gradient = values_of((5000, 40), 0), values_of((5000, 33), 2, "bfloat16")
+    results = []
+    for threads in (1, 2, 5):
+        found = HiddenLayers(5000, (40, 33, 33, 33), True).run(x, gradient, 0.8, threads)
+        results.append(b"".join(part.float().numpy().tobytes() for part in found))
+    assert results[0] == results[1] == results[2]
+
+
+def test_hidden_layers_that_do_not_fit_are_refused(tiles):
+    x, gradient = values_of((40, 5), 0), values_of((40, 9), 1, "bfloat16")
+    layers = HiddenLayers(40, (5, 9), True)
+    (weights, bias, gain, offset, values, kept, mean, variance, seed) = layers.given()[0]
+    wrong = [
+        (weights[:, :4].contiguous(), bias, gain, offset, values, kept, mean, variance, seed),
+        (weights, bias[1:], gain, offset, values, kept, mean, variance, seed),
+        (weights, bias, None, offset, values, kept, mean, variance, seed),
+        (weights, bias, gain, offset, values[:, :9].contiguous(), kept, mean, variance, seed),
+        (weights, bias, gain, offset, values, kept[1:], mean, variance, seed),
+    ]
+    for layer in wrong:
+        with pytest.raises(ValueError, match=r"fit|shape|width|normalised"):
+            _native.mlp_forward(x, [layer], 1.0, 1e-5, gradient)
+    with pytest.raises(ValueError, match="no layers"):
+        _native.mlp_forward(x, [], 1.0, 1e-5, gradient)
+    with pytest.raises(ValueError, match="keeps nothing"):
+        _native.mlp_forward(x, layers.given(), 0.0, 1e-5, gradient)
+    with pytest.raises(ValueError, match="other layers"):
+        _native.mlp_backward(x, layers.given(), 1.0, 1e-5, gradient, torch.empty_like(x), [])
 
 
 def test_pytorchs_own_tiles_work_beside_ours(tiles):

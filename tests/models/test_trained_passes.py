@@ -1,4 +1,4 @@
-"""Cross networks, heads and linear layers in training are plain PyTorch's, values and gradients."""
+"""Cross networks, heads, linear and hidden layers in training are plain PyTorch's, values and gradients."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ from torch import nn
 
 from bowerbird import _native
 from bowerbird.errors import InputError
-from bowerbird.models.layers import CrossNetwork, TaskHeads
+from bowerbird.models.layers import MLP, CrossNetwork, TaskHeads
 from bowerbird.models.task import Task
 from bowerbird.models.trained_linear import Linear
 
-NAMES = ("Narrow", "Tiled", "Network", "Layer")
+NAMES = ("Narrow", "Tiled", "Network", "Layer", "Hidden")
 PASSES = {name.lower(): f"_{name}Backward" for name in NAMES}
 
 
@@ -119,6 +119,57 @@ def test_a_linear_layer_is_plain_pytorchs(isa, shape, outputs, bias, dtype):
     assert torch.equal(layer(values[0]), plain(values[0]))
 
 
+def one_by_one(mlp):
+    """Return an MLP's function, layer by layer."""
+
+    def function(values):
+        for layer in mlp:
+            values = layer(values)
+        return values
+
+    return function
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("shape", [(300, 20), (40, 7, 20)])
+def test_an_mlp_is_its_layers_one_by_one(isa, shape, dropout, batch_norm):
+    torch.manual_seed(5)
+    mlp = MLP(shape[-1], (40, 33), dropout, batch_norm)
+    values, weights = [torch.randn(shape)], torch.randn(*shape[:-1], 33)
+    before = {name: value.clone() for name, value in mlp.named_buffers()}
+    results = []
+    for function, by in ((mlp, None if isa == "generic" else PASSES["hidden"]), (one_by_one(mlp), None)):
+        for name, value in mlp.named_buffers():
+            value.copy_(before[name])
+        torch.manual_seed(6)
+        found = gradients_of(function, list(mlp.parameters()), values, weights, torch.bfloat16, by)
+        results.append([found[0], *found[1], *found[2], *(value.clone() for value in mlp.buffers()), torch.rand(3)])
+    assert torch.equal(results[0][-1], results[1][-1])
+    for found, expected in zip(*results, strict=True):
+        off, scale = (found.float() - expected.float()).abs(), max(1.0, float(expected.abs().max()))
+        assert float(off.float().quantile(0.9)) <= 0.05 * scale and float(off.max()) <= 0.3 * scale
+
+
+def test_hidden_layers_that_the_native_pass_does_not_take(isa):
+    torch.manual_seed(7)
+    x = torch.randn(60, 20)
+
+    def is_whole(change):
+        mlp = MLP(20, (24, 16), 0.1, batch_norm=True)
+        change(mlp)
+        with torch.autocast("cpu", torch.bfloat16):
+            return native_pass(mlp(x)) == PASSES["hidden"]
+
+    assert is_whole(lambda mlp: None) == (isa != "generic")
+    assert not is_whole(lambda mlp: mlp[0].register_forward_hook(lambda *_: None))
+    assert not is_whole(lambda mlp: mlp[3].register_forward_hook(lambda *_: None))
+    assert not is_whole(lambda mlp: mlp[1].norm.eval())
+    assert not is_whole(lambda mlp: setattr(mlp[1], "dropout", 0.5))
+    assert not is_whole(lambda mlp: mlp.append(nn.Identity()))
+    assert not is_whole(lambda mlp: mlp.eval())
+
+
 def test_a_linear_layer_of_inputs_without_gradients():
     layer = Linear(20, 24)
     with torch.autocast("cpu", torch.bfloat16):
@@ -163,6 +214,15 @@ def test_frozen_weights_and_weights_of_another_layout(isa):
 def test_second_derivatives_are_refused(isa):
     layer, x = Linear(12, 1), torch.randn(30, 12, requires_grad=True)
     (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+def test_second_derivatives_of_an_mlp_are_refused(isa):
+    mlp, x = MLP(12, (16,), 0.0, batch_norm=True), torch.randn(30, 12, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = mlp(x).float()
+    (gradient,) = torch.autograd.grad(result.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.square().sum().backward()
 

@@ -18,6 +18,7 @@
 #include "binding/attention.hpp"
 #include "binding/dense.hpp"
 #include "binding/layers.hpp"
+#include "binding/mlp.hpp"
 #include "binding/pair.hpp"
 #include "binding/plan.hpp"
 #include "binding/served.hpp"
@@ -355,6 +356,7 @@ NB_MODULE(_native, module) {
   bind_dense(module);
   bind_layers(module);
   bind_attention(module);
+  bind_mlp(module);
   bind_pair(module);
   bind_tensor(module);
 }

@@ -6,6 +6,7 @@
 #include "dense/cross_network.hpp"
 #include "dense/lanes.hpp"
 #include "dense/linear_tiles.hpp"
+#include "dense/wide_values.hpp"
 
 namespace bowerbird::tiled {
 

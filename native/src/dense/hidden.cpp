@@ -5,28 +5,13 @@
 #include <vector>
 
 #include "base/team.hpp"
+#include "dense/dropout.hpp"
 
 namespace bowerbird {
 namespace {
 
 constexpr std::size_t kBlock = 64;  // rows that one task takes; sums are formed per block, then in block order
 constexpr std::size_t kRows = 4;    // rows that are added up before they meet a column's sum
-
-// A permutation of 32-bit integers whose output bits look independent of the input's.
-BOWERBIRD_INLINE std::uint32_t mixed(std::uint32_t value) {
-  value ^= value >> 16;
-  value *= 0x7feb352du;
-  value ^= value >> 15;
-  value *= 0x846ca68bu;
-  value ^= value >> 16;
-  return value;
-}
-
-BOWERBIRD_INLINE std::uint32_t row_seed(std::uint64_t seed, std::size_t row) {
-  const auto low = static_cast<std::uint32_t>(seed);
-  const auto high = static_cast<std::uint32_t>(seed >> 32);
-  return mixed(mixed(low + static_cast<std::uint32_t>(row)) ^ high);
-}
 
 // Adds x - origin and its square of some rows to the columns' sums.
 template <std::size_t rows, typename T>
@@ -77,7 +62,7 @@ template <typename T>
 BOWERBIRD_INLINE void forward_block(const T* x, std::size_t first, std::size_t last, std::size_t width,
                                     const float* scale, const float* shift, Dropout dropout, T* y) {
   const float upscale = 1.0f / dropout.keep;
-  const auto limit = static_cast<std::uint32_t>(std::min(static_cast<double>(dropout.keep) * 4294967296.0, 4294967295.0));
+  const std::uint32_t limit = kept_below(dropout.keep);
   for (std::size_t row = first; row < last; ++row) {
     const std::size_t at = row * width;
     if (dropout.keep >= 1.0f) {

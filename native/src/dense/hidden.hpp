@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 
 #include "base/bfloat16.hpp"
+#include "dense/dropout.hpp"
 
 namespace bowerbird {
 
@@ -16,12 +16,6 @@ struct Shape {
 // Mean and (biased) variance of each column, float32 [width]; the same for every number of threads.
 void column_moments(const float* x, Shape shape, float* mean, float* variance, std::size_t threads);
 void column_moments(const BFloat16* x, Shape shape, float* mean, float* variance, std::size_t threads);
-
-// Which elements dropout keeps: each with chance `keep` (1: all), by a hash of the seed and the element's place.
-struct Dropout {
-  float keep;
-  std::uint64_t seed;
-};
 
 // y = max(0, x * scale + shift) / keep where the element is kept, 0 elsewhere; without scale and shift they are 1 and 0.
 void hidden_forward(const float* x, Shape shape, const float* scale, const float* shift, Dropout dropout, float* y,

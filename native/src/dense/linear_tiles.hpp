@@ -170,7 +170,7 @@ inline void pack_inputs(const Linear& layer, const Right& right, std::size_t blo
 }
 
 // Sums of a row, of which those of the mask are wanted, become results; what is whole is stored whole.
-inline void store_sums(const float* sums, __mmask32 wanted, const float* bias, BFloat16* out) {
+inline __m512i store_sums(const float* sums, __mmask32 wanted, const float* bias, BFloat16* out) {
   __m512 low = _mm512_load_ps(sums), high = _mm512_load_ps(sums + kSide);
   if (bias != nullptr) {
     low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(static_cast<__mmask16>(wanted), bias));
@@ -179,23 +179,12 @@ inline void store_sums(const float* sums, __mmask32 wanted, const float* bias, B
   const __m512bh rounded = _mm512_cvtne2ps_pbh(high, low);
   const auto& units = reinterpret_cast<const __m512i&>(rounded);
   wanted == kAll ? _mm512_storeu_si512(out, units) : _mm512_mask_storeu_epi16(out, wanted, units);
+  return units;
 }
 
 inline void store_sums(const float* sums, __mmask32 wanted, const float*, float* out) {
   _mm512_mask_storeu_ps(out, static_cast<__mmask16>(wanted), _mm512_load_ps(sums));
   _mm512_mask_storeu_ps(out + kSide, static_cast<__mmask16>(wanted >> kSide), _mm512_load_ps(sums + kSide));
-}
-
-// Rows as left factors, 32 of them; those beyond the last one are of zeros.
-template <typename T>
-void fill_rows(const T* x, std::size_t rows, std::size_t width, std::uint32_t* to) {
-  const std::size_t whole = width / kStep, steps = steps_of(width);
-  const __mmask32 rest = first(width - whole * kStep);
-  for (std::size_t row = 0; row < rows; ++row, x += width, to += steps * kSide) {
-    for (std::size_t step = 0; step < whole; ++step) _mm512_store_si512(to + step * kSide, units_of(x + step * kStep, kAll));
-    if (rest != 0) _mm512_store_si512(to + whole * kSide, units_of(x + whole * kStep, rest));
-  }
-  std::fill_n(to, (kRows - rows) * steps * kSide, 0u);
 }
 
 // Multiplies 32 rows by 32 columns, those from `column` on; rows of their sums are `distance` apart.
@@ -238,33 +227,86 @@ void for_rows(std::size_t rows, std::size_t width, std::size_t threads, const Ta
   });
 }
 
-// out = x times `right`, and a bias where there is one.
-template <typename Registers, typename From, typename To>
-void rows_product(const From* x, std::size_t rows, std::size_t width, const Right& right, const float* bias, To* out,
+// Values as they are, [rows, width].
+template <typename T>
+struct PlainRows {
+  const T* values;
+  std::size_t width;
+
+  // Thirty-two values of a row, of which those of the mask are there.
+  __m512i units(std::size_t row, std::size_t column, __mmask32 there) const {
+    return units_of(values + row * width + column, there);
+  }
+  // Sixteen.
+  __m512i halves(std::size_t row, std::size_t column, __mmask16 there) const {
+    return halves_of(values + row * width + column, there);
+  }
+};
+
+// Where sums become results, rows of `width` values that begin `stride` apart, with a bias where there is one.
+template <typename T>
+struct StoredRows {
+  T* out;
+  std::size_t width, stride;
+  const float* bias;
+
+  // Takes `count` rows' sums of 32 columns.
+  void take(std::size_t row, std::size_t count, std::size_t column, const float* sums) const {
+    const __mmask32 wanted = first(width - column);
+    const float* const added = bias == nullptr ? nullptr : bias + column;
+    T* to = out + row * stride + column;
+    for (std::size_t i = 0; i < count; ++i, to += stride) store_sums(sums + i * kRows, wanted, added, to);
+  }
+};
+
+// Rows as left factors, 32 of them; those beyond the last one are of zeros.
+template <typename Source>
+void fill_rows(const Source& source, std::size_t row, std::size_t count, std::size_t width, std::uint32_t* to) {
+  const std::size_t whole = width / kStep, steps = steps_of(width);
+  const __mmask32 rest = first(width - whole * kStep);
+  for (std::size_t i = 0; i < count; ++i, to += steps * kSide) {
+    for (std::size_t step = 0; step < whole; ++step) {
+      _mm512_store_si512(to + step * kSide, source.units(row + i, step * kStep, kAll));
+    }
+    if (rest != 0) _mm512_store_si512(to + whole * kSide, source.units(row + i, whole * kStep, rest));
+  }
+  std::fill_n(to, (kRows - count) * steps * kSide, 0u);
+}
+
+// Gives `target` the products of `source`'s rows and `right`.
+template <typename Registers, typename Source, typename Target>
+void rows_product(const Source& source, std::size_t rows, std::size_t width, const Right& right, const Target& target,
                   std::size_t threads) {
   for_rows<Registers>(rows, width, threads, [&](std::size_t row, std::size_t count, std::uint32_t* room) {
-    fill_rows(x + row * width, count, width, room);
-    multiply_rows<Registers>(room, right, [&](std::size_t column, const float* sums) {
-      const __mmask32 wanted = first(right.columns - column);
-      const float* const added = bias == nullptr ? nullptr : bias + column;
-      To* to = out + row * right.columns + column;
-      for (std::size_t i = 0; i < count; ++i, to += right.columns) store_sums(sums + i * kRows, wanted, added, to);
-    });
+    fill_rows(source, row, count, width, room);
+    multiply_rows<Registers>(room, right, [&](std::size_t column, const float* sums) { target.take(row, count, column, sums); });
   });
+}
+
+inline Right packed_outputs(const Linear& layer, std::size_t threads) {
+  Right right(layer.outputs, layer.inputs);
+  run_team(threads, sides(layer.outputs), [&](std::size_t block) { pack_outputs(layer, right, block); });
+  return right;
+}
+
+inline Right packed_inputs(const Linear& layer, std::size_t threads) {
+  Right right(layer.inputs, layer.outputs);
+  run_team(threads, sides(layer.inputs), [&](std::size_t block) { pack_inputs(layer, right, block); });
+  return right;
 }
 
 template <typename Registers, typename T>
 void forward(const Linear& layer, const T* x, const float* bias, BFloat16* out, std::size_t threads) {
-  const Right right(layer.outputs, layer.inputs);
-  run_team(threads, sides(layer.outputs), [&](std::size_t block) { pack_outputs(layer, right, block); });
-  rows_product<Registers>(x, layer.rows, layer.inputs, right, bias, out, threads);
+  const StoredRows<BFloat16> target{out, layer.outputs, layer.outputs, bias};
+  rows_product<Registers>(PlainRows<T>{x, layer.inputs}, layer.rows, layer.inputs, packed_outputs(layer, threads), target,
+                          threads);
 }
 
 template <typename Registers, typename T>
 void input_gradient(const Linear& layer, const BFloat16* gradient, T* of_x, std::size_t threads) {
-  const Right right(layer.inputs, layer.outputs);
-  run_team(threads, sides(layer.inputs), [&](std::size_t block) { pack_inputs(layer, right, block); });
-  rows_product<Registers>(gradient, layer.rows, layer.outputs, right, nullptr, of_x, threads);
+  const StoredRows<T> target{of_x, layer.inputs, layer.inputs, nullptr};
+  const PlainRows<BFloat16> source{gradient, layer.outputs};
+  rows_product<Registers>(source, layer.rows, layer.outputs, packed_inputs(layer, threads), target, threads);
 }
 
 // ---- the weights' gradient ----------------------------------------------------------------------------------------------
@@ -319,11 +361,21 @@ class PackedProduct {
   std::size_t down_, across_;
 };
 
+// Results' gradients that are there already, [rows, width]; see WeightProduct.
+struct GivenGradient {
+  struct Room {};
+  const BFloat16* values;
+  std::size_t width;
+
+  PlainRows<BFloat16> rows(const Room&, std::size_t row, std::size_t) const { return {values + row * width, width}; }
+};
+
 // Sums over one block of rows: the weights' gradient [outputs, inputs], both filled up to whole registers, and the bias's.
-template <typename Registers, typename T>
+// `Gradient` gives its rows when they are needed, in a task's Room; `Source` the layer's inputs.
+template <typename Registers, typename Gradient, typename Source>
 class WeightProduct {
  public:
-  WeightProduct(const Linear& layer, const BFloat16* gradient, const T* x, bool with_bias)
+  WeightProduct(const Linear& layer, const Gradient& gradient, const Source& x, bool with_bias)
       : layer_(layer), gradient_(gradient), x_(x), with_bias_(with_bias), down_(sides(layer.outputs)),
         across_(sides(layer.inputs)), block_(std::max(kLeastRows, rows_of_most())),
         blocks_((layer.rows + block_ - 1) / block_), sums_(blocks_ * each()), biases_(blocks_ * down_ * kSide) {}
@@ -336,7 +388,7 @@ class WeightProduct {
  private:
   std::size_t rows_of_most() const {
     const std::size_t most = std::clamp(kMostSums / each(), std::size_t{1}, kMostBlocks);
-    return ((layer_.rows + most - 1) / most + kStep - 1) / kStep * kStep;
+    return ((layer_.rows + most - 1) / most + kTask - 1) / kTask * kTask;
   }
   std::size_t each() const { return down_ * across_ * kUnits; }
   std::size_t stride() const { return across_ * kSide; }
@@ -349,38 +401,38 @@ class WeightProduct {
     const std::size_t most = kPacked / kStep * kUnits;
     const Units left(down_ * most), right(across_ * most);
     const PackedProduct<Registers> product(down_, across_);
+    const typename Gradient::Room room;
     const std::size_t last = std::min(layer_.rows, (block + 1) * block_);
     const std::size_t begin = block * block_;
     for (std::size_t row = begin; row < last; row += kPacked) {
       const std::size_t rows = std::min(kPacked, last - row), steps = steps_of(rows);
+      const PlainRows<BFloat16> gradient = gradient_.rows(room, row, rows);
       for (std::size_t side = 0; side < down_; ++side) {
-        pack_gradient(row, rows, side, left.data() + side * steps * kUnits, bias + side * kSide);
+        pack_gradient(gradient, rows, side, left.data() + side * steps * kUnits, bias + side * kSide);
       }
       for (std::size_t side = 0; side < across_; ++side) pack_inputs(row, rows, side, right.data() + side * steps * kUnits);
       product.run(left.data(), right.data(), steps, row > begin, reinterpret_cast<std::uint32_t*>(sums));
     }
   }
 
-  template <typename Value>
-  static const Value* row_at(const Value* values, std::size_t row, std::size_t last, std::size_t width) {
-    return row < last ? values + row * width : nullptr;
-  }
-
-  template <typename Value>
-  static __m512i pair_at(const Value* values, std::size_t row, std::size_t last, std::size_t width, std::size_t column) {
-    const Value* const lower = row_at(values + column, row, last, width);
-    const Value* const upper = row_at(values + column, row + 1, last, width);
-    return paired(lower, upper, static_cast<__mmask16>(first(width - column)));
+  // Two rows' values side by side, sixteen of each; what is beyond the last row is zero.
+  template <typename Values>
+  static __m512i pair_at(const Values& values, std::size_t row, std::size_t last, std::size_t width, std::size_t column) {
+    const auto there = static_cast<__mmask16>(first(width - column));
+    const __m512i lower = row < last ? values.halves(row, column, there) : _mm512_setzero_si512();
+    const __m512i upper = row + 1 < last ? values.halves(row + 1, column, there) : _mm512_setzero_si512();
+    return _mm512_or_si512(lower, _mm512_slli_epi32(upper, 16));
   }
 
   // Registers by step: row i is output i's gradients, pairs of rows of the batch side by side.
-  void pack_gradient(std::size_t row, std::size_t rows, std::size_t side, std::uint32_t* to, float* bias) const {
+  void pack_gradient(const PlainRows<BFloat16>& gradient, std::size_t rows, std::size_t side, std::uint32_t* to,
+                     float* bias) const {
     __m512 total = _mm512_loadu_ps(bias);
     for (std::size_t step = 0; step < steps_of(rows); ++step) {
       __m512i units[kSide];
 #pragma GCC unroll 16
       for (std::size_t i = 0; i < kSide; ++i) {
-        units[i] = pair_at(gradient_, row + step * kStep + 2 * i, row + rows, layer_.outputs, side * kSide);
+        units[i] = pair_at(gradient, step * kStep + 2 * i, rows, layer_.outputs, side * kSide);
       }
       if (with_bias_) {
         for (const __m512i pair : units) {
@@ -420,8 +472,8 @@ class WeightProduct {
   }
 
   const Linear& layer_;
-  const BFloat16* gradient_;
-  const T* x_;
+  const Gradient& gradient_;
+  const Source& x_;
   bool with_bias_;
   std::size_t down_, across_, block_, blocks_;
   Buffer<float> sums_, biases_;
@@ -430,7 +482,10 @@ class WeightProduct {
 template <typename Registers, typename T>
 void weight_gradient(const Linear& layer, const BFloat16* gradient, const T* x, float* of_weights, float* of_bias,
                      std::size_t threads) {
-  WeightProduct<Registers, T>(layer, gradient, x, of_bias != nullptr).run(threads, of_weights, of_bias);
+  const PlainRows<T> source{x, layer.inputs};
+  const GivenGradient given{gradient, layer.outputs};
+  WeightProduct<Registers, GivenGradient, PlainRows<T>>(layer, given, source, of_bias != nullptr)
+      .run(threads, of_weights, of_bias);
 }
 
 }  // namespace bowerbird::tiled

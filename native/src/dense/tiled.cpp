@@ -66,4 +66,19 @@ void attention_backward(const AttentionNetwork& network, const float* gradient, 
   tiled::layers().attention_backward(network, gradient, of, threads);
 }
 
+void mlp_forward(const HiddenLayers& network, const float* x, BFloat16* out, std::size_t threads) {
+  tiled::layers().mlp_forward_floats(network, x, out, threads);
+}
+void mlp_forward(const HiddenLayers& network, const BFloat16* x, BFloat16* out, std::size_t threads) {
+  tiled::layers().mlp_forward_halves(network, x, out, threads);
+}
+void mlp_backward(const HiddenLayers& network, const float* x, const BFloat16* gradient, float* of_x,
+                  std::span<const HiddenGradients> of_layers, std::size_t threads) {
+  tiled::layers().mlp_backward_floats(network, x, gradient, of_x, of_layers, threads);
+}
+void mlp_backward(const HiddenLayers& network, const BFloat16* x, const BFloat16* gradient, BFloat16* of_x,
+                  std::span<const HiddenGradients> of_layers, std::size_t threads) {
+  tiled::layers().mlp_backward_halves(network, x, gradient, of_x, of_layers, threads);
+}
+
 }  // namespace bowerbird

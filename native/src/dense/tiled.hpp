@@ -4,6 +4,7 @@
 #include "dense/attention_network.hpp"
 #include "dense/cross_network.hpp"
 #include "dense/linear.hpp"
+#include "dense/mlp.hpp"
 
 namespace bowerbird::tiled {
 
@@ -20,6 +21,12 @@ using CrossBackward = void (*)(const CrossLayers&, const float*, const CrossValu
 using AttentionForward = void (*)(const AttentionNetwork&, float*, std::size_t);
 using AttentionBackward = void (*)(const AttentionNetwork&, const float*, const AttentionGradients&, std::size_t);
 
+template <typename T>
+using MlpForward = void (*)(const HiddenLayers&, const T*, BFloat16*, std::size_t);
+template <typename T>
+using MlpBackward = void (*)(const HiddenLayers&, const T*, const BFloat16*, T*, std::span<const HiddenGradients>,
+                             std::size_t);
+
 struct Layers {
   Forward<float> forward_floats;
   Forward<BFloat16> forward_halves;
@@ -31,6 +38,10 @@ struct Layers {
   CrossBackward cross_backward;
   AttentionForward attention_forward;
   AttentionBackward attention_backward;
+  MlpForward<float> mlp_forward_floats;
+  MlpForward<BFloat16> mlp_forward_halves;
+  MlpBackward<float> mlp_backward_floats;
+  MlpBackward<BFloat16> mlp_backward_halves;
 };
 
 // For this machine; throws std::invalid_argument where it has no tile registers, or BOWERBIRD_ISA forbids them.

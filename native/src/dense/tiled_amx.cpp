@@ -1,5 +1,6 @@
 #include "dense/attention_tiles.hpp"
 #include "dense/cross_tiles.hpp"
+#include "dense/mlp_tiles.hpp"
 #include "dense/tiled.hpp"
 #include "pair/emulated_registers.hpp"
 #if defined(BOWERBIRD_AMX)
@@ -40,6 +41,8 @@ Layers table() {
       weight_gradient<Registers, float>,  weight_gradient<Registers, BFloat16>,
       cross_forward<Registers>,           cross_backward<Registers>,
       attention_forward<Registers>,       attention_backward<Registers>,
+      mlp_forward<Registers, float>,      mlp_forward<Registers, BFloat16>,
+      mlp_backward<Registers, float>,     mlp_backward<Registers, BFloat16>,
   };
 }
 
