@@ -151,6 +151,15 @@ def test_an_mlp_is_its_layers_one_by_one(isa, shape, dropout, batch_norm):
         assert float(off.float().quantile(0.9)) <= 0.05 * scale and float(off.max()) <= 0.3 * scale
 
 
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_what_is_no_number_shows_behind_hidden_layers(isa, batch_norm):
+    x = torch.randn(300, 20)
+    x[150, 3] = torch.nan
+    with torch.autocast("cpu", torch.bfloat16):
+        result = MLP(20, (40, 33), 0.1, batch_norm)(x)
+    assert bool(result.isnan().any())
+
+
 def test_hidden_layers_that_the_native_pass_does_not_take(isa):
     torch.manual_seed(7)
     x = torch.randn(60, 20)

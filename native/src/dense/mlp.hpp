@@ -24,7 +24,7 @@ struct HiddenLayer {
   const float* offset;
   std::uint64_t seed;    // of dropout
   BFloat16* values;      // W x + b, [rows, stride_of(outputs)]: the way forth writes them, the way back reads them
-  std::uint32_t* kept;   // [rows, words_of(outputs)], likewise: a bit for each value that is positive and not dropped
+  std::uint32_t* kept;   // [rows, words_of(outputs)], likewise: a bit for each value that is neither rectified nor dropped
   float* mean;           // of the values, and their (biased) variance, likewise
   float* variance;
 };

@@ -69,8 +69,9 @@ class ActivatedRows {
   __m512i units(std::size_t row, std::size_t column, __mmask32 there) const {
     const Values values = activation_.normalised(row, column, there);
     const __m512 zero = _mm512_setzero_ps();
-    __mmask32 kept = _mm512_kunpackw(_mm512_cmp_ps_mask(values.high, zero, _CMP_GT_OQ),
-                                     _mm512_cmp_ps_mask(values.low, zero, _CMP_GT_OQ));
+    // What is no number is kept, so that the loss shows it.
+    __mmask32 kept = _mm512_kunpackw(_mm512_cmp_ps_mask(values.high, zero, _CMP_NLE_UQ),
+                                     _mm512_cmp_ps_mask(values.low, zero, _CMP_NLE_UQ));
     if (drops_) kept &= drawn(seeds_[row] + static_cast<std::uint32_t>(column));
     *activation_.kept(row, column) = kept;
     return rounded(where(kept, times(values, all(activation_.upscale))));
