@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "dense/attention_network.hpp"
-#include "dense/lanes.hpp"
+#include "dense/linear_tiles.hpp"
+#include "dense/wide_values.hpp"
 
 namespace bowerbird::tiled {
 

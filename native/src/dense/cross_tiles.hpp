@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "dense/cross_network.hpp"
-#include "dense/lanes.hpp"
 #include "dense/linear_tiles.hpp"
 #include "dense/wide_values.hpp"
 
