@@ -13,6 +13,7 @@ from bowerbird import _native
 Offsets = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -38,8 +39,34 @@ def pad_sequences_twin(
     return _taken(keys, places, mask, np.uint64), _taken(numbers, places, mask, np.float32), mask
 
 
+def pad_events(
+    starts: Offsets, ends: Offsets, rows: Rows, numbers: Numbers, length: int
+) -> tuple[Rows, Numbers, Mask]:
+    """Return events newest first, [sequences, length, columns] with zeros after them, and where events are.
+
+    Sequence s is the events ``[starts[s]:ends[s]]``, oldest first; ``rows`` are int32 and ``numbers`` float32,
+    [events, columns] and contiguous. The mask is bool [sequences, length]. Raises ValueError for sequences that are not
+    within the events. The GIL is released.
+    """
+    return _native.pad_events(starts, ends, rows, numbers, length)
+
+
+def pad_events_twin(
+    starts: Offsets, ends: Offsets, rows: Rows, numbers: Numbers, length: int
+) -> tuple[Rows, Numbers, Mask]:
+    """Return what ``pad_events`` does."""
+    positions = ends[:, None] - 1 - np.arange(length, dtype=np.int64)
+    mask = positions >= starts[:, None]
+    places = np.where(mask, positions, 0)
+    columns = _taken(rows.T, places, mask, np.int32), _taken(numbers.T, places, mask, np.float32)
+    return np.moveaxis(columns[0], 0, -1), np.moveaxis(columns[1], 0, -1), mask
+
+
 def _taken(
-    columns: Sequence[npt.NDArray[Any]], places: npt.NDArray[np.int64], mask: Mask, dtype: type[_Value]
+    columns: Sequence[npt.NDArray[Any]] | npt.NDArray[Any],
+    places: npt.NDArray[np.int64],
+    mask: Mask,
+    dtype: type[_Value],
 ) -> npt.NDArray[_Value]:
     taken = np.zeros((len(columns), *places.shape), dtype)
     for own, column in zip(taken, columns, strict=True):

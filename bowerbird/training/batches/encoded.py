@@ -13,6 +13,7 @@ from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.inputs import field_vocabulary, vocabulary_of
 from bowerbird.embedding.matrix import Matrix, empty_matrix, matrix_of, untouched
 from bowerbird.embedding.rows import PaddedSequence, RowBlock, Rows, known_vectors
+from bowerbird.kernels.padding import pad_events
 from bowerbird.models.ranker import NumberColumns
 from bowerbird.plan.block import FeatureBlock, Keys, Numbers, Offsets
 from bowerbird.training.batches.dataset import Labels, SampleRows
@@ -47,12 +48,10 @@ class FlatSequence:
     def batch(self, indices: Indices) -> PaddedSequence:
         """Return the padded sequences of some samples."""
         starts, ends = np.take(self.starts, indices), np.take(self.ends, indices)
-        places = np.arange(self.length)
-        mask = places < (ends - starts)[:, None]
-        positions = np.where(mask, (ends - 1)[:, None] - places, self.events)
-        numbers = self.numbers.take(positions).columns()
+        rows, values, mask = pad_events(starts, ends, self.categories.values, self.numbers.values, self.length)
+        numbers = Matrix(self.numbers.names, values).columns()
         age = numbers.pop(_AGE)
-        return PaddedSequence(dict(self.categories.take(positions).columns()), numbers, age, mask)
+        return PaddedSequence(dict(Matrix(self.categories.names, rows).columns()), numbers, age, mask)
 
 
 @dataclass(frozen=True)

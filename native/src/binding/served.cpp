@@ -5,6 +5,7 @@
 #include <nanobind/stl/unique_ptr.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -98,28 +99,52 @@ nb::object take_columns(const ServedColumns& columns, Rows rows, std::size_t cou
 using Offsets = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename Value>
 using Column = nb::ndarray<const Value, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename Value>
+using EventRows = nb::ndarray<const Value, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 template <typename Value>
 nb::object pad_columns(const embedding::Sequences& sequences, const nb::list& given) {
   auto [array, out] = empty_array<Value>({given.size(), sequences.count, sequences.length});
-  const auto events = static_cast<std::size_t>(sequences.offsets[sequences.count]);
   for (const nb::handle each : given) {
     Column<Value> column;
-    require(nb::try_cast(each, column, false) && column.shape(0) >= events, "a column is not contiguous, of another type or shorter than its sequences");
-    embedding::pad(sequences, column.data(), out);
+    require(nb::try_cast(each, column, false), "a column is not contiguous or of another type");
+    require(sequences.within(column.shape(0)), "offsets do not ascend within a column");
+    embedding::pad(sequences, column.data(), 1, out);
     out += sequences.count * sequences.length;
   }
   return array;
 }
 
+nb::object mask_of(const embedding::Sequences& sequences) {
+  auto [mask, marks] = empty_array<bool>({sequences.count, sequences.length});
+  embedding::mark(sequences, marks);
+  return mask;
+}
+
 // Keys uint64 [keys, sequences, length], numbers float32 [numbers, sequences, length], mask [sequences, length].
 nb::tuple pad_sequences(const Offsets& offsets, const nb::list& keys, const nb::list& numbers, std::size_t length) {
-  require(offsets.shape(0) > 0 && offsets(0) >= 0, "offsets begin at 0 or above");
-  const embedding::Sequences sequences{offsets.data(), offsets.shape(0) - 1, length};
-  require(std::is_sorted(offsets.data(), offsets.data() + offsets.shape(0)), "offsets do not ascend");
-  auto [mask, marks] = empty_array<bool>({sequences.count, length});
-  embedding::mark(sequences, marks);
-  return nb::make_tuple(pad_columns<std::uint64_t>(sequences, keys), pad_columns<float>(sequences, numbers), mask);
+  require(offsets.shape(0) > 0, "there are no offsets");
+  const embedding::Sequences sequences{offsets.data(), offsets.data() + 1, offsets.shape(0) - 1, length};
+  require(sequences.within(std::numeric_limits<std::int64_t>::max()), "offsets do not ascend");
+  return nb::make_tuple(pad_columns<std::uint64_t>(sequences, keys), pad_columns<float>(sequences, numbers), mask_of(sequences));
+}
+
+template <typename Value>
+nb::object padded(const embedding::Sequences& sequences, const EventRows<Value>& events) {
+  const std::size_t width = events.shape(1);
+  auto [array, out] = empty_array<Value>({sequences.count, sequences.length, width});
+  const nb::gil_scoped_release release;
+  embedding::pad(sequences, events.data(), width, out);
+  return array;
+}
+
+// Rows int32 [sequences, length, columns] and numbers float32 likewise, of events that have both; mask [sequences, length].
+nb::tuple pad_events(const Offsets& starts, const Offsets& ends, const EventRows<std::int32_t>& rows,
+                     const EventRows<float>& numbers, std::size_t length) {
+  require(starts.shape(0) == ends.shape(0), "starts and ends differ in length");
+  const embedding::Sequences sequences{starts.data(), ends.data(), starts.shape(0), length};
+  require(sequences.within(std::min(rows.shape(0), numbers.shape(0))), "a sequence is not within the events");
+  return nb::make_tuple(padded(sequences, rows), padded(sequences, numbers), mask_of(sequences));
 }
 
 using HashedArray = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
@@ -171,6 +196,7 @@ void bind_served(nb::module_& module) {
       .def("take", &take_columns, "rows"_a.noconvert(), "count"_a);
   module.def("hash_rows", &hash_rows, "matrices"_a, "rows"_a);
   module.def("pad_sequences", &pad_sequences, "offsets"_a.noconvert(), "keys"_a, "numbers"_a, "length"_a);
+  module.def("pad_events", &pad_events, "starts"_a.noconvert(), "ends"_a.noconvert(), "rows"_a.noconvert(), "numbers"_a.noconvert(), "length"_a);
 }
 
 }  // namespace bowerbird
