@@ -6,6 +6,8 @@ Property tests have no deadline: a busy machine is no fault of theirs.
 import pytest
 from hypothesis import settings
 
+from bowerbird import _native
+
 settings.register_profile("bowerbird", deadline=None)
 settings.load_profile("bowerbird")
 
@@ -19,3 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.nodeid.partition("::")[0].removeprefix("tests/")
         item.add_marker(pytest.mark.xdist_group("compiled" if file.startswith(COMPILED) else file))
+
+
+@pytest.fixture(params=["amx", "amx_emulated"])
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Compute layers on tile registers, the processor's where it has some and imitated ones; true if there are any."""
+    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
+    try:
+        return _native.has_tiles()
+    except ValueError:
+        pytest.skip(f"no {request.param} here")

@@ -11,15 +11,6 @@ from bowerbird import _native
 from bowerbird.kernels import attention as twin
 
 
-@pytest.fixture(params=["amx", "amx_emulated"])
-def tiles(request, monkeypatch):
-    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
-    try:
-        return _native.has_tiles()
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-
-
 def attention(rows, length, widths, meets, hidden, scaled=False, seed=0):
     """Return an attention whose events are there four times of five, one sample's not at all."""
     random = np.random.default_rng(seed)

@@ -72,15 +72,6 @@ def test_a_narrow_layer_is_the_twin(shape, outputs, dtype, seed, threads):
     assert not of_whole[:, :3].any() and not of_whole[:, 3 + shape[1] :].any()
 
 
-@pytest.fixture(params=["amx", "amx_emulated"])
-def tiles(request, monkeypatch):
-    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
-    try:
-        return _native.has_tiles()
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
-
-
 LAYERS = [(1, 1, 9), (33, 100, 100), (70, 66, 64), (64, 64, 32), (1100, 40, 17), (2100, 16, 16), (31, 33, 47)]
 
 

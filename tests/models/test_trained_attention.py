@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from bowerbird import _native
 from bowerbird.embedding.inputs import CategoryInput, NumberInput, SequenceInput
 from bowerbird.models import sequences
 from bowerbird.models.sequences import TargetAttention
@@ -83,15 +82,6 @@ def test_bfloat16_stays_near():
     assert torch.allclose(trained.float(), served, atol=0.1)
     for name, value in theirs.items():
         assert float((ours[name].float() - value).norm()) < 0.1 * float(value.norm()) + 1e-3, name
-
-
-@pytest.fixture(params=["amx", "amx_emulated"])
-def tiles(request, monkeypatch):
-    monkeypatch.setenv("BOWERBIRD_ISA", request.param)
-    try:
-        return _native.has_tiles()
-    except ValueError:
-        pytest.skip(f"no {request.param} here")
 
 
 @pytest.mark.parametrize("hidden", [(12, 6), (12,), (40, 33, 5)])
