@@ -5,7 +5,8 @@
 KuaiRand's DIN of ``bench.accuracy``. Ours reads features from live state, scores and logs the slate; the peers have
 their features ready-made in memory and return logits alone. Equal scores are checked first, on every request. All
 servers run at once on the last cores, one for each process that scores; those that are not measured are stopped
-(SIGSTOP). The load generator stands on the first core, beside a server where there are as many processes as cores.
+(SIGSTOP). The load generator stands on the first core, beside a server where there are as many processes as cores: so
+requests are counted against the cores that there are, and against the processor time that the server itself used, too.
 Rounds are interleaved. Needs ``bench/peers/serving.sh``.
 """
 
@@ -22,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +34,7 @@ from bench.common import WORK, Row, write
 from bench.kuairand import sampled
 from bench.serving.cases import Case, make_bodies, make_cases
 from bench.serving.events import Events
+from bench.serving.processor_time import ProcessorTime
 from bench.serving.served import served_workspace
 from bowerbird.declare.workspace import load_workspace
 from bowerbird.loadtest.measured import Measured
@@ -49,6 +51,8 @@ CONNECTIONS = 8
 BODIES = 32
 EVENTS = 5_000.0
 START_SECONDS = 300.0
+_WITHIN = 0.9
+"""The share of a closed loop, its last part, in which processor time is counted: the loop is under way."""
 _JSON = {"content-type": "application/json"}
 _LENGTH = re.compile(rb"HTTP/1.1 200 .*?\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
 _TIMING = re.compile(rb"\r\nserver-timing: ([^\r]*)\r\n")
@@ -63,12 +67,17 @@ class Server:
     path: str
 
     @property
+    def processes(self) -> list[int]:
+        """The process and all that it started."""
+        return [self.process.pid, *descendants(self.process.pid)]
+
+    @property
     def address(self) -> str:
         return f"http://127.0.0.1:{PORTS[self.name]}"
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and all that it started."""
-        for pid in [self.process.pid, *descendants(self.process.pid)]:
+        for pid in self.processes:
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
@@ -163,17 +172,35 @@ def difference(case: Case, server: Server) -> float:
     )
 
 
-def measure(case: Case, servers: list[Server], rounds: int, seconds: float) -> dict[tuple[str, str], list[Measured]]:
-    """Return by server and load what each round showed: closed loop, then open at a common rate and at its own."""
-    found: dict[tuple[str, str], list[Measured]] = {}
+@dataclass
+class Rounds:
+    """By server and load what each round showed; ``cores`` are those that a server's closed loops kept busy."""
+
+    loads: dict[tuple[str, str], list[Measured]] = field(default_factory=dict)
+    cores: dict[str, list[float]] = field(default_factory=dict)
+
+    def used(self, name: str) -> list[float]:
+        """Return each closed loop's requests in a second of a core that the server used."""
+        loops = self.loads[name, "closed"]
+        return [one.answered / cores for one, cores in zip(loops, self.cores[name], strict=True)]
+
+
+def measure(case: Case, servers: list[Server], rounds: int, seconds: float) -> Rounds:
+    """Return what each round showed: closed loop, then open at a common rate and at its own."""
+    shown = Rounds()
+    found = shown.loads
 
     def load(server: Server, what: str, **how: object) -> Measured:
         requests = [Request(server.path, body) for body in case.bodies.values()]
         server.signal(signal.SIGCONT)
         test = LoadTest(Target.of(server.address), requests, seconds=seconds, warm_up=0.5, deadline=0.1, **how)  # type: ignore[arg-type]
-        (one,) = test.run()
+        time_used = ProcessorTime(server.processes)
+        with time_used.sampled():
+            (one,) = test.run()
         server.signal(signal.SIGSTOP)
         assert not one.errors, (server.name, what, one.errors)
+        if what == "closed":
+            shown.cores.setdefault(server.name, []).append(time_used.cores(_WITHIN * seconds))
         found.setdefault((server.name, what), []).append(one)
         return one
 
@@ -186,14 +213,12 @@ def measure(case: Case, servers: list[Server], rounds: int, seconds: float) -> d
             load(server, "common", rates=[common], seed=number)
             own = 0.7 * rates[server.name] if number == 0 else found[server.name, "own"][0].offered
             load(server, "own", rates=[own], seed=number)
-    return found
+    return shown
 
 
-def rows_of(
-    case: Case, found: dict[tuple[str, str], list[Measured]], differences: dict[str, float], processes: int
-) -> list[Row]:
+def rows_of(case: Case, shown: Rounds, differences: dict[str, float], processes: int) -> list[Row]:
     """Return a row by peer and figure: ours beside it."""
-    rows = []
+    rows, found = [], shown.loads
     for name, far in differences.items():
         equal, note = far <= EQUAL, f"scores differ by at most {far:.1e}"
         title = f"{case.candidates} candidates, {name}"
@@ -203,6 +228,13 @@ def rows_of(
             Row(
                 f"{title}: closed loop, {CONNECTIONS} connections", ours, "requests/s a core", theirs, ours / theirs,
                 equal, f"{note}; our rounds {spread}",
+            )
+        )  # fmt: skip
+        mine, other = (median(shown.used(each)) for each in (OURS, name))
+        rows.append(
+            Row(
+                f"{title}: closed loop, by the server's own processor time", mine, "requests a core-second", other,
+                mine / other, equal, f"our rounds {', '.join(f'{each:.0f}' for each in shown.used(OURS))}",
             )
         )  # fmt: skip
         for what in ("common", "own"):
