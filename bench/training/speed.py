@@ -6,8 +6,8 @@
 
 Samples a second of training steps at batch 4096: reading, shuffling and every update are counted, evaluations are not.
 Each repetition trains every side a fixed number of epochs in a process of its own, one side after another; test AUC
-of the epoch that is best on validation stands beside. The ceiling is what this machine's matrix products of the same
-shapes allow.
+of the epoch that is best on validation stands beside. The ceiling is what PyTorch's matrix products of the textbook's
+shapes allow on this machine; a step that leaves out what is not there, such as events of short histories, may exceed it.
 """
 
 from __future__ import annotations
