@@ -239,10 +239,10 @@ def rows_of(case: Case, shown: Rounds, differences: dict[str, float], processes:
         )  # fmt: skip
         for what in ("common", "own"):
             rates = found[OURS, what][0].offered, found[name, what][0].offered
-            shown = f"{rates[0]:.0f}/s" if what == "common" else f"70% of its own: {rates[0]:.0f}/s, {rates[1]:.0f}/s"
+            pace = f"{rates[0]:.0f}/s" if what == "common" else f"70% of its own: {rates[0]:.0f}/s, {rates[1]:.0f}/s"
             for figure in ("p50", "p99", "p999"):
                 ours, theirs = (_median(found[each, what], figure) for each in (OURS, name))
-                rows.append(Row(f"{title}: open loop, {shown}, {figure}", ours, "ms", theirs, theirs / ours, equal))
+                rows.append(Row(f"{title}: open loop, {pace}, {figure}", ours, "ms", theirs, theirs / ours, equal))
     lags = [one.bottleneck for each in found.values() for one in each if one.bottleneck]
     rows.append(Row(f"{case.candidates} candidates: runs in which the generator was late", float(len(lags)), "runs"))
     return rows
