@@ -7,7 +7,7 @@
 Samples a second of training steps at batch 4096: reading, shuffling and every update are counted, evaluations are not.
 Each repetition trains every side a fixed number of epochs in a process of its own, one side after another; test AUC
 of the epoch that is best on validation stands beside. The ceiling is what PyTorch's matrix products of the textbook's
-shapes allow on this machine; a step that leaves out what is not there, such as events of short histories, may exceed it.
+shapes allow on this machine; a step that leaves out what is not there, events of short histories say, may exceed it.
 """
 
 from __future__ import annotations
