@@ -41,6 +41,7 @@ class InputColumns:
 
     def lengths(self, rows: RowBlock) -> set[int]:
         """Return how many rows the columns have; one among longer ones of its kind counts as these."""
-        found = {matrix.shape[1] for matrix in self.matrices(rows)}
+        found = {self._categories.length(rows.categories)} if self._categories.names else set()
+        found |= {self._numbers.length(rows.numbers)} if self._numbers.names else set()
         found |= {len(rows.vectors[item.name]) for item in self.inputs.vectors}
         return found | {len(rows.sequences[item.name].mask) for item in self.inputs.sequences}

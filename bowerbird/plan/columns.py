@@ -79,7 +79,16 @@ class Chosen:
             if place is not None:
                 lines: npt.NDArray[Value] = columns.matrices[place[0]][place[1]]
                 return lines
-        return _joined([columns[name] for name in self.names])
+        return side_by_side([columns[name] for name in self.names])
+
+    def length(self, columns: Mapping[str, npt.NDArray[Value]]) -> int:
+        """Return how long the longest of the columns is; raises KeyError for one that is absent."""
+        if isinstance(columns, Columns):
+            place = self._place(columns.layout)
+            if place is not None:
+                rows: int = columns.matrices[place[0]].shape[1]
+                return rows
+        return max(len(columns[name]) for name in self.names)
 
     def _place(self, layout: ColumnLayout) -> tuple[int, _Lines] | None:
         known, place = self._known
@@ -100,7 +109,8 @@ def _place(layout: ColumnLayout, names: tuple[str, ...]) -> tuple[int, _Lines] |
     return places[0][0], lines
 
 
-def _joined(columns: Sequence[npt.NDArray[Value]]) -> npt.NDArray[Value]:
+def side_by_side(columns: Sequence[npt.NDArray[Value]]) -> npt.NDArray[Value]:
+    """Return columns [rows, ...] as one matrix [columns, rows, ...]; one row is repeated beside longer columns."""
     rows = max(map(len, columns))
     flat = np.concatenate(columns)
     if len(flat) < rows * len(columns):

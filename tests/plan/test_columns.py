@@ -28,6 +28,7 @@ def test_chosen_columns_are_those_of_their_names(sizes, rows, data):
     expected = np.stack([np.broadcast_to(plain[name], max(lengths)) for name in wanted])
     for given_columns in (columns, plain, Columns(ColumnLayout(names[::-1]), matrices[::-1]), columns):
         assert np.array_equal(chosen.matrix(given_columns), expected)
+        assert chosen.length(given_columns) == max(lengths)
 
 
 def test_an_absent_column_is_named():

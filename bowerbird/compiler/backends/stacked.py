@@ -11,6 +11,7 @@ from torch import Tensor
 from bowerbird.compiler.backends.contract import Kept, Made, as_tensor
 from bowerbird.compiler.graph import Node, RowGraph, rebuilt
 from bowerbird.compiler.operations import Input, Stack
+from bowerbird.plan.columns import side_by_side
 
 _PREFIX = "stacked."
 
@@ -55,8 +56,4 @@ class StackedInputs:
 
 def _stacked(values: Sequence[Made | Kept]) -> Tensor:
     columns = [each if isinstance(each, np.ndarray) else as_tensor(each).numpy() for each in values]
-    rows = max(map(len, columns))
-    flat = np.concatenate(columns)
-    if flat.size < rows * len(columns):
-        flat = np.concatenate([np.broadcast_to(each, rows) for each in columns])
-    return torch.from_numpy(np.ascontiguousarray(flat.reshape(len(columns), rows).T))
+    return torch.from_numpy(np.ascontiguousarray(side_by_side(columns).T))
