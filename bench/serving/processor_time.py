@@ -40,10 +40,10 @@ class ProcessorTime:
 
     def _run(self) -> None:
         while not self._stopped.wait(_PAUSE):
-            self._samples.append((time.monotonic(), sum(map(_seconds, self._processes))))
+            self._samples.append((time.monotonic(), sum(map(seconds_of, self._processes))))
 
 
-def _seconds(pid: int) -> float:
+def seconds_of(pid: int) -> float:
     """Return the processor time of a process, 0 of one that is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()

@@ -5,7 +5,9 @@
 Serves KuaiRand with DIN in several processes while events come. Segment after segment an open loop is measured, and in
 each one fault happens: a reader process is killed, versions change places, clients go away in the middle of their
 requests. Latency and memory of the first third of the segments are compared with the last third's, and a sample of
-the slates is computed again: a wrong answer is one whose features or scores differ from what replay gives.
+the slates is computed again: a wrong answer is one whose features or scores differ from what replay gives. Beside
+each segment stand the server's own processor time per request and a calculation that is always the same: a machine that
+becomes slower is told from a server that does.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from statistics import median
 
 from bench.common import Row, write
 from bench.serving.events import Events
 from bench.serving.latency import make_bodies
-from bench.serving.served import resident_bytes, served_workspace, server_pids, server_process
+from bench.serving.segments import Segment, Watch, third_rows
+from bench.serving.served import served_workspace, server_pids, server_process
 from bench.serving.swaps import MODEL, publish_again, swap
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace, load_workspace
@@ -86,18 +89,6 @@ def checked(workspace: Workspace) -> ParityReport:
     return check_parity(workspace, found[:: max(1, len(found) // SLATES)])
 
 
-def third_rows(segments: list[Measured], memory: list[float]) -> list[Row]:
-    """Return rows of the first third beside the last."""
-    third = max(1, len(segments) // 3)
-    rows = []
-    for figure, unit in (("p50", "ms"), ("p99", "ms"), ("p999", "ms")):
-        first, last = (median(getattr(each, figure) for each in part) for part in (segments[:third], segments[-third:]))
-        rows.append(Row(f"{figure}: last third (peer: first third)", last, unit, first, last / first))
-    first, last = (median(part) / 2**20 for part in (memory[:third], memory[-third:]))
-    rows.append(Row("memory of all processes: last third (peer: first third)", last, "MiB", first, last / first))
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -113,8 +104,7 @@ def main() -> None:
     versions = [each.version for each in registry.versions(MODEL)][::-1][:2]
     bodies = make_bodies(workspace, arguments.candidates)
     requests = [Request(PATH, body) for body in bodies]
-    segments: list[Measured] = []
-    memory: list[float] = []
+    segments: list[Segment] = []
     errors: Counter[str] = Counter()
     with server_process(workspace, "--workers", str(arguments.workers)) as (port, pid):
         target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000)
@@ -125,22 +115,23 @@ def main() -> None:
 
         events = Events(port, arguments.events, bodies)
         events.start()
-        rate = SHARE * run(5.0, 1.0, closed=(4,)).answered
+        rate = SHARE * run(5.0, 5.0, closed=(4,)).answered
+        watch = Watch(port, pid)
         faults = Faults(port, pid, versions, [target.encode(each) for each in requests])
         for number in range(max(3, round(60 * arguments.minutes / arguments.segment))):
             fault = threading.Timer(FAULT_AFTER * arguments.segment, faults.next)
             fault.start()
-            segments.append(run(arguments.segment, 0.0, rates=(rate,), seed=number))
+            segments.append(watch.segment(partial(run, arguments.segment, 0.0, rates=(rate,), seed=number)))
             fault.join()
-            errors.update(segments[-1].errors)
-            memory.append(float(resident_bytes(pid)))
+            errors.update(segments[-1].measured.errors)
+            print(number, segments[-1].line(), flush=True)
         events.stop()
     parity = checked(workspace)
-    asked = sum(each.requests for each in segments)
+    asked = sum(each.measured.requests for each in segments)
     rows = [
         Row("asked", float(asked), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
         Row("not answered", float(sum(errors.values())), "requests", note=str(dict(errors) or "")),
-        *third_rows(segments, memory),
+        *third_rows(segments),
         Row(
             "slates that replay gives too", float(parity.slates), f"of {parity.slates + parity.unknown}",
             equal=parity.holds,

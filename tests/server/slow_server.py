@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -34,13 +36,39 @@ class SlowScene:
     ``memory`` is what the server's bodies take.
     """
 
+    server: HttpServer
+    loop: asyncio.AbstractEventLoop
+    limits: ConnectionLimits
+
     def __init__(self, pool: ScoringPool, seconds: float) -> None:
         self.memory = BodyMemory(MEMORY_BYTES)
         self._pool = pool
         self._service = ServiceTime()
         self._service.observe(1.0, seconds)
+        self.serving = threading.Event()
         self.seconds = seconds
         self.taken = 0
+
+    async def serve(self) -> None:
+        """Note the loop that the server runs on."""
+        self.loop = asyncio.get_running_loop()
+        self.serving.set()
+
+    def give_all_to(self, other: SlowScene) -> None:
+        """Let another server have all connections as soon as they can go."""
+
+        def give_all() -> None:
+            for connection in self.server.server_state.connections:
+                connection.give_away(other.take)  # type: ignore[union-attr]
+
+        self.loop.call_soon_threadsafe(give_all)
+
+    def take(self, connection: socket.socket) -> bool:
+        """Take a connection from another server."""
+        own = connection.dup()
+        own.setblocking(False)
+        asyncio.run_coroutine_threadsafe(self.server.adopt(own), self.loop)
+        return True
 
     def route(self) -> Route:
         return Route("POST", PATH, self._answer, "Wait.", None, "slow", admit=self._admit)
@@ -71,11 +99,12 @@ def slow_server(folder: Path, threads: int, seconds: float) -> Iterator[tuple[in
     application = Application(
         Router([scene.route()]), KeyStore(folder / "keys.json"), BODY_BYTES, scene.memory, observer
     )
-    limits = ConnectionLimits(1000, 5.0, 5.0, 5.0)
-    server = HttpServer(uvicorn_config(application, limits, 5), [pool.serve])
+    scene.limits = limits = ConnectionLimits(1000, 5.0, 5.0, 5.0)
+    scene.server = server = HttpServer(uvicorn_config(application, limits, 5), [pool.serve, scene.serve])
     with bound_socket("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
+        scene.serving.wait()
         try:
             yield listening.getsockname()[1], scene
         finally:

@@ -171,6 +171,17 @@ def test_a_head_that_trickles_is_cut_off(server: ServerProcess) -> None:
         assert 0.9 < time.monotonic() - started < 4
 
 
+def test_a_head_that_began_with_the_end_of_a_request_is_cut_off_too(server: ServerProcess) -> None:
+    with raw(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /hea")
+        started = time.monotonic()
+        said = b""
+        while part := connection.recv(4096):
+            said += part
+        assert said.startswith(b"HTTP/1.1 200") and b"HTTP/1.1 408" in said
+        assert 0.9 < time.monotonic() - started < 4
+
+
 def test_a_connection_that_says_nothing_is_cut_off(server: ServerProcess) -> None:
     with raw(server) as connection:
         started = time.monotonic()

@@ -11,15 +11,18 @@ import pytest
 
 from bowerbird.errors import InputError, UnavailableError
 from bowerbird.server.observe.metrics_exchange import joined
+from bowerbird.server.processes.balance import Balance, Move
+from bowerbird.server.processes.giving import chosen
 from bowerbird.server.processes.handover import (
+    Busy,
     Connections,
     Failed,
+    GiveAway,
     Ready,
     hand_over,
     handover_pair,
-    report,
-    reports,
-    taken_over,
+    received,
+    tell,
 )
 from bowerbird.server.processes.relay import RelayClient, RelayServer
 
@@ -33,26 +36,67 @@ def test_pages_of_metrics_become_one() -> None:
     )
 
 
-def test_a_connection_and_reports_pass_between_two_ends() -> None:
+def test_connections_and_messages_pass_between_two_ends() -> None:
     supervisor, worker = handover_pair()
     ours, theirs = socket.socketpair()
     with supervisor, worker, ours, theirs:
-        assert taken_over(worker) == []
-        assert hand_over(supervisor, theirs)
-        connections = taken_over(worker)
-        assert connections is not None
-        (connection,) = connections
-        with connection:
-            ours.sendall(b"hello")
-            assert connection.recv(9) == b"hello"
-        told = [Ready(["a"]), Connections(3, 2), Failed("input", "What.", "Remedy.")]
+        for sender, taker in ((supervisor, worker), (worker, supervisor)):
+            assert received(taker) == ([], True)
+            assert hand_over(sender, theirs)
+            (connection,), _ = received(taker)
+            assert isinstance(connection, socket.socket)
+            with connection:
+                ours.sendall(b"hello")
+                assert connection.recv(9) == b"hello"
+        told = [Ready(["a"]), Connections(3, 2), Failed("input", "What.", "Remedy."), Busy(0.5), GiveAway(0.25)]
         for each in told:
-            report(worker, each)
-        assert reports(supervisor) == (told, True)
+            tell(worker, each)
+        assert received(supervisor) == (told, True)
         assert isinstance(told[2].error(), InputError)  # type: ignore[attr-defined]
         supervisor.close()
-        assert taken_over(worker) is None
-        report(worker, Ready([]))
+        assert received(worker) == ([], False)
+        tell(worker, Ready([]))
+        assert not hand_over(worker, theirs)
+
+
+def test_work_moves_from_the_busiest_worker_to_the_idlest_once_all_have_given_their_word() -> None:
+    balance = Balance()
+    balance.note(0, 0.9)
+    assert balance.move([0, 1, 2]) is None
+    balance.note(1, 0.5)
+    balance.note(2, 0.1)
+    assert balance.move([0, 1, 2]) == Move(0, 2, 0.4)
+    for cores in (1.0, 0.5):  # the first word after a move is of before
+        balance.note(0, cores)
+        balance.note(2, 0.5)
+        balance.note(1, 0.45)
+        assert balance.move([0, 1, 2]) is None
+
+
+def test_a_worker_that_has_gone_keeps_nothing_from_moving() -> None:
+    balance = Balance()
+    for worker, cores in ((0, 0.9), (1, 0.2), (2, 0.4)):
+        balance.note(worker, cores)
+    assert balance.move([0, 2]) == Move(0, 2, 0.25)
+    assert Balance().move([0]) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "share", "expected"),
+    [
+        ({"a": 100, "b": 100}, 0.5, ["a"]),
+        ({"a": 100}, 0.5, []),
+        ({"a": 60, "b": 30, "c": 30}, 0.5, ["a"]),
+        ({"a": 60, "b": 30, "c": 30}, 0.3, ["b"]),
+        ({"a": 100, "b": 5, "c": 0}, 0.2, []),  # b may have large requests
+        ({"a": 0}, 1.0, []),
+        ({}, 1.0, []),
+    ],
+)
+def test_connections_that_go_make_up_the_work_or_less(
+    asked: dict[Any, int], share: float, expected: list[str]
+) -> None:
+    assert chosen(asked, share) == expected
 
 
 def test_calls_answers_errors_and_news_over_the_relay(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import httpx
@@ -31,8 +33,12 @@ def workers_of(server: ServerProcess) -> list[int]:
 
 
 def wait_until_again(server: ServerProcess, number: int) -> None:
+    wait_until_said(server, f"worker {number} answers again")
+
+
+def wait_until_said(server: ServerProcess, text: str) -> None:
     deadline = time.monotonic() + 60
-    while f"worker {number} answers again" not in server.log:
+    while text not in server.log:
         assert time.monotonic() < deadline, server.log
         time.sleep(0.05)
 
@@ -154,6 +160,55 @@ def _killing_the_writer_stops_no_answer(server: ServerProcess, workspace: Worksp
         assert client.score("home", 2, ["i1"]).lsn >= 5
     counts = logged_ids(workspace)
     assert all(counts[name] == 1 for name in acknowledged)
+
+
+def test_a_worker_that_was_started_again_gets_connections_that_clients_keep(workspace: Workspace) -> None:
+    with ServerProcess(workspace, "--workers", "2") as server:
+        os.kill(max(workers_of(server)), signal.SIGKILL)
+        wait_until_said(server, "has ended; it is started again")
+        with ExitStack() as stack:
+            kept = [stack.enter_context(KeptConnection(server.port)) for _ in range(6)]
+            wait_until_again(server, 1)
+            deadline = time.monotonic() + 60
+            while _answered_by(server, 1) < 20:
+                assert time.monotonic() < deadline, server.log
+                time.sleep(0.5)
+        assert [each.failure for each in kept] == [None] * 6
+
+
+class KeptConnection:
+    """Asks for scores over one connection while the block lasts; ``failure`` is what ended it before."""
+
+    def __init__(self, port: int) -> None:
+        self.failure: Exception | None = None
+        self._port = port
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> KeptConnection:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with closing(HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
+            connection.connect()
+            connection.auto_open = 0  # it is not opened again
+            try:
+                while not self._stopping.is_set():
+                    connection.request("POST", SCORE, json.dumps(BODY))
+                    assert connection.getresponse().read()
+            except (OSError, HTTPException) as error:
+                self.failure = error
+
+
+def _answered_by(server: ServerProcess, worker: int) -> int:
+    text = httpx.get(server.address + "/metrics", trust_env=False).text
+    found = re.search(rf'requests_total{{worker="{worker}",route="[^"]*/score",status="200"}} (\d+)', text)
+    return int(found[1]) if found else 0
 
 
 def test_a_start_that_fails_says_why(workspace: Workspace, template: Workspace) -> None:

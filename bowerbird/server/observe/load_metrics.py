@@ -25,6 +25,7 @@ class LoadMetrics:
         self._cancelled = gauge("queue_cancelled", "Requests dropped because their client went.")
         self._timed_out = gauge("connections_timed_out", "Connections closed because they were too slow.")
         self._turned_away = gauge("connections_turned_away", "Connections refused because there were too many.")
+        self._handed_over = gauge("connections_handed_over", "Connections given to a process that had less to do.")
         self._level = Gauge(
             "bowerbird_degradation_level", "Steps of its ladder that a scene has gone down.", ["scene"],
             registry=registry,
@@ -40,5 +41,6 @@ class LoadMetrics:
         self._cancelled.set(queue.cancelled)
         self._timed_out.set(connections.timed_out)
         self._turned_away.set(connections.turned_away)
+        self._handed_over.set(connections.handed_over)
         for scene, level in levels.items():
             self._level.labels(scene).set(level)

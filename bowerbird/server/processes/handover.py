@@ -1,4 +1,4 @@
-"""Between a supervisor and a worker: connections go one way, what became of them the other.
+"""Between a supervisor and a worker: connections go both ways, and what is to be known of them.
 
 Each message is one packet of a socket pair; a connection is a packet with a file descriptor.
 """
@@ -42,8 +42,20 @@ class Connections(msgspec.Struct, tag=True):
     open: int
 
 
-Report = Ready | Failed | Connections
-_DECODER = msgspec.msgpack.Decoder(Report)
+class Busy(msgspec.Struct, tag=True):
+    """How many cores the worker kept busy in the last second."""
+
+    cores: float
+
+
+class GiveAway(msgspec.Struct, tag=True):
+    """The worker is to give back connections that keep about so many cores busy."""
+
+    cores: float
+
+
+Message = Ready | Failed | Connections | Busy | GiveAway
+_DECODER = msgspec.msgpack.Decoder(Message)
 
 
 def handover_pair() -> tuple[socket.socket, socket.socket]:
@@ -55,7 +67,7 @@ def handover_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def hand_over(end: socket.socket, connection: socket.socket) -> bool:
-    """Give a worker a connection; False where it does not take it."""
+    """Give the other side a connection; False where it does not take it."""
     try:
         socket.send_fds(end, [_CONNECTION], [connection.fileno()])
     except OSError:
@@ -63,43 +75,31 @@ def hand_over(end: socket.socket, connection: socket.socket) -> bool:
     return True
 
 
-def taken_over(end: socket.socket) -> list[socket.socket] | None:
-    """Return the connections that wait at a worker's end; None once the supervisor has gone."""
-    connections: list[socket.socket] = []
-    while True:
-        try:
-            packet, descriptors, _, _ = socket.recv_fds(end, len(_CONNECTION), 1)
-        except BlockingIOError:
-            return connections
-        except OSError:
-            return connections or None
-        if not packet:
-            return connections or None
-        for descriptor in descriptors:
-            connection = socket.socket(fileno=descriptor)
-            connection.setblocking(False)
-            connections.append(connection)
-
-
-def report(end: socket.socket, what: Report) -> None:
-    """Tell the supervisor something; a report of connections that finds no room is followed by newer ones."""
+def tell(end: socket.socket, what: Message) -> None:
+    """Tell the other side something; what finds no room is followed by newer messages."""
     with suppress(OSError):
         end.send(msgspec.msgpack.encode(what))
 
 
-def reports(end: socket.socket) -> tuple[list[Report], bool]:
-    """Return what a worker has told, and whether it may tell more."""
-    told: list[Report] = []
+def received(end: socket.socket) -> tuple[list[Message | socket.socket], bool]:
+    """Return the messages and connections that wait at an end, and whether more may come."""
+    found: list[Message | socket.socket] = []
     while True:
         try:
-            packet = end.recv(_PACKET_BYTES)
+            packet, descriptors, _, _ = socket.recv_fds(end, _PACKET_BYTES, 1)
         except BlockingIOError:
-            return told, True
+            return found, True
         except OSError:
-            return told, False
+            return found, False
         if not packet:
-            return told, False
-        told.append(_DECODER.decode(packet))
+            return found, False
+        found += map(_connection, descriptors) if descriptors else [_DECODER.decode(packet)]
+
+
+def _connection(descriptor: int) -> socket.socket:
+    connection = socket.socket(fileno=descriptor)
+    connection.setblocking(False)
+    return connection
 
 
 @dataclass

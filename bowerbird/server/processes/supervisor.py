@@ -1,7 +1,8 @@
 """Several server processes on one port: the supervisor accepts connections and hands them out, and keeps workers alive.
 
 A worker that dies takes its own connections with it and no other: whoever connects is given to the worker with the
-fewest. The writer is worker 0; readers start once it is ready, and go on answering while it is started again.
+fewest. Where a worker has more to do than another, it gives some of its connections back, for that one. The writer is
+worker 0; readers start once it is ready, and go on answering while it is started again.
 """
 
 from __future__ import annotations
@@ -21,8 +22,21 @@ from typing import Any
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import BowerbirdError, UnavailableError
+from bowerbird.server.processes.balance import Balance
 from bowerbird.server.processes.collector import pass_over_imports
-from bowerbird.server.processes.handover import Connections, Failed, Load, Ready, hand_over, handover_pair, reports
+from bowerbird.server.processes.handover import (
+    Busy,
+    Connections,
+    Failed,
+    GiveAway,
+    Load,
+    Message,
+    Ready,
+    hand_over,
+    handover_pair,
+    received,
+    tell,
+)
 from bowerbird.server.web.http_server import DRAIN_SECONDS
 
 _LOG = logging.getLogger("bowerbird.server")
@@ -69,6 +83,8 @@ class Supervisor:
         self._workers: dict[int, _Worker] = {}
         self._due: dict[int, float] = {_WRITER: 0.0}
         self._pauses: dict[int, float] = {}
+        self._balance = Balance()
+        self._target = _WRITER
         self._announced = False
         self._stopping = False
         self._error: BowerbirdError | None = None
@@ -146,22 +162,50 @@ class Supervisor:
 
     def _give(self, connection: socket.socket) -> None:
         """Give a connection to the ready worker with the fewest; while none is ready, to any."""
-        for worker in sorted(self._workers.values(), key=lambda each: (not each.ready, each.load.connections)):
+        fewest = sorted(self._workers.values(), key=lambda each: (not each.ready, each.load.connections))
+        self._give_to(fewest, connection)
+
+    def _give_to(self, workers: list[_Worker], connection: socket.socket) -> None:
+        """Give a connection to the first of some workers that takes it."""
+        for worker in workers:
             if hand_over(worker.end, connection):
                 worker.load.given += 1
                 return
 
     def _hear(self, worker: _Worker) -> None:
-        told, more = reports(worker.end)
-        for each in told:
-            if isinstance(each, Connections):
-                worker.load.taken, worker.load.open = each.taken, each.open
-            elif isinstance(each, Ready):
-                self._is_ready(worker, each.summary)
-            elif isinstance(each, Failed):
-                self._failed(worker, each)
+        found, more = received(worker.end)
+        for each in found:
+            if isinstance(each, socket.socket):
+                with each:
+                    self._pass_on(each)
+            else:
+                self._learn(worker, each)
         if not more:
             self._forget(worker)
+
+    def _learn(self, worker: _Worker, told: Message) -> None:
+        if isinstance(told, Connections):
+            worker.load.taken, worker.load.open = told.taken, told.open
+        elif isinstance(told, Busy):
+            self._balance.note(worker.number, told.cores)
+            self._even_out()
+        elif isinstance(told, Ready):
+            self._is_ready(worker, told.summary)
+        elif isinstance(told, Failed):
+            self._failed(worker, told)
+
+    def _even_out(self) -> None:
+        """Let a worker give back connections where another one has less to do."""
+        move = self._balance.move([each.number for each in self._workers.values() if each.ready])
+        if move is not None:
+            self._target = move.target
+            tell(self._workers[move.source].end, GiveAway(move.cores))
+
+    def _pass_on(self, connection: socket.socket) -> None:
+        """Give a connection that came back to the worker that has less to do."""
+        target = self._workers.get(self._target)
+        others = [each for each in self._workers.values() if each is not target]
+        self._give_to([*([target] if target is not None else []), *others], connection)
 
     def _is_ready(self, worker: _Worker, summary: list[str]) -> None:
         worker.ready = True

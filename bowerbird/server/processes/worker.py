@@ -7,23 +7,28 @@ import logging
 import signal
 import socket
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import BowerbirdError
 from bowerbird.server.build import build_application
 from bowerbird.server.observe.metrics_exchange import MetricsExchange
-from bowerbird.server.processes.handover import Connections, Failed, Ready, report, taken_over
+from bowerbird.server.processes.giving import Giving
+from bowerbird.server.processes.handover import Busy, Connections, Failed, GiveAway, Ready, hand_over, received, tell
 from bowerbird.server.processes.reader_startup import ReaderStartup
 from bowerbird.server.processes.relay import RelayServer
 from bowerbird.server.processes.writer_calls import writer_calls
 from bowerbird.server.services import Services
 from bowerbird.server.startup import Startup, WriterStartup
 from bowerbird.server.web.http_server import Companion, HttpServer, uvicorn_config
+from bowerbird.server.web.protocol import BoundedProtocol
 
 _LOG = logging.getLogger("bowerbird.server")
 WRITER = 0
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class _Worker:
         self._startup = startup
         self._server: HttpServer | None = None
         self._taken = 0
+        self._giving = Giving(self._open_connections, self._give_back)
         services.limits.on_close = self._report_connections
 
     def serve(self, server: HttpServer) -> None:
@@ -89,39 +95,54 @@ class _Worker:
             self._startup.stop()
 
     async def take_connections(self) -> None:
-        """Adopt the connections that come, until cancelled."""
+        """Adopt the connections that come, and tell how busy the worker is, until cancelled."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._end.fileno(), self._take)
         try:
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                tell(self._end, Busy(self._giving.look()))
         finally:
             loop.remove_reader(self._end.fileno())
 
     def _take(self) -> None:
         assert self._server is not None
-        connections = taken_over(self._end)
-        if connections is None:
+        found, more = received(self._end)
+        for each in found:
+            if isinstance(each, socket.socket):
+                self._adopt(each)
+            elif isinstance(each, GiveAway):
+                self._giving.give(each.cores)
+        if not more:
             _LOG.warning("the supervisor has gone: worker %d stops", self._number)
             self._server.should_exit = True
             asyncio.get_running_loop().remove_reader(self._end.fileno())
-            return
-        for connection in connections:
-            self._taken += 1
-            task = asyncio.ensure_future(self._server.adopt(connection))
-            task.add_done_callback(lambda _: self._report_connections())
+
+    def _adopt(self, connection: socket.socket) -> None:
+        assert self._server is not None
+        self._taken += 1
+        task = asyncio.ensure_future(self._server.adopt(connection))
+        task.add_done_callback(lambda _: self._report_connections())
+
+    def _give_back(self, connection: socket.socket) -> bool:
+        assert self._server is not None
+        return not self._server.should_exit and hand_over(self._end, connection)
+
+    def _open_connections(self) -> Collection[BoundedProtocol]:
+        assert self._server is not None
+        return cast(set[BoundedProtocol], self._server.server_state.connections)
 
     def _report_connections(self) -> None:
-        assert self._server is not None
-        report(self._end, Connections(self._taken, len(self._server.server_state.connections)))
+        tell(self._end, Connections(self._taken, len(self._open_connections())))
 
     def _start(self) -> None:
         assert self._server is not None
         if self._startup.start():
-            report(self._end, Ready(self._services.summary()))
+            tell(self._end, Ready(self._services.summary()))
             return
         error = self._startup.error
         if not isinstance(error, BowerbirdError):
             _LOG.error("worker %d could not start", self._number, exc_info=error)
             error = BowerbirdError(f"A worker could not start: {type(error).__name__}: {error}.", "See the log.")
-        report(self._end, Failed(error.code, error.what, error.remedy))
+        tell(self._end, Failed(error.code, error.what, error.remedy))
         self._server.should_exit = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +23,8 @@ from bowerbird.server.web.http import DISCONNECT, Request, Response
 _LOG = logging.getLogger("bowerbird.server")
 _SWEEP_SECONDS = 0.5
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+Give = Callable[[socket.socket], bool]
+"""Hands a connection to another process, and says whether that was possible."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -31,6 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
     body that may follow is dropped: under overload, refusals have to cost next to nothing. What may be read whole is an
     ``Exchange``: a model leaves little of the server in the caches, so that each step less between the bytes and the
     handler is felt. Uvicorn's own way is for the rest: pipelined requests, chunked bodies, bodies above the limit.
+    ``asked`` counts its requests.
     """
 
     def __init__(self, limits: ConnectionLimits, application: Application, *arguments: Any, **named: Any) -> None:
@@ -40,6 +45,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread: Callable[[], float] = lambda: 0.0
         self._refused = False
         self._reading: Exchange | None = None
+        self._give: Give | None = None
+        self.asked = 0
+        self._in_message = False
         self._began = 0.0
         self._in_body = False
         self._blocked = 0.0
@@ -73,6 +81,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._began = time.monotonic()
         super().data_received(data)
 
+    def on_message_begin(self) -> None:
+        """Start the clock of a request whose first bytes came with the end of the one before."""
+        self.asked += 1
+        self._in_message = True
+        self._began = self._began or time.monotonic()
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """Refuse the request by its head, or begin it; its body may take longer than its head."""
         self._in_body = True
@@ -100,7 +115,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the request's clock."""
-        self._in_body = False
+        self._in_message = self._in_body = False
         self._began = 0.0
         if self._reading is not None:
             self._begin(self._reading)
@@ -109,10 +124,21 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refused = False
             if self._keeps_alive():
                 self._wait_for_next()
+                self._leave_soon()
             else:
                 self.transport.close()
         else:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, here or in another process."""
+        super().on_response_complete()
+        self._leave_soon()
+
+    def give_away(self, give: Give | None) -> None:
+        """Leave this process as soon as there is nothing of the connection in it but the socket; None takes it back."""
+        self._give = give
+        self._leave_soon()
 
     def pause_writing(self) -> None:
         """Start the clock of an answer that the client does not take."""
@@ -134,6 +160,23 @@ class BoundedProtocol(HttpToolsProtocol):
             if not self._refused and (self._is_idle() or not self.cycle.response_started):
                 self.transport.write(_TIMED_OUT)
             self.transport.close()
+
+    def _leave_soon(self) -> None:
+        if self._give is not None:
+            self.loop.call_soon(self._leave)  # the last answer's bytes are in the socket by then
+
+    def _leave(self) -> None:
+        give, transport = self._give, self.transport
+        if give is None or not self._is_idle() or self._in_message or self.pipeline or transport.is_closing():
+            return
+        if transport.get_write_buffer_size():
+            return
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as connection:
+            given = give(connection)
+        self._give = None
+        if given:
+            self._limits.handed_over += 1
+            transport.abort()  # closes this process's descriptor alone
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
