@@ -12,7 +12,8 @@ from bowerbird.bundles.kept_items import KeptItems, Values
 from bowerbird.bundles.packed_columns import Columns, Keys, PackedColumns, Positions
 from bowerbird.compiler.backends.contract import Kept, Made, as_array
 
-MakeItems: TypeAlias = Callable[[Columns], Mapping[str, Made]]
+MakeItems: TypeAlias = Callable[[PackedColumns], Mapping[str, Made]]
+"""From the features of items to their values [items, *shape] by name."""
 _SEARCHED = 4096
 """Items that are looked through at a time for changes."""
 _TOGETHER = 512
@@ -56,7 +57,7 @@ class ItemStore:
             made = self._keep(fresh, features.at(unknown[first]), make)
             with self._lock:
                 self.misses += made
-        return make(features.columns())  # they do not fit, or others came meanwhile
+        return make(features)  # they do not fit, or others came meanwhile
 
     def make_changed(self, change: Callable[[Columns], tuple[Positions, Columns]], make: MakeItems) -> int:
         """Make what items become whose features change, a few at a time, as many as fit; return how many.
@@ -91,7 +92,8 @@ class ItemStore:
         lost = np.flatnonzero(before < 0)
         values: Values = {}
         if len(lost):
-            values = {name: as_array(each) for name, each in make(features.at(lost).columns()).items()}
+            some = features if len(lost) == len(keys) else features.at(lost)
+            values = {name: as_array(each) for name, each in make(some).items()}
         if old is not None and len(lost) < len(keys):
             values = old.values_at(before, values, lost)
         if kept is None or not kept.put(keys, features, values):

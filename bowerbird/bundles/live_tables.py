@@ -7,11 +7,16 @@ from bowerbird.bundles.staged_model import StagedModel
 from bowerbird.embedding.served_collection import ServedCollection
 
 
+def network_of(model: LogitModel) -> StagedModel | None:
+    """Return a model's network; None for trees alone."""
+    network = model.network if isinstance(model, BlendedModel) else model
+    return network if isinstance(network, StagedModel) else None
+
+
 def tables_of(model: LogitModel) -> ServedCollection | None:
     """Return the tables that deltas can change; None for trees, and for bundles of before tables were mapped."""
-    if isinstance(model, BlendedModel):
-        return tables_of(model.network)
-    collection = model.collection if isinstance(model, StagedModel) else None
+    network = network_of(model)
+    collection = None if network is None else network.collection
     return collection if isinstance(collection, ServedCollection) else None
 
 

@@ -20,6 +20,7 @@ from bowerbird.compiler.precision import Precision
 from bowerbird.compiler.staged import StagedProgram
 from bowerbird.embedding.feature_reader import Array, FeatureReader
 from bowerbird.embedding.input_columns import InputColumns
+from bowerbird.embedding.item_reader import ItemReader
 from bowerbird.embedding.rows import RowBlock, Rows, block_of_columns, column_vocabularies, columns_of
 from bowerbird.embedding.served_collection import ServedCollection
 from bowerbird.plan.block import FeatureBlock
@@ -50,7 +51,6 @@ class StagedModel:
     """Answers blocks of one request by stages, and blocks of many (samples) with every stage for every row."""
 
     def __init__(self, collection: FeatureReader, program: StagedProgram, way: Way | None = None) -> None:
-        self.collection = collection
         self.program = program
         self.way = way or Way(Interpreter(), "fp32")
         self._prepared = self.way.backend.prepare(self.program, self.way.precision, self.way.cache)
@@ -62,7 +62,7 @@ class StagedModel:
         alone = own.difference(*stacks.values())
         self._pair_alone = replace(self._pair, numbers=tuple(item for item in self._pair.numbers if item.name in alone))
         self._stacks = {name: Chosen(names) for name, names in stacks.items()}
-        self._read_request = collection.reader_of(self._request.inputs)
+        self._set_tables(collection)
         self.items = ItemStore()
 
     def with_way(self, way: Way) -> StagedModel:
@@ -72,8 +72,7 @@ class StagedModel:
     def with_tables(self, collection: FeatureReader) -> StagedModel:
         """Return the same model with other tables, which keep items together: a changed row has another number."""
         other = copy.copy(self)
-        other.collection = collection
-        other._read_request = collection.reader_of(self._request.inputs)
+        other._set_tables(collection)
         other.make_changed_items(self.collection)
         return other
 
@@ -86,6 +85,13 @@ class StagedModel:
         if any(vocabularies):
             with torch.inference_mode():
                 self.items.make_changed(lambda columns: _moved(columns, vocabularies, moved), self._made_items)
+
+    def _set_tables(self, collection: FeatureReader) -> None:
+        self.collection = collection
+        self._read_request = collection.reader_of(self._request.inputs)
+        self._read_items: ItemReader | None = None
+        if isinstance(collection, ServedCollection) and self._prepared.takes_arrays and self._item.plain:
+            self._read_items = collection.item_reader(self._item.inputs, self._prepared.item_stacks)
 
     @property
     def prepared(self) -> Prepared:
@@ -119,7 +125,7 @@ class StagedModel:
             return {}
         count = rows.count
         if self._item.lengths(rows) != {count}:
-            return self._made_items([column[:1] for column in columns_of(rows, self._item.inputs)])
+            return self._made_items(PackedColumns.of([each[:1] for each in columns_of(rows, self._item.inputs)], 1))
         if self._item.plain:
             packed = PackedColumns.side_by_side(self._item.matrices(rows))
         else:
@@ -137,16 +143,21 @@ class StagedModel:
         request = self.request_values(self.request_features(rows))
         return self._prepared.of_kept({**request, **self.item_values(rows), **self.pair_features(rows)}, rows.count)
 
-    def _made_items(self, columns: Columns) -> dict[str, Made]:
+    def _made_items(self, items: PackedColumns) -> dict[str, Made]:
         """Return what the item stage makes of items with some features, [items, *shape] by name."""
-        count = len(columns[0])
-        least = self._prepared.least_items
-        if count < least:
-            columns = [column[np.arange(least) % count] for column in columns]
-        rows = block_of_columns(columns, self._item.inputs)
-        look_up = self.collection.arrays_once if self._prepared.takes_arrays else self.collection.lookup_once
-        made = self._prepared.item(look_up(rows, self._item.inputs), max(count, least))
+        count, prepared = len(items), self._prepared
+        places = max(prepared.least_items, count + -count % prepared.items_together)
+        if places > count:
+            items = items.at(np.arange(places) % count)
+        made = prepared.item(self._item_features(items), places)
         return {name: _repeated(value, count) for name, value in made.items()}
+
+    def _item_features(self, items: PackedColumns) -> Mapping[str, Made]:
+        """Return the features of items, [items, *shape] by name."""
+        if self._read_items is not None and self._read_items.takes(items.matrices):
+            return self._read_items(items.matrices)
+        look_up = self.collection.arrays_once if self._prepared.takes_arrays else self.collection.lookup_once
+        return look_up(block_of_columns(items.columns(), self._item.inputs), self._item.inputs)
 
     def _of_rows(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the answers of rows of many requests."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from bowerbird.embedding.collection import EmbeddingCollection
 from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.inputs import CategoryInput, Inputs, inputs_of, vocabularies
+from bowerbird.embedding.item_reader import ItemReader
 from bowerbird.embedding.key_index import RESERVED_ROWS
 from bowerbird.embedding.request_reader import RequestReader
 from bowerbird.embedding.rows import Rows
@@ -74,6 +75,10 @@ class ServedCollection(FeatureReader):
     def reader_of(self, inputs: Inputs) -> RequestReader:
         """Return what reads inputs of one request at a time into a few arrays."""
         return RequestReader(inputs, self._columns_of)
+
+    def item_reader(self, inputs: Inputs, stacks: Mapping[str, Sequence[str]]) -> ItemReader:
+        """Return what reads plain inputs of items into a few arrays, numbers of ``stacks`` side by side."""
+        return ItemReader(inputs, self._columns_of, stacks)
 
     def embed(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
         """Return the vectors of category columns as tensors."""

@@ -58,19 +58,22 @@ class TensorProgram:
             ) from error
         return answers
 
-    def run_flat(self, given: FlatValues) -> Values:
-        """Return the outputs of one request whose inputs, and maybe others, stand in a few arrays, as ``run`` does."""
+    def run_flat(self, given: FlatValues, count: int = 1) -> Values:
+        """Return what ``run`` does of inputs that stand in a few arrays, maybe with others.
+
+        Their rows are those of all ``count`` requests.
+        """
         layout, places = self._places
         try:
             if layout is not given.layout:
                 places = given.layout.starts(self.spec.inputs)
                 self._places = (given.layout, places)
-            answers = np.empty((1, self._answers), np.float32)
-            self._program.run_parts(given.parts, places, answers)
+            answers = np.empty((count, self._answers), np.float32)
+            self._program.run_parts(given.parts, places, given.rows, answers)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"A tensor program is given {[(each.dtype.name, each.shape) for each in given.parts]}: {error}.",
-                f"It takes {dict(self.spec.inputs)}, contiguous, of one request.",
+                f"It takes {dict(self.spec.inputs)}, contiguous, for {count} requests.",
             ) from error
         return answers
 

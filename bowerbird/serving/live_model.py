@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bowerbird.bundles.bundle import Bundle, read_bundle
 from bowerbird.bundles.choose_way import Served, WaySetting, load_served
-from bowerbird.bundles.live_tables import tables_of, with_tables
+from bowerbird.bundles.live_tables import network_of, tables_of, with_tables
 from bowerbird.bundles.manifest import Manifest
 from bowerbird.bundles.registry import VersionRecord
 from bowerbird.bundles.scorer import Scorer
@@ -65,6 +65,12 @@ class LiveModel:
         """The memory that rows take that deltas changed."""
         tables = tables_of(self._scorer.model)
         return 0 if tables is None else tables.changed_bytes
+
+    @property
+    def items_made(self) -> int:
+        """How many items' values were made because a request asked for them; 0 where none are kept."""
+        network = network_of(self._scorer.model)
+        return 0 if network is None else network.items.misses
 
     def followed(self) -> LiveModel:
         """Return the version with the deltas that came since, or itself; requests that it answers go on with it."""

@@ -30,14 +30,14 @@ def test_every_request_gets_its_items_values(requests, limit):
         numbers = np.array(request, np.float64)
         made = []
 
-        def make(columns, made=made):
-            made.append(len(columns[0]))
-            return _values(columns[0])
+        def make(items, made=made):
+            made.append(len(items))
+            return _values(items.columns()[0])
 
         found = _found(store.get(PackedColumns.of([numbers], len(numbers)), make))
         assert all(torch.equal(found[name], value) for name, value in _values(numbers).items())
         if limit == 1 << 20:
-            again = _found(store.get(PackedColumns.of([numbers], len(numbers)), lambda columns: {}))
+            again = _found(store.get(PackedColumns.of([numbers], len(numbers)), lambda items: {}))
             assert all(torch.equal(again[name], value) for name, value in _values(numbers).items())
 
 
@@ -46,7 +46,7 @@ def test_what_was_given_out_stays_as_it_is():
 
     def ask(numbers):
         values = numbers.astype(np.float64)
-        return store.get(PackedColumns.of([values], len(values)), lambda columns: _values(columns[0]))["both"]
+        return store.get(PackedColumns.of([values], len(values)), lambda items: _values(items.columns()[0]))["both"]
 
     first = np.arange(10)
     held = ask(first)
@@ -81,12 +81,12 @@ def test_packed_columns_are_the_columns(seed, items):
 def test_two_threads_that_make_the_same_items_at_once_keep_them_once():
     store, items = ItemStore(), [np.array([3, 5])]
 
-    def make_slowly(columns):
+    def make_slowly(some):
         store.get(PackedColumns.of(items, 2), values)  # the other thread is done first
-        return values(columns)
+        return values(some)
 
-    def values(columns):
-        return {"x": torch.from_numpy(np.float32(columns[0])).reshape(-1, 1)}
+    def values(some):
+        return {"x": torch.from_numpy(np.float32(some.columns()[0])).reshape(-1, 1)}
 
     (first,) = store.get(PackedColumns.of(items, 2), make_slowly).values()
     (again,) = store.get(PackedColumns.of(items, 2), values).values()
@@ -94,9 +94,10 @@ def test_two_threads_that_make_the_same_items_at_once_keep_them_once():
 
 
 def _counted(made):
-    def make(columns):
-        made.extend(columns[0].tolist())
-        return _values(columns[0].astype(np.float64))
+    def make(items):
+        (first, *_) = items.columns()
+        made.extend(first.tolist())
+        return _values(first.astype(np.float64))
 
     return make
 
@@ -140,7 +141,7 @@ def test_threads_that_fill_a_store_get_their_own_items():
         for _ in range(300):
             items = chance.integers(0, 400, 60)
             packed = PackedColumns.of([items], 60)
-            found = _found(store.get(packed, lambda columns: _values(columns[0].astype(np.float64))))
+            found = _found(store.get(packed, lambda some: _values(some.columns()[0].astype(np.float64))))
             if not torch.equal(found["both"], _values(items.astype(np.float64))["both"]):
                 wrong.append(seed)
 

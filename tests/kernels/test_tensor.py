@@ -224,6 +224,23 @@ def test_one_request_s_inputs_may_stand_in_a_few_arrays():
         given_values = FlatValues(layout, [random.random(7, np.float32), random.random(4) > 0.5])
 
 
+@given(seed=seeds, rows=st.integers(1, 5), together=st.integers(1, 3))
+def test_rows_of_inputs_may_stand_in_a_few_arrays(seed, rows, together):
+    random = np.random.default_rng(seed)
+    inputs = {"a": TensorInput((together, 3)), "b": TensorInput((together,))}
+    inputs["c"] = TensorInput((together, 4), truths=True)
+    spec = TensorSpec(inputs, {name: View.whole(name, each.shape) for name, each in inputs.items()}, [], {})
+    program = TensorProgram(spec)
+    layout = FlatLayout([{"b": (), "other": (5,), "a": (3,)}, {"c": (4,)}])
+    count = rows * together
+    given_values = FlatValues(layout, [random.random(9 * count, np.float32), random.random(4 * count) > 0.5], count)
+    assert [given_values[name].shape for name in inputs] == [(count, 3), (count,), (count, 4)]
+    columns = [np.ascontiguousarray(given_values[name]).reshape(rows, *each.shape) for name, each in inputs.items()]
+    assert np.array_equal(program.run_flat(given_values, rows), program.run(columns, rows))
+    with pytest.raises(InputError, match="is given"):
+        program.run_flat(FlatValues(layout, [given_values.parts[0][:-1], given_values.parts[1]], count), rows)
+
+
 @pytest.mark.parametrize(
     ("layout", "parts"),
     [

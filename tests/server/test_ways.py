@@ -88,6 +88,7 @@ def test_the_fastest_way_answers_is_seen_everywhere_and_is_remembered(workspace:
         metrics = metrics_of(server)
         assert f'bowerbird_way{{model="din",way="{served["way"]}",why="fastest"}} 1.0' in metrics
         assert 'bowerbird_way_seconds_per_candidate{model="din",way="native.fp32"}' in metrics
+        assert 'bowerbird_items_made{model="din"}' in metrics
     assert {slate.way for slate in slates_of(workspace)} == {served["way"]}
     written = {note: note.stat().st_mtime_ns for note in workspace.ways_folder.iterdir()}
     with ServerProcess(workspace) as server, server.client() as client:

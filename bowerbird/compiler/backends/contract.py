@@ -71,7 +71,8 @@ class Prepared:
     requests, where it can: the same steps, on values of the request that stand in every row. Where it ``takes_arrays``,
     ``request`` and ``item`` may be given arrays for tensors. An item has the same bits in any company where ``item`` is
     given ``least_items`` at least. ``stacks`` are numbers, by a name, that ``pair`` and ``gathering`` may be given side
-    by side under it, float32 [rows, numbers], instead of one by one.
+    by side under it, float32 [rows, numbers], instead of one by one; ``item_stacks`` are those of ``item``, which is
+    quickest with a multiple of ``items_together``.
     """
 
     request: Callable[[Mapping[str, Any], int], Mapping[str, Made]]
@@ -82,6 +83,8 @@ class Prepared:
     least_items: int = LEAST_ROWS
     rows: Callable[[Mapping[str, Made], int], dict[str, Tensor]] | None = None
     stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    item_stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    items_together: int = 1
 
     def of_kept(self, given: Given, rows: int) -> Mapping[str, Made]:
         """Return what ``pair`` does of items' values as they are kept."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bowerbird.compiler.backends.contract import Given, Kept, Made, Prepared, as_tensor
 from bowerbird.compiler.backends.native_request import MakeTensors, RequestRunner
-from bowerbird.compiler.backends.native_rows import rows_runner
+from bowerbird.compiler.backends.native_rows import TOGETHER, own_stacks, rows_runner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import Node, RowGraph, ordered
 from bowerbird.compiler.operations import Input, Reshape
@@ -76,6 +76,7 @@ class Native:
         item, least = rows_runner(program.item, self.make_tensors)
         return Prepared(
             request, item, run, run.gather, takes_arrays=True, least_items=least, rows=rows, stacks=run.stacks,
+            items_together=TOGETHER, item_stacks=own_stacks(item.stacked),
         )  # fmt: skip
 
     def _of_rows(self, lowering: PairLowering, precision: Precision) -> RunRows | None:
@@ -142,10 +143,8 @@ class PairRunner:
         """Return the stacks of numbers that are read side by side alone."""
         if self._before is None:
             return {}
-        stacked = self._before.stacked
-        others = stacked.others | self._after.inputs.keys() | {source for _, source in self._items}
-        others |= {source.name for _, source in self._request}
-        return {name: names for name, names in stacked.names.items() if others.isdisjoint(names)}
+        others = self._after.inputs.keys() | {source for _, source in self._items}
+        return own_stacks(self._before.stacked, others | {source.name for _, source in self._request})
 
 
 def requests_apart(lowering: PairLowering) -> PairLowering | None:

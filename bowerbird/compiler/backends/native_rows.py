@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.tensor.lower import TensorLowering, lower_tensors
 from bowerbird.errors import InputError
+from bowerbird.kernels.flat_values import FlatValues
 from bowerbird.kernels.tensor import Array, TensorProgram
 from bowerbird.kernels.tensor_rows import side_by_side
+from bowerbird.kernels.tensor_spec import Values
 
-_TOGETHER = 12
+TOGETHER = 12
 """Rows of one run: a multiple of those whose sums an engine keeps in registers, so that none goes another way."""
 
 
@@ -30,7 +32,7 @@ class RowsRunner:
 
     def __init__(self, stacked: StackedInputs, lowering: TensorLowering, make: MakeTensors) -> None:
         self.stacked = stacked
-        self._program = make(side_by_side(lowering.spec, _TOGETHER), "fp32")
+        self._program = make(side_by_side(lowering.spec, TOGETHER), "fp32")
         self._inputs = list(lowering.spec.inputs)
         self._outputs = [(name, shape, dtype == "bool") for name, (shape, dtype) in lowering.outputs.items()]
         self._passed = lowering.passed
@@ -40,6 +42,9 @@ class RowsRunner:
 
         Raises InputError where an input is absent.
         """
+        if isinstance(given, FlatValues) and isinstance(self._program, TensorProgram) and rows % TOGETHER == 0:
+            passed = {name: as_tensor(given[source]) for name, source in self._passed.items()}
+            return passed | self._parted(self._program.run_flat(given, rows // TOGETHER), rows)
         try:
             known = {**given, **self.stacked(given)}
             inputs = [as_array(known[name]) for name in self._inputs]
@@ -47,12 +52,17 @@ class RowsRunner:
         except KeyError as absent:
             raise InputError(f"The input {absent} is absent.", "Give all that the rows are made of.") from None
         count = min(rows, max(map(len, inputs), default=1))
-        runs = -(-count // _TOGETHER)
-        answers = self._program.run([_filled(each, count, runs * _TOGETHER) for each in inputs], runs)
+        runs = -(-count // TOGETHER)
+        answers = self._program.run([_filled(each, count, runs * TOGETHER) for each in inputs], runs)
+        return found | self._parted(answers, count)
+
+    def _parted(self, answers: Values, rows: int) -> dict[str, Made]:
+        """Return outputs [rows, *shape] of answers [runs, numbers]."""
+        found: dict[str, Made] = {}
         start = 0
         for name, shape, truths in self._outputs:
-            stop = start + _TOGETHER * math.prod(shape)
-            value = answers[:, start:stop].reshape(runs * _TOGETHER, *shape)[:count]
+            stop = start + TOGETHER * math.prod(shape)
+            value = answers[:, start:stop].reshape(-1, *shape)[:rows]
             found[name] = torch.from_numpy(value != 0) if truths else value
             start = stop
         return found
@@ -69,6 +79,12 @@ class PlainRows:
         """Return the graph's outputs [rows, *shape], or of one row where all inputs have one."""
         tensors = {name: as_tensor(given[name]) for name in self._graph.inputs if name in given}
         return self._graph({**tensors, **self.stacked(given)}, rows)
+
+
+def own_stacks(stacked: StackedInputs, others: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the stacks of numbers that are read side by side alone; ``others`` are names that are read besides."""
+    read = stacked.others.union(others)
+    return {name: names for name, names in stacked.names.items() if read.isdisjoint(names)}
 
 
 def rows_runner(graph: RowGraph, make: MakeTensors = TensorProgram) -> tuple[RowsRunner | PlainRows, int]:

@@ -10,7 +10,7 @@ from bowerbird.serving.live_model import LiveModel
 
 
 class WayMetrics:
-    """Gauges by model and way; a model that is not live any more has none."""
+    """Gauges by model, and by way; a model that is not live any more has none."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["model", "way"]
@@ -24,12 +24,20 @@ class WayMetrics:
             "bowerbird_way_refused", "A way that the gates allow and that failed here.", labels, registry=registry
         )
 
+        self._items = Gauge(
+            "bowerbird_items_made",
+            "Items whose values were made because a request asked for them: new ones, and those that changed.",
+            ["model"],
+            registry=registry,
+        )
+
     def observe(self, models: Iterable[LiveModel]) -> None:
         """Bring the gauges up to date."""
-        for gauge in (self._serving, self._seconds, self._refused):
+        for gauge in (self._serving, self._seconds, self._refused, self._items):
             gauge.clear()
         for model in models:
             choice = model.choice
+            self._items.labels(model.name).set(model.items_made)
             self._serving.labels(model.name, choice.way, choice.why).set(1)
             for timing in choice.timings:
                 self._seconds.labels(model.name, timing.way).set(timing.mean / 1e6)

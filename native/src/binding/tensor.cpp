@@ -125,9 +125,11 @@ class TensorProgram {
     program_.run(pointers.data(), count, answers.data());
   }
 
-  // One request, whose inputs stand in a few flat parts: `places` are (part, first number in it).
-  void run_parts(const nb::list& given, const Places& places, const Answers& answers) const {
-    if (places.shape(0) != inputs_.size() || answers.shape(0) != 1 || answers.shape(1) != answers_) {
+  // Inputs that stand in a few flat parts, each for all of `rows`, end to end: `places` are (part, first number in it of
+  // one row).
+  void run_parts(const nb::list& given, const Places& places, std::int64_t rows, const Answers& answers) const {
+    const std::size_t count = answers.shape(0);
+    if (places.shape(0) != inputs_.size() || answers.shape(1) != answers_) {
       throw std::invalid_argument("a tensor program is given other inputs or answers than it has");
     }
     std::vector<Given> parts(given.size());
@@ -138,10 +140,10 @@ class TensorProgram {
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       const std::int64_t part = places(i, 0);
       if (part < 0 || static_cast<std::size_t>(part) >= parts.size()) throw std::invalid_argument("an input is of a part that is not there");
-      pointers.push_back(within(parts[static_cast<std::size_t>(part)], places(i, 1), i));
+      pointers.push_back(within(parts[static_cast<std::size_t>(part)], places(i, 1) * rows, i, count));
     }
     const nb::gil_scoped_release release;
-    program_.run(pointers.data(), 1, answers.data());
+    program_.run(pointers.data(), count, answers.data());
   }
 
  private:
@@ -150,9 +152,9 @@ class TensorProgram {
     bool truths;
   };
 
-  const void* within(const Given& part, std::int64_t start, std::size_t number) const {
+  const void* within(const Given& part, std::int64_t start, std::size_t number, std::size_t count) const {
     const auto& [size, truths] = inputs_[number];
-    const bool fits = start >= 0 && static_cast<std::size_t>(start) + size <= part.size() &&
+    const bool fits = start >= 0 && static_cast<std::size_t>(start) + count * size <= part.size() &&
                       part.dtype() == (truths ? nb::dtype<bool>() : nb::dtype<float>());
     if (!fits) throw std::invalid_argument("input " + std::to_string(number) + " has another type or size than its value");
     return static_cast<const std::byte*>(part.data()) + static_cast<std::size_t>(start) * part.itemsize();
@@ -200,7 +202,8 @@ void bind_tensor(nb::module_& module) {
       .def_prop_ro("isa", &TensorProgram::isa)
       .def_prop_ro("scratch_bytes", &TensorProgram::scratch_bytes)
       .def("run", &TensorProgram::run, "given"_a, "answers"_a)
-      .def("run_parts", &TensorProgram::run_parts, "given"_a, "places"_a.noconvert(), "answers"_a.noconvert());
+      .def("run_parts", &TensorProgram::run_parts, "given"_a, "places"_a.noconvert(), "rows"_a,
+           "answers"_a.noconvert());
 }
 
 }  // namespace bowerbird
