@@ -48,6 +48,8 @@ def test_connections_and_messages_pass_between_two_ends() -> None:
             with connection:
                 ours.sendall(b"hello")
                 assert connection.recv(9) == b"hello"
+            sender.send(b"connection")  # its descriptor found no room
+            assert received(taker) == ([], True)
         told = [Ready(["a"]), Connections(3, 2), Failed("input", "What.", "Remedy."), Busy(0.5), GiveAway(0.25)]
         for each in told:
             tell(worker, each)

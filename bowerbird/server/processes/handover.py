@@ -82,7 +82,10 @@ def tell(end: socket.socket, what: Message) -> None:
 
 
 def received(end: socket.socket) -> tuple[list[Message | socket.socket], bool]:
-    """Return the messages and connections that wait at an end, and whether more may come."""
+    """Return the messages and connections that wait at an end, and whether more may come.
+
+    A connection for which this process has no descriptor left is lost.
+    """
     found: list[Message | socket.socket] = []
     while True:
         try:
@@ -93,7 +96,7 @@ def received(end: socket.socket) -> tuple[list[Message | socket.socket], bool]:
             return found, False
         if not packet:
             return found, False
-        found += map(_connection, descriptors) if descriptors else [_DECODER.decode(packet)]
+        found += map(_connection, descriptors) if packet == _CONNECTION else [_DECODER.decode(packet)]
 
 
 def _connection(descriptor: int) -> socket.socket:

@@ -171,9 +171,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if transport.get_write_buffer_size():
             return
+        self._give = None
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as connection:
             given = give(connection)
-        self._give = None
         if given:
             self._limits.handed_over += 1
             transport.abort()  # closes this process's descriptor alone
