@@ -29,6 +29,7 @@ def attention_inputs_backward(
 ) -> None: ...
 def attention_forward(
     parts: list[Any],
+    rows: list[Any | None],
     meets: list[int],
     mask: Any,
     query: Any,
@@ -43,6 +44,7 @@ def attention_forward(
 ) -> None: ...
 def attention_backward(
     parts: list[Any],
+    rows: list[Any | None],
     meets: list[int],
     mask: Any,
     query: Any,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bowerbird.embedding.exact_tables import ExactTables
-from bowerbird.embedding.feature_reader import FeatureReader
-from bowerbird.embedding.inputs import CategoryInput, Inputs, field_vocabulary, inputs_of, vocabularies, vocabulary_of
+from bowerbird.embedding.deferred import DeferredFeatures, TableRows
+from bowerbird.embedding.exact_tables import ExactTables, HandedRows
+from bowerbird.embedding.feature_reader import FeatureReader, expanded
+from bowerbird.embedding.inputs import (
+    CategoryInput,
+    Inputs,
+    SequenceInput,
+    field_vocabulary,
+    inputs_of,
+    vocabularies,
+    vocabulary_of,
+)
 from bowerbird.embedding.key_index import RESERVED_ROWS, KeyIndex
 from bowerbird.embedding.native_options import EVERY_OTHER, is_native, native_config
 from bowerbird.embedding.rows import RowBlock, Rows
@@ -27,6 +37,8 @@ from bowerbird.plan.spec import Plan
 
 Counts = Mapping[str, tuple[Keys, npt.NDArray[np.int64]]]
 """By vocabulary: distinct keys and how often each was seen."""
+Handed = dict[int, HandedRows]
+"""The rows of exact tables by their width."""
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -259,8 +271,38 @@ class EmbeddingCollection(nn.Module, FeatureReader):
         index = self.indexes[vocabulary]
         return index.rows if isinstance(index, Table) else len(index)
 
-    def embed(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
-        """Return the vectors of category columns; exact ones of one width by one lookup."""
+    def lookup(self, rows: RowBlock) -> dict[str, Tensor]:
+        """Return the model inputs of a block of rows; in training exact tables' sequences wait until they are read."""
+        count = rows.count
+        whole = all(len(padded.mask) == count for padded in rows.sequences.values())
+        if not (self.training and torch.is_grad_enabled() and whole):
+            return super().lookup(rows)
+        handed = {tables.rows.shape[1]: tables.handed() for tables in self._all_exact()}
+        eager = tuple(replace(item, categories=self._native_of(item)) for item in self.inputs.sequences)
+        embed = partial(self.embed, handed=handed)
+        known = self.lookup_once(rows, replace(self.inputs, sequences=eager), embed)
+        return DeferredFeatures(expanded(known, count), self._table_rows(rows, handed))
+
+    def _native_of(self, sequence: SequenceInput) -> tuple[CategoryInput, ...]:
+        return tuple(item for item in sequence.categories if item.vocabulary in self.native)
+
+    def _table_rows(self, rows: RowBlock, handed: Handed) -> dict[str, TableRows]:
+        """Return the rows that sequences' categories have in exact tables."""
+        return {
+            item.name: TableRows(
+                handed[item.dimension],
+                *self._exact(item.vocabulary).range_of(item.vocabulary),
+                rows.sequences[sequence.name].categories[item.name],
+            )
+            for sequence in self.inputs.sequences
+            for item in sequence.categories
+            if item.vocabulary not in self.native
+        }
+
+    def embed(
+        self, items: Sequence[CategoryInput], columns: Mapping[str, Rows], handed: Handed | None = None
+    ) -> dict[str, Tensor]:
+        """Return the vectors of category columns; exact ones of one width by one lookup, of the rows ``handed``."""
         features: dict[str, Tensor] = {}
         groups: dict[int, list[CategoryInput]] = {}
         for item in items:
@@ -268,12 +310,13 @@ class EmbeddingCollection(nn.Module, FeatureReader):
                 features[item.name] = self.native[item.vocabulary].lookup(columns[item.name])
             else:
                 groups.setdefault(item.dimension, []).append(item)
-        for members in groups.values():
+        for width, members in groups.items():
             tables = self._exact(members[0].vocabulary)
+            look_up = handed[width].look_up if handed else tables
             places = [
                 np.add(columns[item.name], tables.start(item.vocabulary), dtype=np.int64) for item in members
             ]
-            features |= {item.name: vectors for item, vectors in zip(members, tables(places), strict=True)}
+            features |= {item.name: vectors for item, vectors in zip(members, look_up(places), strict=True)}
         return features
 
     def _new_rows(self, vocabulary: str, count: int) -> Tensor:

@@ -26,6 +26,10 @@ class ExactTables(nn.Module):
         self.rows = nn.Parameter(torch.zeros(0, dimension))
         self._ranges: dict[str, tuple[int, int]] = {}
 
+    def range_of(self, vocabulary: str) -> tuple[int, int]:
+        """Return where a vocabulary's rows begin and end."""
+        return self._ranges[vocabulary]
+
     def view(self, vocabulary: str) -> Tensor:
         """Return a vocabulary's rows, float32 [rows, dimension], a view."""
         start, end = self._ranges[vocabulary]
@@ -52,8 +56,11 @@ class ExactTables(nn.Module):
         """
         if torch.is_inference_mode_enabled():
             return self._taken(columns)
-        found: tuple[Tensor, ...] = _Lookup.apply(self.rows, tuple(columns))  # type: ignore[no-untyped-call]
-        return found
+        return self.handed().look_up(columns)
+
+    def handed(self) -> HandedRows:
+        """Return the rows for several lookups of one pass."""
+        return HandedRows(self.rows)
 
     def _taken(self, columns: Sequence[Places]) -> tuple[Tensor, ...]:
         """Return the rows at each column's places, taken in one pass over all of them."""
@@ -71,11 +78,25 @@ class ExactTables(nn.Module):
         self.rows = nn.Parameter(whole)
 
 
+class HandedRows:
+    """A table's rows [rows, dimension] that each lookup hands on, so that all of a pass add to one gradient."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def look_up(self, columns: Sequence[Places]) -> tuple[Tensor, ...]:
+        """Return the rows at each column's places; see ``ExactTables.forward``."""
+        found: tuple[Tensor, ...] = _Lookup.apply(self.rows, tuple(columns))  # type: ignore[no-untyped-call]
+        self.rows = found[-1]
+        return found[:-1]
+
+
 class _Lookup(torch.autograd.Function):
-    """Rows of a table at several columns of places; one dense gradient comes back."""
+    """Rows of a table at several columns of places, then the table; one dense gradient comes back."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, columns: tuple[Places, ...]) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
         ctx.columns, ctx.shape = [np.ascontiguousarray(places).reshape(-1) for places in columns], rows.shape
         table, width = rows.detach(), rows.shape[1]
         found = []
@@ -83,11 +104,12 @@ class _Lookup(torch.autograd.Function):
             out = torch.empty(len(flat), width)
             _native.gather_rows(table, flat, out, _threads(len(flat)))
             found.append(out.view(*places.shape, width))
-        return tuple(found)
+        return (*found, table)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None]:
-        total = torch.zeros(ctx.shape)
+    def backward(ctx: Any, *given: Tensor | None) -> tuple[Tensor, None]:
+        *gradients, of_table = given
+        total = torch.zeros(ctx.shape) if of_table is None else of_table
         for places, gradient in zip(ctx.columns, gradients, strict=True):
             if gradient is not None:
                 values = gradient.detach().reshape(len(places), -1)

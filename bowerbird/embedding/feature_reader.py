@@ -20,6 +20,7 @@ from bowerbird.plan.columns import Chosen, ColumnLayout, Columns
 from bowerbird.plan.spec import Feature, Plan
 
 Array = npt.NDArray[Any]
+Embed = Callable[[Sequence[CategoryInput], Mapping[str, Rows]], dict[str, Tensor]]
 _Value = TypeVar("_Value", Tensor, Array)
 
 
@@ -75,15 +76,13 @@ class FeatureReader:
 
     def lookup(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the model inputs of a block of rows; columns of one row are expanded."""
-        count = rows.count
-        return {
-            name: value if value.shape[0] == count else value.expand(count, *value.shape[1:])
-            for name, value in self.lookup_once(rows).items()
-        }
+        return expanded(self.lookup_once(rows), rows.count)
 
-    def lookup_once(self, rows: RowBlock, inputs: Inputs | None = None) -> dict[str, Tensor]:
+    def lookup_once(
+        self, rows: RowBlock, inputs: Inputs | None = None, embed: Embed | None = None
+    ) -> dict[str, Tensor]:
         """Return the model inputs of a block of rows, or some of them; columns of one row stay as they are."""
-        return _looked_up(rows, inputs or self.inputs, self.embed, _tensor)
+        return _looked_up(rows, inputs or self.inputs, embed or self.embed, _tensor)
 
     def arrays_once(self, rows: RowBlock, inputs: Inputs) -> dict[str, Array]:
         """Return what ``lookup_once`` does as arrays."""
@@ -143,6 +142,14 @@ class _SequenceColumns:
         self.layout = ColumnLayout([[f"{feature.name}.{name}" for name in self.keys]])
         self.numbers = [f"{feature.name}.{name}" for name in self.values]
         self.vocabularies = tuple(field_vocabulary(feature, name) for name in self.keys)
+
+
+def expanded(features: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Return tensors of ``count`` rows: those of one row are expanded."""
+    return {
+        name: value if value.shape[0] == count else value.expand(count, *value.shape[1:])
+        for name, value in features.items()
+    }
 
 
 def _looked_up(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bowerbird.embedding.deferred import TableRows, in_place
 from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models.layers import MLP, masked_mean
 from bowerbird.models.numbers import StandardNumbers
@@ -34,11 +35,7 @@ class EventVectors(nn.Module):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, length, width]."""
-        return torch.cat(self.parts(features), dim=-1)
-
-    def parts(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """Return what ``forward`` puts end to end: each field, then the numbers."""
-        return [*(features[name] for name in self.categories), self.numbers(features)]
+        return torch.cat([*(features[name] for name in self.categories), self.numbers(features)], dim=-1)
 
 
 class History(nn.Module):
@@ -100,12 +97,13 @@ class TargetAttention(History):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, width]."""
-        parts, mask = self.events.parts(features), features[self.mask]
+        mask, numbers = features[self.mask], self.events.numbers(features)
         query = torch.cat([features[name] for name in self.candidate], dim=-1)
         natively = self.training and not torch.compiler.is_compiling()
+        parts = [*(in_place(features, name) for name in self.events.categories), numbers]
         if natively and takes_whole(parts, query, self._linear_layers()):
             return self._whole(parts, query, mask)
-        events = torch.cat(parts, dim=-1)
+        events = torch.cat([*(features[name] for name in self.events.categories), numbers], dim=-1)
         natively = natively and is_trainable(events, query)
         if natively:
             matrix = torch.cat([self.of_event.weight, self.of_product.weight], dim=1)
@@ -123,7 +121,7 @@ class TargetAttention(History):
     def _linear_layers(self) -> list[Linear]:
         return [layer for layer in self.modules() if isinstance(layer, Linear)]
 
-    def _whole(self, parts: list[Tensor], query: Tensor, mask: Tensor) -> Tensor:
+    def _whole(self, parts: list[Tensor | TableRows], query: Tensor, mask: Tensor) -> Tensor:
         matrix = torch.cat([self.of_event.weight, self.of_product.weight], dim=1)
         later = [layer for layer in (*self.scorer, self.score) if isinstance(layer, Linear)]
         scorer = Scorer(matrix, [(layer.weight, layer.bias) for layer in later])

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bowerbird import _native
+from bowerbird.embedding.deferred import TableRows
 from bowerbird.models.trained_linear import holds_floats, is_tiled
 
 UNMET = -1
 """Where a part of the events meets no part of the query."""
 
+Part: TypeAlias = Tensor | TableRows
 _Scorer = tuple[list[Tensor], list[Tensor], Tensor, Tensor]
-_Given = tuple[list[Tensor], list[int], Tensor, Tensor, Tensor, list[Tensor], list[Tensor], Tensor, Tensor, bool]
+_Gradients = list[Tensor | None]
+_Rows = list[npt.NDArray[np.int32] | None]
+_Given = tuple[list[Tensor], _Rows, list[int], Tensor, Tensor, Tensor, list[Tensor], list[Tensor], Tensor, Tensor, bool]
 
 
 @dataclass(frozen=True)
@@ -31,15 +37,17 @@ class Scorer:
     layers: list[tuple[Tensor, Tensor]]
 
 
-def takes_whole(parts: Sequence[Tensor], query: Tensor, layers: Sequence[nn.Linear]) -> bool:
+def takes_whole(parts: Sequence[Part], query: Tensor, layers: Sequence[nn.Linear]) -> bool:
     """Say whether the pass takes events in ``parts`` [rows, length, width], queries [rows, width] and these layers."""
-    fits = all(part.shape[0] == query.shape[0] and part.numel() > 0 for part in parts)
-    floats = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in (*parts, query))
+    shapes = [part.shape for part in parts]
+    arrays = [*(_array(part) for part in parts), query]
+    fits = all(shape[0] == query.shape[0] and shape.numel() > 0 for shape in shapes)
+    floats = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in arrays)
     return fits and floats and is_tiled(query) and all(holds_floats(layer) for layer in layers)
 
 
 def whole(
-    parts: Sequence[Tensor],
+    parts: Sequence[Part],
     meets: Sequence[int],
     mask: Tensor,
     query: Tensor,
@@ -49,28 +57,57 @@ def whole(
 ) -> Tensor:
     """Return the sums of events by their weights, float32 [rows, width of all parts].
 
-    Events come in ``parts``, float32 [rows, length, width]; ``meets`` says where in the query the columns begin that
-    a part is multiplied by, or UNMET. Events that ``mask`` [rows, length] leaves out count for nothing. ``shift``
-    [rows, hidden] is what the query adds to the first layer. With ``scaled`` sums are divided by the root of the
-    number of events.
+    Events come in ``parts``, float32 [rows, length, width]; those that are rows of tables are read there, and their
+    gradients are added to the table's. ``meets`` says where in the query the columns begin that a part is multiplied
+    by, or UNMET. Events that ``mask`` [rows, length] leaves out count for nothing. ``shift`` [rows, hidden] is what the
+    query adds to the first layer. With ``scaled`` sums are divided by the root of the number of events.
     """
     weights, biases = zip(*scorer.layers, strict=True)
     parameters = (scorer.matrix, *weights, *biases)
-    call = _Call(tuple(meets), scaled, len(parts))
-    sums: Tensor = _Whole.apply(call, mask, query, shift.float(), *parts, *parameters)  # type: ignore[no-untyped-call]
+    call = _Call(tuple(meets), scaled, tuple(part if isinstance(part, TableRows) else None for part in parts))
+    arrays = (*(_array(part) for part in parts), *parameters)
+    sums: Tensor = _Whole.apply(call, mask, query, shift.float(), *arrays)  # type: ignore[no-untyped-call]
     return sums
+
+
+def _array(part: Part) -> Tensor:
+    """Return where a part's events stand."""
+    return part.table.rows if isinstance(part, TableRows) else part
 
 
 @dataclass(frozen=True)
 class _Call:
     meets: tuple[int, ...]
     scaled: bool
-    parts: int
+    tables: tuple[TableRows | None, ...]
 
     def arguments(self, mask: Tensor, query: Tensor, shift: Tensor, *arrays: Tensor) -> _Given:
         """Return what both ways begin with."""
-        parts, scorer = arrays[: self.parts], self.scorer(arrays[self.parts :])
-        return (list(parts), list(self.meets), mask, query, shift, *scorer, self.scaled)
+        count = len(self.tables)
+        parts = [self.own(place, array) for place, array in enumerate(arrays[:count])]
+        rows = [None if table is None else np.ascontiguousarray(table.rows, np.int32) for table in self.tables]
+        return (parts, rows, list(self.meets), mask, query, shift, *self.scorer(arrays[count:]), self.scaled)
+
+    def own(self, place: int, array: Tensor) -> Tensor:
+        """Return what of an array is a part's: all of it, or a vocabulary's rows of a table."""
+        table = self.tables[place]
+        return array if table is None else array[table.start : table.end]
+
+    def gradients(self, arrays: Sequence[Tensor], needed: Sequence[bool]) -> tuple[_Gradients, _Gradients]:
+        """Return the parts' gradients, and those of their arrays: parts of one table share its own, which is zeros."""
+        of_tables: dict[int, Tensor] = {}
+        of_parts: _Gradients = []
+        of_arrays: _Gradients = []
+        for place, (array, wanted, table) in enumerate(zip(arrays, needed, self.tables, strict=True)):
+            known = of_tables.get(array.data_ptr())
+            made = known
+            if wanted and known is None:
+                made = torch.empty_like(array) if table is None else torch.zeros_like(array)
+            if made is not None and table is not None:
+                of_tables[array.data_ptr()] = made
+            of_parts.append(None if made is None else self.own(place, made))
+            of_arrays.append(made if known is None else None)
+        return of_parts, of_arrays
 
     @staticmethod
     def scorer(arrays: Sequence[Tensor]) -> _Scorer:
@@ -85,7 +122,7 @@ class _Whole(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, mask: Tensor, *given: Tensor) -> Tensor:
         mask, *arrays = (each.detach().contiguous() for each in (mask, *given))
-        width = sum(part.shape[2] for part in arrays[2 : 2 + call.parts])
+        width = sum(part.shape[-1] for part in arrays[2 : 2 + len(call.tables)])
         out = torch.empty(mask.shape[0], width, dtype=torch.float32)
         _native.attention_forward(*call.arguments(mask, *arrays), out, torch.get_num_threads())
         ctx.save_for_backward(mask, *arrays)
@@ -97,12 +134,13 @@ class _Whole(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         mask, *arrays = ctx.saved_tensors
         call: _Call = ctx.call
-        needed = ctx.needs_input_grad[4 : 4 + call.parts]
-        of_query, of_shift, *others = (torch.empty_like(each) for each in arrays)
-        of_parts = [of if wanted else None for of, wanted in zip(others, needed, strict=False)]
-        of_scorer = others[call.parts :]
+        of_query, of_shift, *of_scorer = (
+            torch.empty_like(each) for each in (*arrays[:2], *arrays[2 + len(call.tables) :])
+        )
+        parts = arrays[2 : 2 + len(call.tables)]
+        of_parts, of_arrays = call.gradients(parts, ctx.needs_input_grad[4 : 4 + len(parts)])
         _native.attention_backward(
             *call.arguments(mask, *arrays), gradient.detach().contiguous(), of_parts, of_query, of_shift,
             *call.scorer(of_scorer), torch.get_num_threads(),
         )  # fmt: skip
-        return None, None, of_query, of_shift, *of_parts, *of_scorer
+        return None, None, of_query, of_shift, *of_arrays, *of_scorer

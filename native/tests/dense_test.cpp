@@ -107,27 +107,34 @@ void check_cross_network(std::size_t rows, std::size_t width) {
   expect_near(of_other_bias, of_shift, 0.02f, "a cross network's last bias");
 }
 
-// Two parts of events, of which the second meets the query, and two layers.
+// Two parts of events, of which the second meets the query and may be rows of a table, and two layers.
 struct AttentionCase {
   std::size_t samples, length, wide, met, hidden;
+  bool in_table;
   std::size_t events = samples * length, width = wide + met, inputs = width + met;
   Floats first = normal(events * wide), second = normal(events * met), query = normal(samples * met);
   Floats shift = normal(samples * hidden), bias = normal(3), score = normal(3), score_bias = normal(1);
   Floats one = widened(rounded(normal(hidden * inputs))), other = widened(rounded(normal(3 * hidden)));
   std::unique_ptr<bool[]> mask{new bool[events]};
+  std::unique_ptr<std::int32_t[]> rows{new std::int32_t[events]};
 
   AttentionNetwork network() const {
-    for (std::size_t event = 0; event < events; ++event) mask[event] = event % 5 != 3;
-    return {samples, length, {{first.data(), wide, EventPart::kUnmet}, {second.data(), met, 0}}, mask.get(),
+    for (std::size_t event = 0; event < events; ++event) {
+      mask[event] = event % 5 != 3, rows[event] = static_cast<std::int32_t>(events - 1 - event);
+    }
+    return {samples, length,
+            {{first.data(), wide, EventPart::kUnmet}, {second.data(), met, 0, in_table ? rows.get() : nullptr}}, mask.get(),
             query.data(), met, shift.data(),
             {{inputs, hidden, one.data(), nullptr}, {hidden, 3, other.data(), bias.data()}},
             score.data(), score_bias.data(), false};
   }
 
+  std::size_t row(std::size_t place) const { return in_table ? events - 1 - place : place; }
+
   Floats event(std::size_t place) const {
     Floats values;
     for (std::size_t i = 0; i < wide; ++i) values.push_back(first[place * wide + i]);
-    for (std::size_t i = 0; i < met; ++i) values.push_back(second[place * met + i]);
+    for (std::size_t i = 0; i < met; ++i) values.push_back(second[row(place) * met + i]);
     return values;
   }
 
@@ -147,8 +154,9 @@ struct AttentionCase {
   }
 };
 
-void check_attention(std::size_t samples, std::size_t length, std::size_t wide, std::size_t met, std::size_t hidden) {
-  const AttentionCase given{samples, length, wide, met, hidden};
+void check_attention(std::size_t samples, std::size_t length, std::size_t wide, std::size_t met, std::size_t hidden,
+                     bool in_table = false) {
+  const AttentionCase given{samples, length, wide, met, hidden, in_table};
   const AttentionNetwork network = given.network();
   const Floats gradient = normal(samples * given.width);
   Floats out(gradient.size()), of_second(given.second.size()), of_query(given.query.size()), of_shift(given.shift.size());
@@ -160,7 +168,8 @@ void check_attention(std::size_t samples, std::size_t length, std::size_t wide, 
                      kThreads);
   Floats expected(out.size(), 0.0f), total(1, 0.0f), absent;
   for (std::size_t place = 0; place < given.events; ++place) {
-    if (!given.mask[place]) absent.insert(absent.end(), &of_second[place * met], &of_second[place * met] + met);
+    const float* const of_event = &of_second[given.row(place) * met];
+    if (!given.mask[place]) absent.insert(absent.end(), of_event, of_event + met);
     if (!given.mask[place]) continue;
     const Floats event = given.event(place);
     const float weight = given.weight(place);
@@ -236,6 +245,7 @@ void check_layers_on_tiles() {
   check_linear(1, 1, 1), check_linear(33, 17, 47), check_linear(257, 33, 31), check_linear(40, 96, 20);
   check_cross_network(1, 9), check_cross_network(70, 35);
   check_attention(1, 1, 1, 1, 1), check_attention(90, 50, 3, 16, 33), check_attention(3, 301, 17, 40, 64);
+  check_attention(1, 1, 1, 1, 1, true), check_attention(90, 50, 3, 16, 33, true), check_attention(3, 301, 17, 40, 64, true);
   check_mlp(2, 1, 1), check_mlp(130, 33, 47), check_mlp(300, 40, 20);
 }
 

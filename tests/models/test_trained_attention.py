@@ -1,8 +1,11 @@
 """Target attention as it is trained is target attention as it is served, values and gradients."""
 
+import numpy as np
 import pytest
 import torch
 
+from bowerbird.embedding.deferred import DeferredFeatures, TableRows
+from bowerbird.embedding.exact_tables import ExactTables
 from bowerbird.embedding.inputs import CategoryInput, NumberInput, SequenceInput
 from bowerbird.models import sequences
 from bowerbird.models.sequences import TargetAttention
@@ -99,6 +102,54 @@ def test_on_tile_registers_all_of_it_is_one_pass(tiles, pooling, hidden, monkeyp
     for name, value in theirs.items():
         assert ours[name].dtype == value.dtype
         assert float((ours[name] - value).norm()) < 0.1 * float(value.norm()) + 1e-3, name
+
+
+def looked_up(rows, deferred):
+    """Return features whose events are rows of tables, and the tables; the candidate is looked up in them, too."""
+    torch.manual_seed(4)
+    random = np.random.default_rng(4)
+    tables = {"tag": ExactTables(3), "video": ExactTables(8), "author": ExactTables(5)}
+    given = {name: value.detach() for name, value in features(rows).items()}
+    unread = {}
+    for name, table in tables.items():
+        table.put({"other": torch.randn(11, table.rows.shape[1]), name: torch.randn(20, table.rows.shape[1])})
+        handed = table.handed()
+        if name in given:
+            given[name] = handed.look_up([random.integers(0, 31, rows)])[0]
+        places = random.integers(0, 20, (rows, 7)).astype(np.int32)
+        unread[f"played.{name}"] = TableRows(handed, *table.range_of(name), places)
+    known = {name: value for name, value in given.items() if name not in unread}
+    found = DeferredFeatures(known, unread)
+    return found if deferred else dict(found.items()), tables
+
+
+@pytest.mark.parametrize("lowered", [True, False])
+@pytest.mark.parametrize("rows", [1, 50])
+def test_rows_of_tables_are_the_vectors_that_stand_there(tiles, rows, lowered):
+    module = attention().train()
+    gradient = torch.randn(rows, module.width, generator=torch.Generator().manual_seed(2))
+    results = []
+    for deferred in (True, False):
+        given, tables = looked_up(rows, deferred)
+        with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
+            result = module(given)
+        module.zero_grad()
+        result.backward(gradient)
+        assert not deferred or bool(given.unread) == lowered
+        found = [each.grad for each in (*(table.rows for table in tables.values()), *module.parameters())]
+        results.append([result.detach(), *found])
+    for found, expected in zip(*results, strict=True):
+        assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_frozen_table_has_no_gradient(tiles):
+    module = attention().train()
+    given, tables = looked_up(10, deferred=True)
+    tables["tag"].rows.requires_grad_(False)
+    given.unread["played.tag"] = TableRows(tables["tag"].handed(), 11, 31, given.unread["played.tag"].rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        module(given).sum().backward()
+    assert tables["tag"].rows.grad is None and tables["video"].rows.grad is not None
 
 
 def test_second_derivatives_are_refused(tiles):

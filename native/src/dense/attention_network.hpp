@@ -7,12 +7,18 @@
 
 namespace bowerbird {
 
-// Some columns of all events, float32 [samples, length, width], and the first of the query's columns that they meet.
+// Some columns of all events and the first of the query's columns that they meet: float32 [samples, length, width], or
+// the rows of a table [..., width] whose numbers are `rows`, [samples, length].
 struct EventPart {
   static constexpr std::size_t kUnmet = SIZE_MAX;
   const float* values;
   std::size_t width;
   std::size_t query;
+  const std::int32_t* rows = nullptr;
+
+  const float* event(std::size_t place) const {
+    return values + (rows == nullptr ? place : static_cast<std::size_t>(rows[place])) * width;
+  }
 };
 
 // float32 [outputs, inputs] and [outputs]; the first layer has no bias.
@@ -42,7 +48,8 @@ struct AttentionNetwork {
   std::size_t width() const { return layers.front().inputs - query_width; }
 };
 
-// Laid out as what they are gradients of; null parts are not wanted, and the first bias is null.
+// Laid out as what they are gradients of; null parts are not wanted, and the first bias is null. Gradients of a table's
+// rows are added to what is there.
 struct AttentionGradients {
   std::vector<float*> parts;
   float* query;

@@ -38,7 +38,7 @@ class AttentionRows {
  public:
   AttentionRows(const AttentionNetwork& network, const std::vector<Right>& forth, std::size_t samples)
       : network_(network), forth_(forth), room_((samples * network.length + kRows - 1) / kRows * kRows),
-        scores_(room_) {
+        events_(network.parts.size()), scores_(room_) {
     for (const Right& right : forth) {
       const std::size_t units = room_ * right.steps * kSide;
       std::fill_n(given_.emplace_back(units).data(), units, 0u);
@@ -56,6 +56,7 @@ class AttentionRows {
       owners_.resize(places_.size(), sample - first);
       begins_.push_back(places_.size());
     }
+    for (std::size_t part = 0; part < events_.size(); ++part) find(network_.parts[part], events_[part]);
     for (std::size_t layer = 0; layer < forth_.size(); ++layer) clear_rest(given_[layer], forth_[layer].steps);
     std::fill_n(scores_.data(), count(), *network_.score_bias);
     const std::size_t products = products_ * ((count() + kRows - 1) / kRows);
@@ -76,9 +77,10 @@ class AttentionRows {
     for (std::size_t sample = 0; sample < samples(); ++sample) {
       const float scale = scale_of(sample);
       float* to = out + (first_ + sample) * network_.width();
-      for (const EventPart& part : network_.parts) {
-        for (std::size_t at = 0; at < part.width; at += kSide) pool_columns(part, at, sample, scale, to + at);
-        to += part.width;
+      for (std::size_t part = 0; part < events_.size(); ++part) {
+        const std::size_t width = network_.parts[part].width;
+        for (std::size_t at = 0; at < width; at += kSide) pool_columns(part, at, sample, scale, to + at);
+        to += width;
       }
     }
   }
@@ -127,21 +129,19 @@ class AttentionRows {
     return network_.scaled ? 1.0f / std::sqrt(static_cast<float>(events)) : 1.0f;
   }
 
-  // Calls apply(row, place of its event) for a sample's rows.
+  // Calls apply(row) for a sample's rows.
   template <typename Apply>
   void each(std::size_t sample, const Apply& apply) const {
     const std::size_t last = begins_[sample + 1];
-    const std::size_t* const places = places_.data();
-    for (std::size_t row = begins_[sample]; row < last; ++row) apply(row, places[row]);
+    for (std::size_t row = begins_[sample]; row < last; ++row) apply(row);
   }
 
   // Asks for a share of the next samples' events, once for each product of 32 columns: a core that asks for many waits.
   void ask_ahead() {
     const std::size_t end = std::min(asked_ + share_, network_.samples * network_.length);
     for (const EventPart& part : network_.parts) {
-      for (std::size_t at = asked_ * part.width; at < end * part.width; at += kSide) {
-        _mm_prefetch(part.values + at, _MM_HINT_T1);
-      }
+      for (std::size_t place = asked_; part.rows != nullptr && place < end; ++place) ask(part.event(place), part.width);
+      if (part.rows == nullptr && asked_ < end) ask(part.event(asked_), (end - asked_) * part.width);
     }
     asked_ = end;
   }
@@ -150,33 +150,45 @@ class AttentionRows {
   const std::vector<Right>& forth_;
   std::size_t room_, first_ = 0, asked_ = 0, share_ = 0, products_ = 0;
   std::vector<std::size_t> begins_, places_, absent_, owners_;  // rows by sample; the places of events; samples by row
+  std::vector<std::vector<const float*>> events_;                // each part's by row
   std::vector<Units> given_;
   Buffer<float> scores_;
 
  private:
+  static void ask(const float* from, std::size_t count) {
+    for (std::size_t at = 0; at < count; at += kSide) _mm_prefetch(from + at, _MM_HINT_T1);
+  }
+
+  void find(const EventPart& part, std::vector<const float*>& events) const {
+    events.clear();
+    for (const std::size_t place : places_) events.push_back(part.event(place));
+  }
+
   void fill(std::size_t sample) const {
     std::size_t column = 0;
-    for (const EventPart& part : network_.parts) {
-      for (std::size_t at = 0; at < part.width; at += kSide) fill_columns(part, at, column + at, sample);
-      column += part.width;
+    for (std::size_t part = 0; part < events_.size(); ++part) {
+      const std::size_t width = network_.parts[part].width;
+      for (std::size_t at = 0; at < width; at += kSide) fill_columns(part, at, column + at, sample);
+      column += width;
     }
   }
 
-  void fill_columns(const EventPart& part, std::size_t at, std::size_t column, std::size_t sample) const {
+  void fill_columns(std::size_t number, std::size_t at, std::size_t column, std::size_t sample) const {
+    const EventPart& part = network_.parts[number];
     const auto there = static_cast<__mmask16>(first(part.width - at));
-    const std::size_t stride = forth_[0].steps * kStep, width = part.width;
-    const float* const events = part.values + at;
+    const std::size_t stride = forth_[0].steps * kStep;
+    const float* const* const events = events_[number].data();
     std::uint16_t* const rows = reinterpret_cast<std::uint16_t*>(given_[0].data()) + column;
     if (part.query == EventPart::kUnmet) {
-      each(sample, [=](std::size_t row, std::size_t place) {
-        store_halves(load_floats(events + place * width, there), rows + row * stride, there);
+      each(sample, [=](std::size_t row) {
+        store_halves(load_floats(events[row] + at, there), rows + row * stride, there);
       });
       return;
     }
     const std::size_t met = part.query + at, product = network_.width() + met - column;
     const __m512 query = load_floats(network_.query + (first_ + sample) * network_.query_width + met, there);
-    each(sample, [=](std::size_t row, std::size_t place) {
-      const __m512 event = load_floats(events + place * width, there);
+    each(sample, [=](std::size_t row) {
+      const __m512 event = load_floats(events[row] + at, there);
       store_halves(event, rows + row * stride, there);
       store_halves(_mm512_mul_ps(event, query), rows + row * stride + product, there);
     });
@@ -207,14 +219,14 @@ class AttentionRows {
     }
   }
 
-  void pool_columns(const EventPart& part, std::size_t at, std::size_t sample, float scale, float* out) const {
-    const auto there = static_cast<__mmask16>(first(part.width - at));
-    const std::size_t width = part.width;
-    const float *const events = part.values + at, *const scores = scores_.data();
+  void pool_columns(std::size_t number, std::size_t at, std::size_t sample, float scale, float* out) const {
+    const auto there = static_cast<__mmask16>(first(network_.parts[number].width - at));
+    const float* const* const events = events_[number].data();
+    const float* const scores = scores_.data();
     __m512 sums = _mm512_setzero_ps();
-    each(sample, [=, &sums](std::size_t row, std::size_t place) {
+    each(sample, [=, &sums](std::size_t row) {
       const __m512 weight = _mm512_set1_ps(scale * scores[row]);
-      sums = _mm512_fmadd_ps(weight, load_floats(events + place * width, there), sums);
+      sums = _mm512_fmadd_ps(weight, load_floats(events[row] + at, there), sums);
     });
     _mm512_mask_storeu_ps(out, there, sums);
   }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "dense/attention_row_gradients.hpp"
 #include "dense/attention_rows.hpp"
 #include "dense/attention_sums.hpp"
 
@@ -15,14 +16,15 @@ constexpr std::size_t kBlockRows = 512;  // events of the samples that go throug
 template <typename Registers>
 class AttentionBack : AttentionRows<Registers> {
   using Rows = AttentionRows<Registers>;
-  using Rows::network_, Rows::forth_, Rows::first_, Rows::begins_, Rows::places_, Rows::absent_, Rows::scores_,
-      Rows::given_, Rows::room_;
+  using Rows::network_, Rows::forth_, Rows::first_, Rows::begins_, Rows::places_, Rows::absent_, Rows::events_,
+      Rows::scores_, Rows::given_, Rows::room_;
 
  public:
   AttentionBack(const AttentionNetwork& network, const std::vector<Right>& forth, const std::vector<Right>& back,
-                std::size_t samples, const float* gradient, const AttentionGradients& of, float* sums)
+                std::size_t samples, const float* gradient, const AttentionGradients& of, float* sums,
+                AttentionRowGradients& of_rows)
       : Rows(network, forth, samples), back_(back), gradient_(gradient), of_(of), places_of_(network), sums_(sums),
-        of_scores_(room_), of_inputs_(room_ * stride()) {
+        of_rows_(of_rows), of_scores_(room_), of_inputs_(room_ * stride()) {
     for (const Right& right : back) {
       of_outputs_.emplace_back(room_ * right.steps * kSide);
       this->products_ += steps_of(right.columns);
@@ -45,6 +47,7 @@ class AttentionBack : AttentionRows<Registers> {
     }
     for (std::size_t sample = 0; sample < this->samples(); ++sample) spread(sample);
     clear_absent();
+    of_rows_.keep(places_);
     for (std::size_t layer = 0; layer < back_.size(); ++layer) add_layer(layer);
   }
 
@@ -59,16 +62,16 @@ class AttentionBack : AttentionRows<Registers> {
   void meet(std::size_t sample) {
     const float scale = this->scale_of(sample);
     float total = 0.0f;
-    this->each(sample, [&](std::size_t row, std::size_t place) {
+    this->each(sample, [&](std::size_t row) {
       __m512 sum = _mm512_setzero_ps();
       const float* back = gradient(sample);
-      for (const EventPart& part : network_.parts) {
-        const float* const event = part.values + place * part.width;
-        for (std::size_t at = 0; at < part.width; at += kSide) {
-          const auto there = static_cast<__mmask16>(first(part.width - at));
-          sum = _mm512_fmadd_ps(load_floats(event + at, there), load_floats(back + at, there), sum);
+      for (std::size_t part = 0; part < events_.size(); ++part) {
+        const std::size_t width = network_.parts[part].width;
+        for (std::size_t at = 0; at < width; at += kSide) {
+          const auto there = static_cast<__mmask16>(first(width - at));
+          sum = _mm512_fmadd_ps(load_floats(events_[part][row] + at, there), load_floats(back + at, there), sum);
         }
-        back += part.width;
+        back += width;
       }
       of_scores_.data()[row] = scale * _mm512_reduce_add_ps(sum);
       total += of_scores_.data()[row];
@@ -133,7 +136,7 @@ class AttentionBack : AttentionRows<Registers> {
 
   void spread_columns(std::size_t sample, std::size_t number, std::size_t at, std::size_t column) const {
     const EventPart& part = network_.parts[number];
-    if (part.query != EventPart::kUnmet) spread_query(sample, part, at);
+    if (part.query != EventPart::kUnmet) spread_query(sample, number, at);
     if (of_.parts[number] == nullptr) return;
     const auto there = static_cast<__mmask16>(first(part.width - at));
     const bool met = part.query != EventPart::kUnmet;
@@ -143,29 +146,33 @@ class AttentionBack : AttentionRows<Registers> {
     const std::size_t product = met ? network_.width() + part.query + at - column : 0, step = stride(), width = part.width;
     const float scale = this->scale_of(sample);
     const float *const back = of_inputs_.data() + column, *const scores = scores_.data();
-    float* const to = of_.parts[number] + at;
-    const bool lines = are_lines(to, width);
-    this->each(sample, [=](std::size_t row, std::size_t place) {
+    float* const to = (part.rows == nullptr ? of_.parts[number] : of_rows_.next(number)) + at;
+    const std::size_t* const places = part.rows == nullptr ? places_.data() : nullptr;
+    const bool lines = places != nullptr && are_lines(to, width);
+    this->each(sample, [=](std::size_t row) {
       const __m512 weight = _mm512_set1_ps(scale * scores[row]), direct = load_floats(back + row * step, there);
       const __m512 through = load_floats(back + row * step + product, there);
       const __m512 total = _mm512_fmadd_ps(through, meets, _mm512_fmadd_ps(weight, pooled, direct));
-      put(total, to + place * width, there, lines);
+      put(total, to + (places == nullptr ? row : places[row]) * width, there, lines);
     });
   }
 
-  void spread_query(std::size_t sample, const EventPart& part, std::size_t at) const {
+  void spread_query(std::size_t sample, std::size_t number, std::size_t at) const {
+    const EventPart& part = network_.parts[number];
     const auto there = static_cast<__mmask16>(first(part.width - at));
-    const std::size_t column = part.query + at, step = stride(), width = part.width;
-    const float *const events = part.values + at, *const back = of_inputs_.data() + network_.width() + column;
+    const std::size_t column = part.query + at, step = stride();
+    const float* const* const events = events_[number].data();
+    const float* const back = of_inputs_.data() + network_.width() + column;
     __m512 sums = _mm512_setzero_ps();
-    this->each(sample, [=, &sums](std::size_t row, std::size_t place) {
-      sums = _mm512_fmadd_ps(load_floats(back + row * step, there), load_floats(events + place * width, there), sums);
+    this->each(sample, [=, &sums](std::size_t row) {
+      sums = _mm512_fmadd_ps(load_floats(back + row * step, there), load_floats(events[row] + at, there), sums);
     });
     _mm512_mask_storeu_ps(of_.query + (first_ + sample) * network_.query_width + column, there, sums);
   }
 
   void clear_absent() const {
     for (std::size_t number = 0; number < network_.parts.size(); ++number) {
+      if (network_.parts[number].rows != nullptr) continue;
       float* const to = of_.parts[number];
       const std::size_t width = network_.parts[number].width;
       const bool lines = are_lines(to, width);
@@ -247,6 +254,7 @@ class AttentionBack : AttentionRows<Registers> {
   const AttentionGradients& of_;
   AttentionSums places_of_;
   float* sums_;
+  AttentionRowGradients& of_rows_;
   Buffer<float> of_scores_, of_inputs_;
   std::vector<Units> of_outputs_;
   std::optional<Units> left_, right_;
@@ -295,14 +303,21 @@ void attention_backward(const AttentionNetwork& network, const float* gradient, 
   const AttentionSums places(network);
   const AttentionChunks chunks(network);
   const Buffer<float> sums(chunks.count() * places.size());
-  run_team(threads, chunks.count(), [&](std::size_t chunk) {
-    const Opened<Registers> opened;
-    float* const own = sums.data() + chunk * places.size();
-    std::fill_n(own, places.size(), 0.0f);
-    AttentionBack<Registers> rows(network, forth, back, chunks.block, gradient, of, own);
-    chunks.for_blocks(chunk, [&](std::size_t first, std::size_t last) { rows.run(first, last); });
-    _mm_sfence();
-  });
+  const std::size_t together = AttentionRowGradients::there(network) ? std::max<std::size_t>(threads, 1) : chunks.count();
+  std::vector<AttentionRowGradients> of_rows;
+  while (of_rows.size() < together) of_rows.emplace_back(network, of, chunks.each);
+  for (std::size_t begin = 0; begin < chunks.count(); begin += together) {
+    const std::size_t count = std::min(together, chunks.count() - begin);
+    run_team(threads, count, [&](std::size_t slot) {
+      const Opened<Registers> opened;
+      float* const own = sums.data() + (begin + slot) * places.size();
+      std::fill_n(own, places.size(), 0.0f);
+      AttentionBack<Registers> rows(network, forth, back, chunks.block, gradient, of, own, of_rows[slot]);
+      chunks.for_blocks(begin + slot, [&](std::size_t first, std::size_t last) { rows.run(first, last); });
+      _mm_sfence();
+    });
+    add_up(std::span(of_rows).first(count), std::max<std::size_t>(threads, 1));
+  }
   places.total(sums.data(), chunks.count(), of);
 }
 
