@@ -64,7 +64,9 @@ def whole(
     """
     weights, biases = zip(*scorer.layers, strict=True)
     parameters = (scorer.matrix, *weights, *biases)
-    call = _Call(tuple(meets), scaled, tuple(part if isinstance(part, TableRows) else None for part in parts))
+    tables = [part if isinstance(part, TableRows) else None for part in parts]
+    rows: _Rows = [None if table is None else np.ascontiguousarray(table.rows, np.int32) for table in tables]
+    call = _Call(tuple(meets), scaled, tables, rows)
     arrays = (*(_array(part) for part in parts), *parameters)
     sums: Tensor = _Whole.apply(call, mask, query, shift.float(), *arrays)  # type: ignore[no-untyped-call]
     return sums
@@ -79,14 +81,14 @@ def _array(part: Part) -> Tensor:
 class _Call:
     meets: tuple[int, ...]
     scaled: bool
-    tables: tuple[TableRows | None, ...]
+    tables: Sequence[TableRows | None]
+    rows: _Rows
 
     def arguments(self, mask: Tensor, query: Tensor, shift: Tensor, *arrays: Tensor) -> _Given:
         """Return what both ways begin with."""
         count = len(self.tables)
         parts = [self.own(place, array) for place, array in enumerate(arrays[:count])]
-        rows = [None if table is None else np.ascontiguousarray(table.rows, np.int32) for table in self.tables]
-        return (parts, rows, list(self.meets), mask, query, shift, *self.scorer(arrays[count:]), self.scaled)
+        return (parts, self.rows, list(self.meets), mask, query, shift, *self.scorer(arrays[count:]), self.scaled)
 
     def own(self, place: int, array: Tensor) -> Tensor:
         """Return what of an array is a part's: all of it, or a vocabulary's rows of a table."""

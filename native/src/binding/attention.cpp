@@ -43,10 +43,10 @@ void require_fit(const Floats& part, const std::optional<Rows>& rows, const Mask
   require(part.ndim() == 2 && part.shape(1) > 0 && rows->shape(0) == mask.shape(0) && rows->shape(1) == mask.shape(1),
           "parts of events differ in shape");
   const std::int32_t* const numbers = rows->data();
+  const auto end = static_cast<std::uint32_t>(std::min<std::size_t>(part.shape(0), INT32_MAX));
+  const std::size_t count = rows->size();
   bool inside = true;
-  for (std::size_t i = 0; i < rows->size(); ++i) {
-    inside &= static_cast<std::uint64_t>(std::int64_t{numbers[i]}) < part.shape(0);
-  }
+  for (std::size_t i = 0; i < count; ++i) inside &= static_cast<std::uint32_t>(numbers[i]) < end;
   require(inside, "a row is beyond the table");
 }
 

@@ -31,7 +31,7 @@ class AttentionRowGradients {
   void keep(const std::vector<std::size_t>& places) { places_.insert(places_.end(), places.begin(), places.end()); }
   void clear() { places_.clear(); }
 
-  // Adds up the rows whose number leaves `lane` when divided by `lanes`.
+  // Adds up those of the rows that are a lane's.
   void add(std::size_t lane, std::size_t lanes) const {
     for (std::size_t part = 0; part < values_.size(); ++part) {
       if (wanted(part)) add_part(part, lane, lanes);
@@ -39,19 +39,38 @@ class AttentionRowGradients {
   }
 
  private:
-  static constexpr std::size_t kAhead = 16;  // events between a prefetch and its use
+  static constexpr std::size_t kAhead = 32;  // events between a prefetch and its use
 
   bool wanted(std::size_t part) const { return network_.parts[part].rows != nullptr && of_.parts[part] != nullptr; }
 
   void add_part(std::size_t number, std::size_t lane, std::size_t lanes) const {
     const EventPart& part = network_.parts[number];
-    const float* from = values_[number].data();
+    const float* const values = values_[number].data();
     float* const table = of_.parts[number];
-    const auto row = [&](std::size_t event) { return static_cast<std::size_t>(part.rows[places_[event]]); };
-    for (std::size_t event = 0; event < places_.size(); ++event, from += part.width) {
-      if (event + kAhead < places_.size()) _mm_prefetch(table + row(event + kAhead) * part.width, _MM_HINT_T0);
-      if (lanes == 1 || row(event) % lanes == lane) add_row(from, part.width, table + row(event) * part.width);
+    const std::vector<std::size_t> events = events_of(part, lane, lanes);
+    const auto to = [&](std::size_t event) { return table + static_cast<std::size_t>(part.rows[places_[event]]) * part.width; };
+    for (std::size_t i = 0; i < events.size(); ++i) {
+      const std::size_t later = events[std::min(i + kAhead, events.size() - 1)];
+      _mm_prefetch(to(later), _MM_HINT_T0);
+      if (lanes > 1) _mm_prefetch(values + later * part.width, _MM_HINT_T0);
+      add_row(values + events[i] * part.width, part.width, to(events[i]));
     }
+  }
+
+  std::vector<std::size_t> events_of(const EventPart& part, std::size_t lane, std::size_t lanes) const {
+    std::vector<std::size_t> events(places_.size());
+    std::size_t count = 0;
+    for (std::size_t event = 0; event < places_.size(); ++event) {
+      events[count] = event;
+      count += std::size_t{lane_of(part.rows[places_[event]], lanes) == lane};
+    }
+    events.resize(count);
+    return events;
+  }
+
+  // Spreads rows without a division.
+  static std::size_t lane_of(std::int32_t row, std::size_t lanes) {
+    return (static_cast<std::uint32_t>(row) * 2654435761u * std::uint64_t{lanes}) >> 32;
   }
 
   static void add_row(const float* from, std::size_t width, float* to) {
