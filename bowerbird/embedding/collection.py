@@ -47,7 +47,8 @@ class EmbeddingCollection(nn.Module, FeatureReader):
 
     ``forward`` returns the model inputs of ``docs/design.md``: a category is float32 [rows, dimension], a
     number [rows], a sequence [rows, length, dimension] newest first with its age and mask, a vector
-    [rows, width] (zeros where it is unknown). A table is *exact*, a part of a PyTorch parameter of which every row
+    [rows, width] (zeros where it is unknown); in training sequences of exact tables are looked up when they are first
+    read. A table is *exact*, a part of a PyTorch parameter of which every row
     takes part in every step, or *native* (``Table``): only the rows of a batch are updated, with ``step``.
     """
 
@@ -274,8 +275,8 @@ class EmbeddingCollection(nn.Module, FeatureReader):
     def lookup(self, rows: RowBlock) -> dict[str, Tensor]:
         """Return the model inputs of a block of rows; in training exact tables' sequences wait until they are read."""
         count = rows.count
-        whole = all(len(padded.mask) == count for padded in rows.sequences.values())
-        if not (self.training and torch.is_grad_enabled() and whole):
+        lengths = {len(padded.mask) for padded in rows.sequences.values()}
+        if not (self.training and torch.is_grad_enabled() and lengths == {count}):
             return super().lookup(rows)
         handed = {tables.rows.shape[1]: tables.handed() for tables in self._all_exact()}
         eager = tuple(replace(item, categories=self._native_of(item)) for item in self.inputs.sequences)

@@ -109,7 +109,7 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *given: Tensor | None) -> tuple[Tensor, None]:
         *gradients, of_table = given
-        total = torch.zeros(ctx.shape) if of_table is None else of_table
+        total = torch.zeros(ctx.shape) if of_table is None else of_table.detach()
         for places, gradient in zip(ctx.columns, gradients, strict=True):
             if gradient is not None:
                 values = gradient.detach().reshape(len(places), -1)

@@ -64,9 +64,9 @@ def whole(
     """
     weights, biases = zip(*scorer.layers, strict=True)
     parameters = (scorer.matrix, *weights, *biases)
-    tables = [part if isinstance(part, TableRows) else None for part in parts]
-    rows: _Rows = [None if table is None else np.ascontiguousarray(table.rows, np.int32) for table in tables]
-    call = _Call(tuple(meets), scaled, tables, rows)
+    ranges = [slice(part.start, part.end) if isinstance(part, TableRows) else None for part in parts]
+    rows = [np.ascontiguousarray(part.rows, np.int32) if isinstance(part, TableRows) else None for part in parts]
+    call = _Call(tuple(meets), scaled, ranges, rows)
     arrays = (*(_array(part) for part in parts), *parameters)
     sums: Tensor = _Whole.apply(call, mask, query, shift.float(), *arrays)  # type: ignore[no-untyped-call]
     return sums
@@ -81,34 +81,26 @@ def _array(part: Part) -> Tensor:
 class _Call:
     meets: tuple[int, ...]
     scaled: bool
-    tables: Sequence[TableRows | None]
+    ranges: list[slice | None]
     rows: _Rows
 
     def arguments(self, mask: Tensor, query: Tensor, shift: Tensor, *arrays: Tensor) -> _Given:
         """Return what both ways begin with."""
-        count = len(self.tables)
-        parts = [self.own(place, array) for place, array in enumerate(arrays[:count])]
+        count = len(self.ranges)
+        parts = [_own(array, rows) for array, rows in zip(arrays[:count], self.ranges, strict=True)]
         return (parts, self.rows, list(self.meets), mask, query, shift, *self.scorer(arrays[count:]), self.scaled)
 
-    def own(self, place: int, array: Tensor) -> Tensor:
-        """Return what of an array is a part's: all of it, or a vocabulary's rows of a table."""
-        table = self.tables[place]
-        return array if table is None else array[table.start : table.end]
-
     def gradients(self, arrays: Sequence[Tensor], needed: Sequence[bool]) -> tuple[_Gradients, _Gradients]:
-        """Return the parts' gradients, and those of their arrays: parts of one table share its own, which is zeros."""
+        """Return the parts' gradients, and those of their arrays: a table's is zeros and given to its first part."""
         of_tables: dict[int, Tensor] = {}
         of_parts: _Gradients = []
         of_arrays: _Gradients = []
-        for place, (array, wanted, table) in enumerate(zip(arrays, needed, self.tables, strict=True)):
-            known = of_tables.get(array.data_ptr())
-            made = known
-            if wanted and known is None:
-                made = torch.empty_like(array) if table is None else torch.zeros_like(array)
-            if made is not None and table is not None:
-                of_tables[array.data_ptr()] = made
-            of_parts.append(None if made is None else self.own(place, made))
-            of_arrays.append(made if known is None else None)
+        for array, wanted, rows in zip(arrays, needed, self.ranges, strict=True):
+            made = torch.empty_like(array) if rows is None and wanted else None
+            if rows is not None and wanted and array.data_ptr() not in of_tables:
+                made = of_tables[array.data_ptr()] = torch.zeros_like(array)
+            of_parts.append(made if rows is None or not wanted else of_tables[array.data_ptr()][rows])
+            of_arrays.append(made)
         return of_parts, of_arrays
 
     @staticmethod
@@ -118,13 +110,18 @@ class _Call:
         return list(weights[:-1]), list(biases[:-1]), weights[-1].view(-1), biases[-1]
 
 
+def _own(array: Tensor, rows: slice | None) -> Tensor:
+    """Return what of an array is a part's: all of it, or a vocabulary's rows of a table."""
+    return array if rows is None else array[rows]
+
+
 class _Whole(torch.autograd.Function):
     """Σ weight · event over a row's events."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, mask: Tensor, *given: Tensor) -> Tensor:
         mask, *arrays = (each.detach().contiguous() for each in (mask, *given))
-        width = sum(part.shape[-1] for part in arrays[2 : 2 + len(call.tables)])
+        width = sum(part.shape[-1] for part in arrays[2 : 2 + len(call.ranges)])
         out = torch.empty(mask.shape[0], width, dtype=torch.float32)
         _native.attention_forward(*call.arguments(mask, *arrays), out, torch.get_num_threads())
         ctx.save_for_backward(mask, *arrays)
@@ -137,9 +134,9 @@ class _Whole(torch.autograd.Function):
         mask, *arrays = ctx.saved_tensors
         call: _Call = ctx.call
         of_query, of_shift, *of_scorer = (
-            torch.empty_like(each) for each in (*arrays[:2], *arrays[2 + len(call.tables) :])
+            torch.empty_like(each) for each in (*arrays[:2], *arrays[2 + len(call.ranges) :])
         )
-        parts = arrays[2 : 2 + len(call.tables)]
+        parts = arrays[2 : 2 + len(call.ranges)]
         of_parts, of_arrays = call.gradients(parts, ctx.needs_input_grad[4 : 4 + len(parts)])
         _native.attention_backward(
             *call.arguments(mask, *arrays), gradient.detach().contiguous(), of_parts, of_query, of_shift,

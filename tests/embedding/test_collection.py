@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from bowerbird.embedding import EmbeddingCollection
+from bowerbird.embedding.deferred import DeferredFeatures
 from bowerbird.errors import CorruptionError, InputError
 from bowerbird.plan.block import FeatureBlock, Ragged
 from bowerbird.plan.block_rows import take_rows
@@ -69,6 +70,32 @@ def test_request_columns_of_one_row_are_expanded():
     for name in right:
         assert left[name].shape == right[name].shape
         assert torch.equal(left[name].nan_to_num(-1), right[name].nan_to_num(-1))
+
+
+@pytest.mark.parametrize("tables", [{}, {"item": {}}])
+def test_sequences_that_wait_until_they_are_read_are_those_of_evaluation(tables):
+    block, *_ = World().draw(30)
+    trained = collection(tables=tables).train()
+    results = []
+    for waits in (True, False):
+        features = trained.train(waits)(block)
+        assert isinstance(features, DeferredFeatures) == waits
+        assert not waits or ("history.item" in features.unread) == ("item" not in tables)
+        assert not waits or "history.topic" in features.unread
+        trained.zero_grad()
+        sum(value.square().sum() for value in features.values() if value.requires_grad).backward()
+        results.append((dict(features), [each.grad for each in trained.exact_parameters]))
+        trained.forget_gradients()
+    (waited, found), (given, expected) = results
+    assert waited.keys() == given.keys()
+    assert all(torch.equal(value.nan_to_num(-1), given[name].nan_to_num(-1)) for name, value in waited.items())
+    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(found, expected, strict=True))
+
+
+def test_without_gradients_nothing_waits():
+    block, *_ = World().draw(3)
+    with torch.no_grad():
+        assert not isinstance(collection().train()(block), DeferredFeatures)
 
 
 def test_unseen_and_missing_have_rows_of_their_own():

@@ -31,7 +31,7 @@ class AttentionRowGradients {
   void keep(const std::vector<std::size_t>& places) { places_.insert(places_.end(), places.begin(), places.end()); }
   void clear() { places_.clear(); }
 
-  // Adds up those of the rows that are a lane's.
+  // Adds to the rows that are a lane's.
   void add(std::size_t lane, std::size_t lanes) const {
     for (std::size_t part = 0; part < values_.size(); ++part) {
       if (wanted(part)) add_part(part, lane, lanes);
@@ -48,7 +48,9 @@ class AttentionRowGradients {
     const float* const values = values_[number].data();
     float* const table = of_.parts[number];
     const std::vector<std::size_t> events = events_of(part, lane, lanes);
-    const auto to = [&](std::size_t event) { return table + static_cast<std::size_t>(part.rows[places_[event]]) * part.width; };
+    const auto to = [&](std::size_t event) {
+      return table + static_cast<std::size_t>(part.rows[places_[event]]) * part.width;
+    };
     for (std::size_t i = 0; i < events.size(); ++i) {
       const std::size_t later = events[std::min(i + kAhead, events.size() - 1)];
       _mm_prefetch(to(later), _MM_HINT_T0);
@@ -57,6 +59,7 @@ class AttentionRowGradients {
     }
   }
 
+  // Which events' rows are a lane's.
   std::vector<std::size_t> events_of(const EventPart& part, std::size_t lane, std::size_t lanes) const {
     std::vector<std::size_t> events(places_.size());
     std::size_t count = 0;
