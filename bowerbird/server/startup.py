@@ -42,7 +42,7 @@ from bowerbird.serving.writer import EventWriter
 _LOG = logging.getLogger("bowerbird.server")
 _POLL_SECONDS = 2.0
 _DELTA_SECONDS = 0.2
-_SLATES_SECONDS = 5.0
+_SLATES_SECONDS = 1.0
 
 
 class _Reader:
@@ -168,7 +168,7 @@ class Startup:
             self._services.releases.check_tables(self._stopping)
 
     def _keep_slates(self) -> None:
-        """Keep the slates on disk within their limits: each process does, for any may be the last that answers."""
+        """Keep slates out of memory, and on disk within their limits: any process may be the last that answers."""
         lower_priority()
         while not self._stopping.wait(_SLATES_SECONDS):
             self._limit_slates()
@@ -176,6 +176,7 @@ class Startup:
     def _limit_slates(self) -> None:
         try:
             self._services.slates.end_old_segment()
+            self._services.slates.spare_memory()
             self._services.slate_retention.apply(time.time())
         except OSError as error:
             _LOG.warning("slates are not kept within their limits: %s", error)

@@ -28,7 +28,8 @@ class SlateLog:
     """Writes slates to ``folder``; each is one write() without fsync, so that answers do not wait for the disk.
 
     A slate that the disk refuses is counted in ``lost``, with a warning now and then, and its answer goes out all the
-    same. A segment ends at ``segment_bytes``, and with ``end_old_segment`` after ``segment_seconds``.
+    same. A segment ends at ``segment_bytes``, and with ``end_old_segment`` after ``segment_seconds``. Memory that the
+    system keeps of what was written is given back by ``spare_memory``, a second or so later.
     """
 
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES, segment_seconds: float = math.inf) -> None:
@@ -40,6 +41,8 @@ class SlateLog:
         self._descriptor = -1
         self._size = 0
         self._begun = 0.0
+        self._ended: list[Path] = []
+        self._written: list[Path] = []
         self._warned = -math.inf
         self.written = 0
         self.lost = 0
@@ -55,6 +58,18 @@ class SlateLog:
         with self._lock:
             if time.monotonic() - self._begun >= self._segment_seconds:
                 self._end_segment()
+
+    def spare_memory(self) -> None:
+        """Have the system write what was logged, and forget what it has written by now: nobody reads it soon.
+
+        It would keep it as long as there is memory, tens of megabytes a second under load, and let go of what is read
+        instead: mapped tables. Raises OSError.
+        """
+        with self._lock:
+            files = [*self._ended, *self._written, *([self._file] if self._descriptor >= 0 else [])]
+            self._ended, self._written = [], self._ended
+        for file in files:
+            _forget(file)
 
     def close(self) -> None:
         """Flush to the disk and end the segment."""
@@ -100,7 +115,22 @@ class SlateLog:
     def _end_segment(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
+            self._ended.append(self._file)
         self._descriptor = -1
+
+
+def _forget(file: Path) -> None:
+    """Drop from memory what is on the disk of a file, and have the rest written."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
 
 
 def iterate_slates(folder: Path) -> Iterator[Slate]:

@@ -1,4 +1,7 @@
+import ctypes
+import mmap
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,6 +86,36 @@ def write_twenty(folder: Path) -> list[Slate]:
         log.append(each)
     log.close()
     return written
+
+
+def resident_pages(file: Path) -> int:
+    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+        found = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(mapped)
+        failed = ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(start)), len(mapped), found)
+        del start
+    assert not failed
+    return sum(each & 1 for each in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system keeps what it likes")
+def test_what_is_on_the_disk_leaves_memory(tmp_path: Path) -> None:
+    log = SlateLog(tmp_path, segment_bytes=1)
+    for number in range(3):
+        log.append(slate(number))
+    files = segment_files(tmp_path)
+    assert len(files) == 3 and min(map(resident_pages, files)) > 0
+    deadline = time.monotonic() + 20
+    while any(map(resident_pages, files)):  # each round writes what is not written yet
+        if time.monotonic() > deadline:
+            pytest.skip("this file system keeps files in memory")
+        log.append(slate(3))
+        for file in files:
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        log.spare_memory()
+    assert len(log._ended) + len(log._written) <= 2
+    log.close()
 
 
 def test_slates_come_back_as_written_in_order_over_segments(tmp_path: Path) -> None:

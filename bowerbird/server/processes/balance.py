@@ -20,7 +20,7 @@ class Move:
 
 
 class Balance:
-    """Compares how many cores workers keep busy, second by second.
+    """Compares how many cores workers keep busy, word by word.
 
     Numbers of connections say little: clients use theirs unevenly, requests differ, and a worker that was started
     again has none, while clients keep those that they have. After a move each worker's next word is passed over, for

@@ -11,7 +11,7 @@ _ROUNDING = 1.001
 
 
 class Giving:
-    """Counts, second by second, what connections ask, and gives away those that make up some work.
+    """Counts, from look to look, what connections ask, and gives away those that make up some work.
 
     What a connection asks is taken for its share of the work. One that asks less than half of what is usual may do so
     because its requests are large, and stays.

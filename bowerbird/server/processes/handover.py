@@ -43,7 +43,7 @@ class Connections(msgspec.Struct, tag=True):
 
 
 class Busy(msgspec.Struct, tag=True):
-    """How many cores the worker kept busy in the last second."""
+    """How many cores the worker kept busy in the last half second."""
 
     cores: float
 
@@ -107,13 +107,24 @@ def _connection(descriptor: int) -> socket.socket:
 
 @dataclass
 class Load:
-    """A worker's connections as its supervisor knows them."""
+    """A worker's connections, and how many cores it keeps busy, as its supervisor knows them."""
 
     given: int = 0
     taken: int = 0
     open: int = 0
+    cores: float = 0.0
+    given_since: int = 0
 
     @property
     def connections(self) -> int:
         """How many it has, with those on their way."""
         return self.open + self.given - self.taken
+
+    def note(self, cores: float) -> None:
+        """Take the worker's word of how busy it is."""
+        self.cores = cores
+        self.given_since = 0
+
+    def expected(self, each: float) -> float:
+        """Return how many cores will be busy where each connection that was given since keeps so many busy."""
+        return self.cores + self.given_since * each

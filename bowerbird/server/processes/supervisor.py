@@ -1,7 +1,7 @@
 """Several server processes on one port: the supervisor accepts connections and hands them out, and keeps workers alive.
 
 A worker that dies takes its own connections with it and no other: whoever connects is given to the worker with the
-fewest. Where a worker has more to do than another, it gives some of its connections back, for that one. The writer is
+least to do. Where a worker has more to do than another, it gives some of its connections back, for that one. The writer is
 worker 0; readers start once it is ready, and go on answering while it is started again.
 """
 
@@ -46,6 +46,8 @@ _ACCEPTED_AT_ONCE = 64
 _SHORT_LIFE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _STOP_SECONDS = DRAIN_SECONDS + 15.0
+_LEAST_CORES = 0.02
+"""A new connection is expected to keep so many cores busy at least."""
 _PARTS = ("bowerbird.server.processes.worker",)
 """What is imported before workers are forked, so that they share its memory and start at once."""
 
@@ -161,15 +163,22 @@ class Supervisor:
                 self._give(connection)
 
     def _give(self, connection: socket.socket) -> None:
-        """Give a connection to the ready worker with the fewest; while none is ready, to any."""
-        fewest = sorted(self._workers.values(), key=lambda each: (not each.ready, each.load.connections))
-        self._give_to(fewest, connection)
+        """Give a connection to the ready worker with the least to do, or the fewest; while none is ready, to any."""
+        loads = [each.load for each in self._workers.values()]
+        usual = sum(load.cores for load in loads) / max(1, sum(load.open for load in loads))
+        usual = max(usual, _LEAST_CORES)
+
+        def order(worker: _Worker) -> tuple[bool, float, int]:
+            return not worker.ready, round(worker.load.expected(usual), 1), worker.load.connections
+
+        self._give_to(sorted(self._workers.values(), key=order), connection)
 
     def _give_to(self, workers: list[_Worker], connection: socket.socket) -> None:
         """Give a connection to the first of some workers that takes it."""
         for worker in workers:
             if hand_over(worker.end, connection):
                 worker.load.given += 1
+                worker.load.given_since += 1
                 return
 
     def _hear(self, worker: _Worker) -> None:
@@ -187,6 +196,7 @@ class Supervisor:
         if isinstance(told, Connections):
             worker.load.taken, worker.load.open = told.taken, told.open
         elif isinstance(told, Busy):
+            worker.load.note(told.cores)
             self._balance.note(worker.number, told.cores)
             self._even_out()
         elif isinstance(told, Ready):

@@ -28,7 +28,7 @@ from bowerbird.server.web.protocol import BoundedProtocol
 
 _LOG = logging.getLogger("bowerbird.server")
 WRITER = 0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
