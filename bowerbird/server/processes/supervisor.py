@@ -1,8 +1,8 @@
 """Several server processes on one port: the supervisor accepts connections and hands them out, and keeps workers alive.
 
 A worker that dies takes its own connections with it and no other: whoever connects is given to the worker with the
-least to do. Where a worker has more to do than another, it gives some of its connections back, for that one. The writer is
-worker 0; readers start once it is ready, and go on answering while it is started again.
+least to do. Where a worker has more to do than another, it gives some of its connections back, for that one. The writer
+is worker 0; readers start once it is ready, and go on answering while it is started again.
 """
 
 from __future__ import annotations
