@@ -16,9 +16,12 @@ from bench.common import Row
 from bench.serving.processor_time import seconds_of
 from bench.serving.served import resident_bytes, server_pids
 from bowerbird.loadtest.measured import Measured
+from bowerbird.loadtest.run import LoadTest
 
 _SIDE = 512
 _PRODUCTS = 20
+_NUMBERS = 1 << 25
+_READS = 1 << 20
 _SUM = "bowerbird_stage_seconds_sum"
 _COUNT = "bowerbird_stage_seconds_count"
 
@@ -27,22 +30,23 @@ _COUNT = "bowerbird_stage_seconds_count"
 class Segment:
     """What was measured, and a server's processor time per request and mean time per stage (ms) in the same time.
 
-    ``memory`` is in MiB. ``machine`` is how long a calculation takes (ms of processor time) that is always the same.
+    ``memory`` is in MiB. ``machine`` is how long work takes (ms of processor time) that is always the same: in the
+    caches, and in memory.
     """
 
     measured: Measured
     processor: float
     stages: dict[str, float]
     memory: float
-    machine: float
+    machine: tuple[float, float]
 
     def line(self) -> str:
         """Return the segment as a line of text."""
         stages = " ".join(f"{name} {value:.2f}" for name, value in self.stages.items())
-        found = self.measured
+        found, (computed, read) = self.measured, self.machine
         return (
             f"p50 {found.p50:.2f} p99 {found.p99:.1f} p99.9 {found.p999:.1f} ms; {self.processor:.2f} ms of a core; "
-            f"{stages}; machine {self.machine:.1f} ms; {self.memory:.0f} MiB; {found.errors or ''}"
+            f"{stages}; machine {computed:.1f} and {read:.1f} ms; {self.memory:.0f} MiB; {found.errors or ''}"
         )
 
 
@@ -51,15 +55,16 @@ class Watch:
 
     def __init__(self, port: int, pid: int) -> None:
         self._port, self._pid = port, pid
+        self._machine = _Machine()
 
-    def segment(self, run: Callable[[], Measured]) -> Segment:
-        """Return what ``run`` measures with what the server did meanwhile."""
+    def segment(self, load: LoadTest) -> Segment:
+        """Return what a load test of one rate measures, with what the server did meanwhile."""
         with self._counted() as (times, sums):
-            found = run()
+            (found,) = load.run()
         stages = {name: 1e3 * total / count for name, (total, count) in sums().items() if count}
         answers = max(1, found.requests - sum(found.errors.values()))
         memory = resident_bytes(self._pid) / 2**20
-        return Segment(found, 1e3 * times() / answers, stages, memory, _calculation())
+        return Segment(found, 1e3 * times() / answers, stages, memory, self._machine.measured())
 
     @contextmanager
     def _counted(self) -> Iterator[tuple[Callable[[], float], Callable[[], dict[str, tuple[float, float]]]]]:
@@ -101,7 +106,8 @@ def third_rows(segments: Sequence[Segment]) -> list[Row]:
         ("p99", "ms", lambda each: each.measured.p99),
         ("p999", "ms", lambda each: each.measured.p999),
         ("processor time of a request", "ms", lambda each: each.processor),
-        ("a calculation that stays the same", "ms", lambda each: each.machine),
+        ("work that stays the same, in the caches", "ms", lambda each: each.machine[0]),
+        ("work that stays the same, in memory", "ms", lambda each: each.machine[1]),
         ("memory of all processes", "MiB", lambda each: each.memory),
     ]
     third = max(1, len(segments) // 3)
@@ -117,13 +123,27 @@ def _grown(after: float, before: float) -> float:
     return after - before if after >= before else after
 
 
-def _calculation() -> float:
-    """Return the processor time of some products and a loop, in milliseconds."""
-    matrix = np.ones((_SIDE, _SIDE), np.float32)
+class _Machine:
+    """Work that is always the same."""
+
+    def __init__(self) -> None:
+        self._matrix = np.full((_SIDE, _SIDE), 1 / _SIDE, np.float32)
+        self._memory = np.arange(_NUMBERS)
+        self._places = np.random.default_rng(0).integers(0, _NUMBERS, _READS)
+
+    def measured(self) -> tuple[float, float]:
+        """Return the processor time of products and a loop, and of reads here and there, in milliseconds."""
+        return _timed(self._compute), _timed(lambda: self._memory[self._places])
+
+    def _compute(self) -> None:
+        for _ in range(_PRODUCTS):
+            self._matrix @ self._matrix
+        total = 0
+        for number in range(500_000):
+            total += number
+
+
+def _timed(work: Callable[[], object]) -> float:
     began = time.thread_time()
-    for _ in range(_PRODUCTS):
-        matrix = matrix @ matrix * np.float32(1 / _SIDE)
-    total = 0
-    for number in range(500_000):
-        total += number
+    work()
     return 1e3 * (time.thread_time() - began)

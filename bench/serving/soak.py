@@ -7,7 +7,9 @@ each one fault happens: a reader process is killed, versions change places, clie
 requests. Latency and memory of the first third of the segments are compared with the last third's, and a sample of
 the slates is computed again: a wrong answer is one whose features or scores differ from what replay gives. Beside
 each segment stand the server's own processor time per request and a calculation that is always the same: a machine that
-becomes slower is told from a server that does.
+becomes slower is told from a server that does. At the end the same requests are asked in a closed loop, of the server
+that has run so long and, a moment later, of one that was started again on the same data: a server that has become
+slower answers fewer.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from bench.common import Row, write
@@ -32,7 +33,6 @@ from bench.serving.served import served_workspace, server_pids, server_process
 from bench.serving.swaps import MODEL, publish_again, swap
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace, load_workspace
-from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
 from bowerbird.loadtest.run import LoadTest
 from bowerbird.monitoring.parity import ParityReport, check_parity
@@ -89,6 +89,23 @@ def checked(workspace: Workspace) -> ParityReport:
     return check_parity(workspace, found[:: max(1, len(found) // SLATES)])
 
 
+def capacity(target: Target, requests: list[Request]) -> float:
+    """Return how many requests a second a closed loop has answered."""
+    return LoadTest(target, requests, seconds=10.0, warm_up=10.0, deadline=2.0, closed=(4,)).run()[0].answered
+
+
+def of_fresh_server(
+    workspace: Workspace, arguments: argparse.Namespace, bodies: list[bytes], requests: list[Request]
+) -> float:
+    """Return what a closed loop has answered by a server that is started on a workspace, with events as before."""
+    with server_process(workspace, "--workers", str(arguments.workers)) as (port, _):
+        events = Events(port, arguments.events, bodies)
+        events.start()
+        found = capacity(Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000), requests)
+        events.stop()
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -109,29 +126,31 @@ def main() -> None:
     with server_process(workspace, "--workers", str(arguments.workers)) as (port, pid):
         target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000)
 
-        def run(seconds: float, warm_up: float, **more: object) -> Measured:
-            test = LoadTest(target, requests, seconds=seconds, warm_up=warm_up, deadline=2.0, **more)  # type: ignore[arg-type]
-            return test.run()[0]
-
         events = Events(port, arguments.events, bodies)
         events.start()
-        rate = SHARE * run(5.0, 5.0, closed=(4,)).answered
+        rate = SHARE * capacity(target, requests)
         watch = Watch(port, pid)
         faults = Faults(port, pid, versions, [target.encode(each) for each in requests])
         for number in range(max(3, round(60 * arguments.minutes / arguments.segment))):
             fault = threading.Timer(FAULT_AFTER * arguments.segment, faults.next)
             fault.start()
-            segments.append(watch.segment(partial(run, arguments.segment, 0.0, rates=(rate,), seed=number)))
+            load = LoadTest(
+                target, requests, seconds=arguments.segment, warm_up=0.0, rates=(rate,), seed=number, deadline=2.0
+            )
+            segments.append(watch.segment(load))
             fault.join()
             errors.update(segments[-1].measured.errors)
             print(number, segments[-1].line(), flush=True)
+        old = capacity(target, requests)
         events.stop()
+    fresh = of_fresh_server(workspace, arguments, bodies, requests)
     parity = checked(workspace)
     asked = sum(each.measured.requests for each in segments)
     rows = [
         Row("asked", float(asked), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
         Row("not answered", float(sum(errors.values())), "requests", note=str(dict(errors) or "")),
         *third_rows(segments),
+        Row("closed loop at the end (peer: a server that was started again)", old, "requests/s", fresh, old / fresh),
         Row(
             "slates that replay gives too", float(parity.slates), f"of {parity.slates + parity.unknown}",
             equal=parity.holds,
