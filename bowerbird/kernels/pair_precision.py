@@ -29,7 +29,15 @@ def product_precision(asked: str, inputs: int, outputs: int) -> Precision:
 
 
 def product(x: Values, weight: Values, precision: Precision) -> Values:
-    """Return x [rows, inputs] by weight [outputs, inputs] as the kernels compute it: float32 [rows, outputs]."""
+    """Return x [rows, inputs] by weight [outputs, inputs] as the kernels compute it: float32 [rows, outputs].
+
+    A BLAS computes lanes that nobody reads, too, of what happens to stand there: what it warns of says nothing.
+    """
+    with np.errstate(invalid="ignore"):
+        return _product(x, weight, precision)
+
+
+def _product(x: Values, weight: Values, precision: Precision) -> Values:
     if precision == "fp32":
         return x @ weight.T
     if precision == "bf16":

@@ -32,6 +32,16 @@ def workers_of(server: ServerProcess) -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def memory_folders(server: ServerProcess) -> set[Path]:
+    """Return where a server's workers share state, and where they meet."""
+    workers = [Path(f"/proc/{pid}") for pid in workers_of(server)]
+    mapped = [path for each in workers for path in re.findall(r"/dev/shm/bowerbird-\S+", (each / "maps").read_text())]
+    sockets = {str(descriptor.readlink()) for each in workers for descriptor in (each / "fd").iterdir()}
+    bound = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    listening = [each[7] for each in bound if len(each) > 7 and f"socket:[{each[6]}]" in sockets]
+    return {Path(path).parent for path in [*mapped, *listening]}
+
+
 def wait_until_again(server: ServerProcess, number: int) -> None:
     wait_until_said(server, f"worker {number} answers again")
 
@@ -86,8 +96,10 @@ def test_workers_answer_as_one_and_survive_the_loss_of_any(workspace: Workspace)
             run_server(workspace, "127.0.0.1", 0)
         _killing_a_reader_costs_its_requests_alone(server)
         _killing_the_writer_stops_no_answer(server, workspace)
+        folders = memory_folders(server)
+        assert len(folders) == 2 and all(folder.is_dir() for folder in folders)
         assert server.stop() == 0
-    assert not [path for path in Path("/dev/shm").glob("bowerbird-*") if path.is_dir() and not any(path.iterdir())]
+    assert not any(folder.exists() for folder in folders)
 
 
 def _what_one_takes_all_see(clients: list[httpx.Client]) -> None:
