@@ -42,7 +42,7 @@ class RowsRunner:
 
         Raises InputError where an input is absent.
         """
-        if isinstance(given, FlatValues) and isinstance(self._program, TensorProgram) and rows % TOGETHER == 0:
+        if isinstance(given, FlatValues) and self._takes_flat(given, rows) and isinstance(self._program, TensorProgram):
             passed = {name: as_tensor(given[source]) for name, source in self._passed.items()}
             return passed | self._parted(self._program.run_flat(given, rows // TOGETHER), rows)
         try:
@@ -55,6 +55,10 @@ class RowsRunner:
         runs = -(-count // TOGETHER)
         answers = self._program.run([_filled(each, count, runs * TOGETHER) for each in inputs], runs)
         return found | self._parted(answers, count)
+
+    def _takes_flat(self, given: FlatValues, rows: int) -> bool:
+        """Return whether runs are whole and numbers stand side by side where they are read so."""
+        return rows % TOGETHER == 0 and self.stacked.names.keys() <= given.layout.places.keys()
 
     def _parted(self, answers: Values, rows: int) -> dict[str, Made]:
         """Return outputs [rows, *shape] of answers [runs, numbers]."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from bowerbird.compiler.backends.contract import Prepared, Runner
 from bowerbird.compiler.backends.graph_module import GraphModule, StageRunner, content_digest, runs_as_it_is
 from bowerbird.compiler.backends.native_request import RequestRunner
-from bowerbird.compiler.backends.native_rows import rows_runner
+from bowerbird.compiler.backends.native_rows import TOGETHER, own_stacks, rows_runner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.graph import RowGraph
 from bowerbird.compiler.precision import Precision
@@ -57,7 +57,10 @@ class OpenVino:
         except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
             raise InputError(f"OpenVINO refuses this model: {error}", "Serve this model by another backend.") from error
         item, least = rows_runner(program.item)
-        return Prepared(RequestRunner(program.request, "fp32"), item, pair, takes_arrays=True, least_items=least)
+        return Prepared(
+            RequestRunner(program.request, "fp32"), item, pair, takes_arrays=True, least_items=least,
+            items_together=TOGETHER, item_stacks=own_stacks(item.stacked),
+        )  # fmt: skip
 
     def _compiled(self, openvino: ModuleType, graph: RowGraph, precision: Precision, cache: Path | None) -> Runner:
         if runs_as_it_is(graph):
