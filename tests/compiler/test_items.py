@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from bowerbird.compiler.backends.contract import as_tensor
-from bowerbird.compiler.backends.native_rows import rows_runner
+from bowerbird.compiler.backends.native_rows import own_stacks, rows_runner
 from bowerbird.compiler.execute import Executable
 from bowerbird.compiler.staging import TOLERANCE
 from bowerbird.errors import InputError
+from bowerbird.kernels.flat_values import FlatLayout, FlatValues
 from bowerbird.kernels.tensor_twin import TensorTwin
 from bowerbird.models import MODELS
 from tests.compiler import cases
@@ -69,6 +70,25 @@ def test_an_item_has_the_same_bits_in_any_company(case):
         for name, value in some.items():
             expected = as_tensor(together[name])
             assert torch.equal(as_tensor(value), expected if len(expected) == 1 else expected[chosen]), name
+
+
+@pytest.mark.parametrize("items", [7, 12, 24])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_items_in_a_few_arrays_are_the_same(case, items, stacked):
+    _, graph, features = case
+    run, _ = rows_runner(graph)
+    given = given_to(graph, features, items, 9)
+    if any(len(value) != items for value in given.values()):
+        pytest.skip("its items have features of one row")
+    expected = run(given, items)
+    own = own_stacks(run.stacked) if stacked else {}
+    left = {name: value for name, value in given.items() if not any(name in names for names in own.values())}
+    values = left | {name: torch.stack([given[each] for each in names], 1) for name, names in own.items()}
+    layout = FlatLayout([{name: tuple(value.shape[1:])} for name, value in values.items()])
+    flat = FlatValues(layout, [np.ascontiguousarray(value.numpy()).reshape(-1) for value in values.values()], items)
+    found = run(flat, items)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(as_tensor(found[name]), as_tensor(value)) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("name", MODELS)
