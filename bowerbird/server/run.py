@@ -18,10 +18,10 @@ import msgspec
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import InputError, MissingExtraError
 from bowerbird.server.observe.logs import log_as_json, log_requests
-from bowerbird.server.processes.collector import pass_over_imports
 from bowerbird.server.processes.supervisor import Supervisor
 from bowerbird.server.web.access import KeyStore
 from bowerbird.server.web.http_server import HttpServer, address_of, bound_socket, check_exposed, uvicorn_config
+from bowerbird.serving.collector import pass_over_imports
 
 if TYPE_CHECKING:
     from bowerbird.server.inference.grpc_server import GrpcServer

@@ -20,7 +20,11 @@ from bowerbird.plan.block import FeatureBlock
 from bowerbird.plan.spec import Plan
 from bowerbird.serving.delta_follower import DeltaFollower
 from bowerbird.serving.given import GivenFeatures
+from bowerbird.serving.recent_items import RecentItems
 from bowerbird.serving.state_view import StateSource, StateView
+
+_TOGETHER = 200
+"""Candidates that are scored at a time before a version answers."""
 
 
 class LiveModel:
@@ -37,6 +41,7 @@ class LiveModel:
         self.host = served.choice.host.fingerprint
         self.folder = bundle.folder
         self.deltas = DeltaFollower(bundle, delta_memory)
+        self.recent = RecentItems()
         self._scorer = served.scorer
 
     @property
@@ -127,8 +132,20 @@ def load_model(
     return LiveModel(bundle, served, live.require(bundle.plan), delta_memory).followed()
 
 
-def warm(model: LiveModel, rounds: int = 3, rows: int = 200) -> None:
+def warm(model: LiveModel, rounds: int = 3) -> None:
     """Score made-up candidates a few times, so that the first real request does not pay for it."""
-    keys = np.frombuffer(hashlib.shake_128(b"warm").digest(8 * rows), np.uint64)
+    keys = np.frombuffer(hashlib.shake_128(b"warm").digest(8 * _TOGETHER), np.uint64)
     for _ in range(rounds):
-        model.score(model.state.read(0, None, {}, keys), rows)
+        model.score(model.state.read(0, None, {}, keys), len(keys))
+
+
+def take_over(model: LiveModel, former: LiveModel) -> None:
+    """Score what was asked of a former version last, so that requests find the values of their items.
+
+    A few items at a time: what answers meanwhile waits for none of them long.
+    """
+    time, keys = former.recent.time, former.recent.keys()
+    for start in range(0, len(keys), _TOGETHER):
+        some = keys[start : start + _TOGETHER]
+        model.score(model.state.read(time, None, {}, some), len(some))
+    model.recent = former.recent

@@ -77,6 +77,7 @@ class SceneRanker:
         keys = self._form.item_keys(question.candidates)
         now = self._clock.now()
         block = state.read(now, question.user, question.context, keys)
+        model.recent.saw(keys, now)
         read = time.perf_counter()
         features = model.given.apply(block, question.given, question.by_candidate, len(keys))
         scores = model.score(features, len(keys))

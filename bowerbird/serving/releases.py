@@ -16,7 +16,8 @@ from bowerbird.bundles.table_check import check_slowly
 from bowerbird.errors import BowerbirdError, CorruptionError, NotFoundError, UnavailableError
 from bowerbird.plan.mistake import nearest
 from bowerbird.plan.spec import Plan
-from bowerbird.serving.live_model import LiveModel, load_model, warm
+from bowerbird.serving.collector import no_collection
+from bowerbird.serving.live_model import LiveModel, load_model, take_over, warm
 from bowerbird.serving.state_view import StateSource
 from bowerbird.serving.weights import missing_labels
 
@@ -149,11 +150,14 @@ class Releases:
     def _release(
         self, version: VersionRecord, record: Callable[[], object] = lambda: None, verify_tables: bool = False
     ) -> LiveModel:
-        with self._lock:
+        with self._lock, no_collection():
             try:
                 folder = self._registry.bundles_folder / version.path
                 model = load_model(folder, version, self._state, self._ways, self._delta_memory, verify_tables)
                 warm(model)
+                former = self._live.get(model.name)
+                if former is not None:
+                    take_over(model, former)
                 record()
                 if verify_tables:
                     self._whole.add(model.digest)

@@ -1,6 +1,7 @@
 """A served version: by the fastest way, by the one that is set, past one that fails; and parity after each."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,11 @@ def metrics_of(server: ServerProcess) -> str:
     return httpx.get(f"{server.address}/metrics", trust_env=False).text
 
 
+def items_made(server: ServerProcess) -> float:
+    (found,) = re.findall(r'^bowerbird_items_made{model="din".*} (\S+)$', metrics_of(server), re.MULTILINE)
+    return float(found)
+
+
 def ask(client: Client, times: int = 4) -> None:
     """Ask for several users and sizes, so that items come in other company each time."""
     for turn in range(times):
@@ -97,6 +103,16 @@ def test_the_fastest_way_answers_is_seen_everywhere_and_is_remembered(workspace:
     assert {note: note.stat().st_mtime_ns for note in written} == written
     (found,) = parity_of(workspace).ways
     assert (found.way, found.again) == (served["way"], served["way"])
+
+
+def test_a_version_that_takes_over_has_made_the_items_of_the_last_requests(workspace: Workspace) -> None:
+    set_way(workspace, '"native.fp32"')
+    with ServerProcess(workspace) as server, server.client() as client:
+        ask(client)
+        client.promote("din", 2)
+        made = items_made(server)
+        ask(client)
+        assert items_made(server) == made > 0
 
 
 @pytest.mark.parametrize("way", ["torch.fp32", "torch.bf16", "native.bf16", "native.int8"])

@@ -23,7 +23,6 @@ from typing import Any
 from bowerbird.declare.workspace import Workspace
 from bowerbird.errors import BowerbirdError, UnavailableError
 from bowerbird.server.processes.balance import Balance
-from bowerbird.server.processes.collector import pass_over_imports
 from bowerbird.server.processes.handover import (
     Busy,
     Connections,
@@ -38,6 +37,7 @@ from bowerbird.server.processes.handover import (
     tell,
 )
 from bowerbird.server.web.http_server import DRAIN_SECONDS
+from bowerbird.serving.collector import pass_over_imports
 
 _LOG = logging.getLogger("bowerbird.server")
 _WRITER = 0
