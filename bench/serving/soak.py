@@ -7,9 +7,9 @@ each one fault happens: a reader process is killed, versions change places, clie
 requests. Latency and memory of the first third of the segments are compared with the last third's, and a sample of
 the slates is computed again: a wrong answer is one whose features or scores differ from what replay gives. Beside
 each segment stand the server's own processor time per request and a calculation that is always the same: a machine that
-becomes slower is told from a server that does. At the end the same requests are asked in a closed loop, of the server
+becomes slower is told from a server that does. At the end the same requests are asked, without faults, of the server
 that has run so long and, a moment later, of one that was started again on the same data: a server that has become
-slower answers fewer.
+slower answers later, and fewer in a closed loop.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 from bench.common import Row, write
 from bench.serving.events import Events
@@ -33,6 +34,7 @@ from bench.serving.served import served_workspace, server_pids, server_process
 from bench.serving.swaps import MODEL, publish_again, swap
 from bowerbird.bundles.registry import Registry
 from bowerbird.declare.workspace import Workspace, load_workspace
+from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
 from bowerbird.loadtest.run import LoadTest
 from bowerbird.monitoring.parity import ParityReport, check_parity
@@ -90,20 +92,27 @@ def checked(workspace: Workspace) -> ParityReport:
 
 
 def capacity(target: Target, requests: list[Request]) -> float:
-    """Return how many requests a second a closed loop has answered."""
-    return LoadTest(target, requests, seconds=10.0, warm_up=10.0, deadline=2.0, closed=(4,)).run()[0].answered
+    """Return how many requests a second a closed loop has answered: the median of a minute's parts."""
+    load = LoadTest(target, requests, seconds=10.0, warm_up=2.0, deadline=2.0, closed=(4,))
+    return median(load.run()[0].answered for _ in range(5))
 
 
-def of_fresh_server(
-    workspace: Workspace, arguments: argparse.Namespace, bodies: list[bytes], requests: list[Request]
-) -> float:
-    """Return what a closed loop has answered by a server that is started on a workspace, with events as before."""
-    with server_process(workspace, "--workers", str(arguments.workers)) as (port, _):
-        events = Events(port, arguments.events, bodies)
-        events.start()
-        found = capacity(Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000), requests)
-        events.stop()
-    return found
+def at_the_end(target: Target, requests: list[Request], rate: float, seconds: float) -> tuple[Measured, float]:
+    """Return what an open loop measures without faults, and what a closed one has answered."""
+    answered = capacity(target, requests)
+    load = LoadTest(target, requests, seconds=seconds, warm_up=0.0, rates=(rate,), deadline=2.0)
+    return load.run()[0], answered
+
+
+def fresh_rows(old: tuple[Measured, float], fresh: tuple[Measured, float]) -> list[Row]:
+    """Return rows of the server that has run so long beside one that was started again."""
+    (before, answered), (after, answers) = old, fresh
+    peer = "at the end (peer: a server that was started again)"
+    return [
+        Row(f"closed loop {peer}", answered, "requests/s", answers, answered / answers),
+        Row(f"p50 {peer}", before.p50, "ms", after.p50, before.p50 / after.p50),
+        Row(f"p99 {peer}", before.p99, "ms", after.p99, before.p99 / after.p99),
+    ]
 
 
 def main() -> None:
@@ -125,10 +134,10 @@ def main() -> None:
     errors: Counter[str] = Counter()
     with server_process(workspace, "--workers", str(arguments.workers)) as (port, pid):
         target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000)
-
         events = Events(port, arguments.events, bodies)
         events.start()
         rate = SHARE * capacity(target, requests)
+        print(f"{rate:.0f} requests/s", flush=True)
         watch = Watch(port, pid)
         faults = Faults(port, pid, versions, [target.encode(each) for each in requests])
         for number in range(max(3, round(60 * arguments.minutes / arguments.segment))):
@@ -141,16 +150,21 @@ def main() -> None:
             fault.join()
             errors.update(segments[-1].measured.errors)
             print(number, segments[-1].line(), flush=True)
-        old = capacity(target, requests)
+        old = at_the_end(target, requests, rate, 2 * arguments.segment)
         events.stop()
-    fresh = of_fresh_server(workspace, arguments, bodies, requests)
+    with server_process(workspace, "--workers", str(arguments.workers)) as (port, _):
+        target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000)
+        events_again = Events(port, arguments.events, bodies)
+        events_again.start()
+        fresh = at_the_end(target, requests, rate, 2 * arguments.segment)
+        events_again.stop()
     parity = checked(workspace)
     asked = sum(each.measured.requests for each in segments)
     rows = [
         Row("asked", float(asked), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
         Row("not answered", float(sum(errors.values())), "requests", note=str(dict(errors) or "")),
         *third_rows(segments),
-        Row("closed loop at the end (peer: a server that was started again)", old, "requests/s", fresh, old / fresh),
+        *fresh_rows(old, fresh),
         Row(
             "slates that replay gives too", float(parity.slates), f"of {parity.slates + parity.unknown}",
             equal=parity.holds,
