@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +32,7 @@ from bench.common import WORK, Row, write
 from bench.kuairand import sampled
 from bench.serving.cases import Case, make_bodies, make_cases
 from bench.serving.events import Events
+from bench.serving.http_layer import http_rows
 from bench.serving.processor_time import ProcessorTime
 from bench.serving.served import served_workspace
 from bowerbird.declare.workspace import load_workspace
@@ -54,8 +53,6 @@ START_SECONDS = 300.0
 _WITHIN = 0.9
 """The share of a closed loop, its last part, in which processor time is counted: the loop is under way."""
 _JSON = {"content-type": "application/json"}
-_LENGTH = re.compile(rb"HTTP/1.1 200 .*?\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
-_TIMING = re.compile(rb"\r\nserver-timing: ([^\r]*)\r\n")
 
 
 @dataclass(frozen=True)
@@ -248,52 +245,6 @@ def rows_of(case: Case, shown: Rounds, differences: dict[str, float], processes:
     return rows
 
 
-def http_row(case: Case, server: Server, seconds: float) -> Row:
-    """Return what requests over one connection take beside the stages of scoring: sockets, HTTP and waiting.
-
-    The client writes bytes that are ready and asks for the answer again and again, without sleeping: what it takes to
-    wake a client is the client's. The server sleeps between requests and is woken, as in a system that is not busy.
-    """
-    head = b"POST %b?trace=true HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    requests = [head % (OUR_PATH.encode(), len(body)) + body for body in case.bodies.values()]
-    beside, whole = [], []
-    with socket.create_connection(("127.0.0.1", PORTS[server.name])) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        started = time.monotonic()
-        while time.monotonic() < started + seconds:
-            milliseconds, answer = _asked(connection, requests[len(whole) % len(requests)])
-            whole.append(milliseconds)
-            beside.append(milliseconds - _stages_ms(answer))
-    p90 = sorted(beside)[len(beside) * 9 // 10]
-    title = f"{case.candidates} candidates: a request over one connection less its stages of scoring, p50"
-    note = f"{len(whole)} requests of {median(whole):.2f} ms (p50); p90 of the difference {p90:.2f} ms"
-    return Row(title, median(beside), "ms", note=note)
-
-
-def _asked(connection: socket.socket, request: bytes) -> tuple[float, bytes]:
-    """Send a request; return the milliseconds until all of its answer was there, and the answer."""
-    started = time.perf_counter()
-    connection.sendall(request)
-    answer, length = b"", 1 << 30
-    while len(answer) < length:
-        try:
-            answer += connection.recv(1 << 20, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            continue
-        found = _LENGTH.match(answer)
-        if found:
-            length = found.end() + int(found[1])
-    return 1e3 * (time.perf_counter() - started), answer
-
-
-def _stages_ms(answer: bytes) -> float:
-    """Return the milliseconds of all stages but the queue in an answer's ``Server-Timing`` field."""
-    found = _TIMING.search(answer)
-    assert found is not None, answer[:500]
-    stages = dict(each.split(b";dur=") for each in found[1].split(b", "))
-    return sum(float(value) for stage, value in stages.items() if stage != b"queue")
-
-
 def events_rows(case: Case, server: Server, rate: float, seconds: float) -> list[Row]:
     """Return our closed loop with and without events beside it."""
     requests = [Request(OUR_PATH, body) for body in case.bodies.values()]
@@ -350,7 +301,7 @@ def main() -> None:
             rows += rows_of(case, measure(case, servers, arguments.rounds, arguments.seconds), differences, processes)
             servers[0].signal(signal.SIGCONT)
             if processes == 1:
-                rows.append(http_row(case, servers[0], arguments.seconds))
+                rows += http_rows(case.candidates, PORTS[OURS], OUR_PATH, list(case.bodies.values()), arguments.seconds)
             rows += events_rows(case, servers[0], EVENTS, 3 * arguments.seconds)
     name = "serving" if processes == 1 else f"serving_{processes}"
     write(name, rows, arguments=f"--processes {processes}")
