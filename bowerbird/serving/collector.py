@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,13 @@ _PASSES_OVER = threading.Event()
 
 
 def pass_over_imports() -> None:
-    """Let the collector leave out all that there is now: modules, which stay as long as the process does."""
+    """Let the collector leave out all that there is now: modules, which stay as long as the process does.
+
+    At its end all is looked through again, so that what is bound to native objects lets go of them.
+    """
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)
     _PASSES_OVER.set()
 
 
