@@ -20,7 +20,7 @@ from bowerbird.server.observe.metrics import Metrics
 from bowerbird.server.observe.metrics_exchange import MetricsExchange
 from bowerbird.server.observe.observer import Observer
 from bowerbird.server.observe.state_report import StateReport
-from bowerbird.server.processes.relay import RelayClient
+from bowerbird.server.processes.relay import RelayClient, RelayServer
 from bowerbird.server.status import Status
 from bowerbird.server.web.access import KeyStore
 from bowerbird.server.web.connection_limits import ConnectionLimits
@@ -75,8 +75,8 @@ class Services:
 
     ``state``, ``releases``, ``registry`` and ``scenes`` may only be used after ``status.check_ready()``; ``items`` are
     all that the log names once ``items_known`` is set.
-    The process that writes has ``writing``; another one of several has ``link`` to it. ``exchange`` joins the metrics
-    of several.
+    The process that writes has ``writing``, and ``relay`` where there are others, each of which has ``link`` to it;
+    ``exchange`` joins the metrics of several.
     """
 
     state: StateSource
@@ -88,6 +88,7 @@ class Services:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.link: RelayClient | None = None
+        self.relay: RelayServer | None = None
         self.exchange: MetricsExchange | None = None
         self.items = ItemCatalog()
         self.items_known = threading.Event()

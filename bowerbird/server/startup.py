@@ -21,7 +21,6 @@ from bowerbird.plan.block import FeatureBlock, Keys
 from bowerbird.recall.items import Id
 from bowerbird.recall.live import ItemFeed, load_indexes
 from bowerbird.recall.plan import RecallPlan, recall_plan
-from bowerbird.server.processes.relay import RelayServer
 from bowerbird.server.processes.writer_calls import ITEMS
 from bowerbird.server.services import SceneServices, Services, Writing
 from bowerbird.serving.background import lower_priority
@@ -183,11 +182,10 @@ class Startup:
 
 
 class WriterStartup(Startup):
-    """Starts the process that writes events and feature state; ``relay`` tells others of new items."""
+    """Starts the process that writes events and feature state, and tells others of new items."""
 
-    def __init__(self, services: Services, relay: RelayServer | None = None) -> None:
+    def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._relay = relay
         self._log: WriteAheadLog | None = None
         self._state: LiveState | None = None
         self._keeper: StateKeeper | None = None
@@ -215,8 +213,8 @@ class WriterStartup(Startup):
         def apply(events: Sequence[Mapping[str, Any]]) -> None:
             state.apply(events)  # type: ignore[arg-type]
             fresh = feed.apply(events)
-            if fresh and self._relay is not None:
-                self._relay.tell(ITEMS, fresh)
+            if fresh and services.relay is not None:
+                services.relay.tell(ITEMS, fresh)
 
         self._writer = EventWriter(log, LiveIntake(workspace), known, services.clock, apply)
         self._keeper = StateKeeper(state, snapshots, workspace.settings.state, services.clock)

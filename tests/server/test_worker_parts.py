@@ -116,7 +116,7 @@ def test_calls_answers_errors_and_news_over_the_relay(tmp_path: Path) -> None:
         path = tmp_path / "writer.sock"
         news: list[Any] = []
         connections: list[int] = []
-        client = RelayClient(path, lambda: connections.append(1), {"items": news.append})
+        client = RelayClient(path, lambda: connections.append(1), {"items": news.append}, {})
         with pytest.raises(UnavailableError):
             await client.call("double", 1)
         listening = asyncio.create_task(client.run())
@@ -135,6 +135,37 @@ def test_calls_answers_errors_and_news_over_the_relay(tmp_path: Path) -> None:
             await asyncio.gather(serving, return_exceptions=True)
         assert news == [["i1", 0], ["i1", 1]]
         listening.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_question_waits_for_every_process_that_is_still_there(tmp_path: Path) -> None:
+    async def run() -> None:
+        path = tmp_path / "writer.sock"
+        done: list[str] = []
+        asked: list[str] = []
+
+        def reader(name: str, answers: bool) -> RelayClient:
+            async def follow(payload: Any) -> None:
+                asked.append(name)
+                await asyncio.sleep(0.05 if answers else 3600)
+                done.append(f"{name} {payload}")
+                raise InputError("Not this.", "Another.")
+
+            return RelayClient(path, lambda: None, {}, {"follow": follow})
+
+        server = RelayServer(path, {})
+        await server.ask("follow", 0)
+        serving = asyncio.create_task(server.run())
+        readers = [asyncio.create_task(reader(name, name != "stuck").run()) for name in ("a", "b", "stuck")]
+        await asyncio.wait_for(_until(lambda: server.connected == 3), 10)
+        asking = asyncio.create_task(server.ask("follow", 7))
+        await asyncio.wait_for(_until(lambda: len(done) == 2 and len(asked) == 3), 10)
+        assert sorted(done) == ["a 7", "b 7"] and not asking.done()
+        readers[2].cancel()
+        await asyncio.wait_for(asking, 10)
+        for task in (serving, *readers):
+            task.cancel()
 
     asyncio.run(run())
 

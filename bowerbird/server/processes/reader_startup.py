@@ -10,6 +10,7 @@ from bowerbird.errors import BowerbirdError, UnavailableError
 from bowerbird.recall.plan import recall_plan
 from bowerbird.server.processes.relay import RelayClient
 from bowerbird.server.processes.writer_calls import ITEMS
+from bowerbird.server.promotion import REFRESH, refresh
 from bowerbird.server.services import Services
 from bowerbird.server.startup import Startup
 from bowerbird.serving.shared_folder import shared_place
@@ -25,7 +26,9 @@ class ReaderStartup(Startup):
     def __init__(self, services: Services, relay: Path) -> None:
         super().__init__(services)
         self._asking: asyncio.Task[None] | None = None
-        self.link = RelayClient(relay, self._connected, {ITEMS: services.items.add})
+        self.link = RelayClient(
+            relay, self._connected, {ITEMS: services.items.add}, {REFRESH: lambda _: refresh(services)}
+        )
         services.link = self.link
 
     def _start(self) -> None:

@@ -1,7 +1,8 @@
-"""What the processes of a server say to each other: calls to the writer, and news from it.
+"""What the processes of a server say to each other: calls to the writer, news and questions from it.
 
 Messages are msgpack behind their length, on a Unix socket. A call is ``[number, kind, payload]``, its answer
-``[number, true, payload]`` or ``[number, false, [code, what, remedy]]``; news is ``[0, kind, payload]``.
+``[number, true, payload]`` or ``[number, false, [code, what, remedy]]``; news is ``[0, kind, payload]``. A question of
+the writer's is a call whose number is negative.
 """
 
 from __future__ import annotations
@@ -37,14 +38,27 @@ async def _read(reader: asyncio.StreamReader) -> list[Any]:
     return message
 
 
+async def _answer(handlers: Mapping[str, Handler], number: int, kind: str, payload: Any) -> bytes:
+    try:
+        return _encoded([number, True, await handlers[kind](payload)])
+    except BowerbirdError as error:
+        return _encoded([number, False, [error.code, error.what, error.remedy]])
+    except Exception as error:
+        _LOG.exception("a call of another process failed: %s", kind)
+        what = f"{type(error).__name__}: {error}"
+        return _encoded([number, False, [BowerbirdError.code, what, "See the server's log."]])
+
+
 class RelayServer:
-    """The writer's side: answers calls by ``handlers`` and tells news to whoever is connected."""
+    """The writer's side: answers calls by ``handlers``, tells news to whoever is connected, asks them questions."""
 
     def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
         self._path = path
         self._handlers = handlers
         self._connected: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._numbers = itertools.count(-1, -1)
+        self._asked: dict[int, tuple[asyncio.StreamWriter, asyncio.Future[None]]] = {}
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -58,6 +72,11 @@ class RelayServer:
             for writer in self._connected:
                 writer.close()
 
+    @property
+    def connected(self) -> int:
+        """How many processes hear the news."""
+        return len(self._connected)
+
     def tell(self, kind: str, payload: Any) -> None:
         """Tell news to every process, from any thread."""
         if self._loop is not None and self._connected:
@@ -67,44 +86,79 @@ class RelayServer:
         for writer in self._connected:
             writer.write(message)
 
+    async def ask(self, kind: str, payload: Any) -> None:
+        """Return once every connected process has done what the question says, or has gone.
+
+        What went wrong in another process stands in its own log. Raises UnavailableError where one does not answer.
+        """
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                await asyncio.gather(*(self._ask(each, kind, payload) for each in self._connected))
+        except TimeoutError:
+            raise UnavailableError(
+                f"Another process did not answer {kind!r} within {_CALL_SECONDS:.0f} s.", "See its log."
+            ) from None
+
+    async def _ask(self, writer: asyncio.StreamWriter, kind: str, payload: Any) -> None:
+        number = next(self._numbers)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked[number] = writer, future
+        try:
+            writer.write(_encoded([number, kind, payload]))
+            await future
+        finally:
+            del self._asked[number]
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connected.add(writer)
         calls: set[asyncio.Task[None]] = set()
         try:
             while True:
                 number, kind, payload = await _read(reader)
-                task = asyncio.create_task(self._answer(writer, number, kind, payload))
+                if number < 0:
+                    self._note(number)
+                    continue
+                task = asyncio.create_task(self._call(writer, number, kind, payload))
                 calls.add(task)
                 task.add_done_callback(calls.discard)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._connected.discard(writer)
-            writer.close()
+            self._lose(writer)
 
-    async def _answer(self, writer: asyncio.StreamWriter, number: int, kind: str, payload: Any) -> None:
-        try:
-            answer = [number, True, await self._handlers[kind](payload)]
-        except BowerbirdError as error:
-            answer = [number, False, [error.code, error.what, error.remedy]]
-        except Exception as error:
-            _LOG.exception("a call of another process failed: %s", kind)
-            answer = [number, False, [BowerbirdError.code, f"{type(error).__name__}: {error}", "See the server's log."]]
-        writer.write(_encoded(answer))
+    async def _call(self, writer: asyncio.StreamWriter, number: int, kind: str, payload: Any) -> None:
+        writer.write(await _answer(self._handlers, number, kind, payload))
+
+    def _note(self, number: int) -> None:
+        if number in self._asked and not self._asked[number][1].done():
+            self._asked[number][1].set_result(None)
+
+    def _lose(self, lost: asyncio.StreamWriter) -> None:
+        self._connected.discard(lost)
+        lost.close()
+        for number in [number for number, (writer, _) in self._asked.items() if writer is lost]:
+            self._note(number)
 
 
 class RelayClient:
     """A reader's side: calls the writer, hears its news; connects again when the writer was started anew.
 
-    ``on_connect`` is called on the event loop after each connection, ``news`` with what the writer tells.
+    ``on_connect`` is called on the event loop after each connection, ``news`` with what the writer tells; ``handlers``
+    answer what it asks.
     """
 
     def __init__(
-        self, path: Path, on_connect: Callable[[], None], news: Mapping[str, Callable[[Any], object]]
+        self,
+        path: Path,
+        on_connect: Callable[[], None],
+        news: Mapping[str, Callable[[Any], object]],
+        handlers: Mapping[str, Handler],
     ) -> None:
         self._path = path
         self._on_connect = on_connect
         self._news = news
+        self._handlers = handlers
+        self._asked: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._writer: asyncio.StreamWriter | None = None
@@ -144,6 +198,11 @@ class RelayClient:
             if number == 0:
                 self._news[kind](payload)
                 continue
+            if number < 0:
+                task = asyncio.create_task(self._reply(number, kind, payload))
+                self._asked.add(task)
+                task.add_done_callback(self._asked.discard)
+                continue
             future = self._calls.get(number)
             if future is None or future.done():
                 continue
@@ -151,6 +210,12 @@ class RelayClient:
                 future.set_result(payload)
             else:
                 future.set_exception(error_from(*payload))
+
+    async def _reply(self, number: int, kind: str, payload: Any) -> None:
+        writer = self._writer
+        answer = await _answer(self._handlers, number, kind, payload)
+        if writer is not None:
+            writer.write(answer)
 
     def _lose(self) -> None:
         if self._writer is not None:

@@ -62,8 +62,8 @@ def run_worker(workspace: Workspace, place: WorkerPlace) -> int:
 
 def _startup(services: Services, place: WorkerPlace) -> tuple[Startup, Companion]:
     if place.number == WRITER:
-        relay = RelayServer(place.relay, writer_calls(services))
-        return WriterStartup(services, relay), relay.run
+        services.relay = RelayServer(place.relay, writer_calls(services))
+        return WriterStartup(services), services.relay.run
     startup = ReaderStartup(services, place.relay)
     return startup, startup.link.run
 

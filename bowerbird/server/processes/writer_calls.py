@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from bowerbird.server.processes.relay import Handler
+from bowerbird.server.promotion import PROMOTE, promote
 from bowerbird.server.services import Services
 from bowerbird.serving.submission import Outcome
 
 _EVENTS = msgspec.json.Decoder(list[dict[str, Any]])
-EVENTS, PROMOTE, STATE, ITEMS = "events", "promote", "state", "items"
+EVENTS, STATE, ITEMS = "events", "state", "items"
 _LOOK_SECONDS = 0.05
 
 
@@ -25,11 +26,9 @@ def writer_calls(services: Services) -> Mapping[str, Handler]:
         outcomes = await services.writing.writer.submit_here(_EVENTS.decode(payload))
         return [(each.status, each.id, each.reason) for each in outcomes]
 
-    async def promote(payload: Any) -> Any:
+    async def make_live(payload: Any) -> Any:
         services.status.check_ready()
-        name, number = payload
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(services.background, services.releases.promote, name, number)
+        await promote(services, *payload)
 
     async def state(payload: Any) -> Any:
         services.status.check_ready()
@@ -40,7 +39,7 @@ def writer_calls(services: Services) -> Mapping[str, Handler]:
             await asyncio.sleep(_LOOK_SECONDS)
         return services.items.ids()
 
-    return {EVENTS: events, PROMOTE: promote, STATE: state, ITEMS: items}
+    return {EVENTS: events, PROMOTE: make_live, STATE: state, ITEMS: items}
 
 
 def packed_events(events: Sequence[Mapping[str, Any]]) -> bytes:

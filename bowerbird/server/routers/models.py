@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from bowerbird.bundles.registry import VersionRecord
 from bowerbird.errors import InputError
 from bowerbird.server import wire
-from bowerbird.server.processes.writer_calls import PROMOTE
+from bowerbird.server.promotion import promote
 from bowerbird.server.services import Services
 from bowerbird.server.web.http import Request, Response
 from bowerbird.server.web.routing import Route
@@ -50,16 +49,8 @@ class ModelsRouter:
         """Answer ``POST …/promote``: the version is loaded and checked before it answers; else the former goes on."""
         self._services.status.check_ready()
         name, version = self._named(request)
-        link = self._services.link
-        if link is None:
-            await self._in_background(self._services.releases.promote, name, version)
-        else:
-            await link.call(PROMOTE, (name, version))
-            await self._in_background(self._services.releases.refresh)
+        await promote(self._services, name, version)
         return Response.json(await asyncio.to_thread(self._version, name, version))
-
-    async def _in_background(self, call: Callable[..., object], *arguments: object) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._services.background, call, *arguments)
 
     def _named(self, request: Request) -> tuple[str, int]:
         text = request.parameters["version"]
