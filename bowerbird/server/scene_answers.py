@@ -108,7 +108,6 @@ class SceneAnswers:
         times.end("encode")
         if trace is not None:
             response.headers.append((b"server-timing", times.header()))
-        self._services.metrics.observe_stages(times.seconds)
         response.stages = times.seconds
         return response
 

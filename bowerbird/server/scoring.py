@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from bowerbird.errors import InputError, NotFoundError
 from bowerbird.plan.mistake import nearest
 from bowerbird.server.observe.stage_times import StageTimes
@@ -45,7 +43,6 @@ class Scoring:
         return scored, slate
 
     def log(self, slate: Slate, times: StageTimes) -> None:
-        """Log a slate; its time is a stage's."""
-        started = time.perf_counter()
+        """Log a slate; the time since the stage before is one, too."""
         self._services.slates.append(slate)
-        times.add({"slate": time.perf_counter() - started})
+        times.end("slate")

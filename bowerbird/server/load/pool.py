@@ -157,35 +157,35 @@ class LoopPool(ScoringPool):
     """Runs calls on the event loop's own thread, one at a time, and lets the loop look at its sockets in between.
 
     No thread competes with the loop for the interpreter or the core, so what comes is seen within the time of one call,
-    however many come; within 20 ms while requests are refused.
+    however many come; within 20 ms while requests are refused. What comes when nothing waits runs where it came: a turn
+    of the loop is not much, but between two runs of a model all of it is cold.
     """
 
     def __init__(self, limit: int, on_wait: OnWait = lambda seconds: None) -> None:
         super().__init__(1, limit, on_wait)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._more = asyncio.Event()
+        self._idle = False
+        self._free_since = 0.0
 
     async def serve(self) -> None:
         """Run what is queued, until cancelled."""
         self._loop = asyncio.get_running_loop()
-        free_since = looked = time.monotonic()
+        self._free_since = looked = time.monotonic()
         refused = 0
         try:
             while True:
-                job = self._queue.take_now(free_since)
+                job = self._run_next()
                 if job is None:
-                    self._more.clear()
-                    await self._more.wait()
-                else:
-                    self._execute(job)
-                    free_since = time.monotonic()
-                    if self._queue.refused > refused and free_since - looked < _rest(job.work):
-                        continue
-                    looked, refused = free_since, self._queue.refused
-                    for _ in range(_TURNS):
-                        await asyncio.sleep(0)
+                    await self._rest_until_more()
+                elif self._queue.refused > refused and self._free_since - looked < _rest(job.work):
+                    continue
+                looked, refused = self._free_since, self._queue.refused
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
         finally:
             self._loop = None
+            self._idle = False
 
     def on_every_thread(self, call: Callable[[], object]) -> None:
         """Run a call on the loop's thread, from another one; here, where no loop runs."""
@@ -208,7 +208,23 @@ class LoopPool(ScoringPool):
         _give(future, result, error)
 
     def _added(self) -> None:
+        if self._idle:
+            self._idle = False
+            self._run_next()
         self._more.set()
+
+    def _run_next(self) -> Job | None:
+        """Run the next call that can still be in time, and return it."""
+        job = self._queue.take_now(self._free_since)
+        if job is not None:
+            self._execute(job)
+            self._free_since = time.monotonic()
+        return job
+
+    async def _rest_until_more(self) -> None:
+        self._more.clear()
+        self._idle = True
+        await self._more.wait()
 
 
 def make_pool(threads: int, limit: int, on_wait: OnWait) -> ScoringPool:

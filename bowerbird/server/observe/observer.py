@@ -23,6 +23,7 @@ class Observer:
         """Note a request that was answered just now on a route, which is a template."""
         seconds = time.monotonic() - request.arrived
         self._metrics.count_request(route, int(response.status), seconds)
+        self._metrics.observe_stages(response.stages)
         if ACCESS.isEnabledFor(logging.INFO):
             fields = {
                 "request": request.id,
