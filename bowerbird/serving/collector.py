@@ -27,12 +27,14 @@ def no_collection() -> Iterator[None]:
     """Hold the collector off while a version is loaded, which makes objects by the ten thousand.
 
     A process that passed over its imports passes over the version, too: a version has no cycles, and is freed all the
-    same when the last request lets go of it.
+    same when the last request lets go of it. A collector that was off stays off.
     """
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if _PASSES_OVER.is_set():
             gc.freeze()
-        gc.enable()
+        if was_on:
+            gc.enable()

@@ -47,3 +47,13 @@ def test_a_process_that_passes_over_nothing_keeps_its_objects():
     with no_collection():
         made = [set()]
     assert any(each is made for each in gc.get_objects())
+
+
+def test_a_collector_that_is_off_stays_off():
+    gc.disable()
+    try:
+        with no_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
