@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bowerbird.embedding.deferred import DeferredFeatures, TableRows
+from bowerbird.embedding.deferred import DeferredFeatures, TableColumns, TableRows
 from bowerbird.embedding.exact_tables import ExactTables, HandedRows
-from bowerbird.embedding.feature_reader import FeatureReader, expanded
+from bowerbird.embedding.feature_reader import FeatureReader
 from bowerbird.embedding.inputs import (
     CategoryInput,
     Inputs,
-    SequenceInput,
     field_vocabulary,
     inputs_of,
     vocabularies,
     vocabulary_of,
 )
 from bowerbird.embedding.key_index import RESERVED_ROWS, KeyIndex
+from bowerbird.embedding.matrix import side_by_side
 from bowerbird.embedding.native_options import EVERY_OTHER, is_native, native_config
 from bowerbird.embedding.rows import RowBlock, Rows
 from bowerbird.embedding.served_table import RowFormat, rounded
@@ -273,21 +273,33 @@ class EmbeddingCollection(nn.Module, FeatureReader):
         return index.rows if isinstance(index, Table) else len(index)
 
     def lookup(self, rows: RowBlock) -> dict[str, Tensor]:
-        """Return the model inputs of a block of rows; in training exact tables' sequences wait until they are read."""
-        count = rows.count
-        lengths = {len(padded.mask) for padded in rows.sequences.values()}
-        if not (self.training and torch.is_grad_enabled() and lengths == {count}):
+        """Return the model inputs of a block of rows; in training those of exact tables wait until they are read."""
+        if not (self.training and torch.is_grad_enabled() and _is_whole(rows)):
             return super().lookup(rows)
         handed = {tables.rows.shape[1]: tables.handed() for tables in self._all_exact()}
-        eager = tuple(replace(item, categories=self._native_of(item)) for item in self.inputs.sequences)
-        embed = partial(self.embed, handed=handed)
-        known = self.lookup_once(rows, replace(self.inputs, sequences=eager), embed)
-        return DeferredFeatures(expanded(known, count), self._table_rows(rows, handed))
+        sequences = tuple(replace(each, categories=self._native_of(each.categories)) for each in self.inputs.sequences)
+        eager = replace(self.inputs, categories=self._native_of(self.inputs.categories), sequences=sequences)
+        known = self.lookup_once(rows, eager)
+        return DeferredFeatures(known, {**self._columns_in_tables(rows, handed), **self._rows_in_tables(rows, handed)})
 
-    def _native_of(self, sequence: SequenceInput) -> tuple[CategoryInput, ...]:
-        return tuple(item for item in sequence.categories if item.vocabulary in self.native)
+    def _native_of(self, items: tuple[CategoryInput, ...]) -> tuple[CategoryInput, ...]:
+        return tuple(item for item in items if item.vocabulary in self.native)
 
-    def _table_rows(self, rows: RowBlock, handed: Handed) -> dict[str, TableRows]:
+    def _columns_in_tables(self, rows: RowBlock, handed: Handed) -> dict[str, TableColumns]:
+        """Return the rows that categories have in exact tables."""
+        exact = [item for item in self.inputs.categories if item.vocabulary not in self.native]
+        if not exact:
+            return {}
+        matrix = side_by_side(rows.categories, tuple(item.name for item in exact))
+        column = {name: place for place, name in enumerate(matrix.names)}
+        found: dict[int, dict[str, tuple[int, int]]] = {}
+        for item in exact:
+            start = self._exact(item.vocabulary).start(item.vocabulary)
+            found.setdefault(item.dimension, {})[item.name] = column[item.name], start
+        tables = [TableColumns(handed[width], matrix.values, columns) for width, columns in found.items()]
+        return {name: table for table in tables for name in table.columns}
+
+    def _rows_in_tables(self, rows: RowBlock, handed: Handed) -> dict[str, TableRows]:
         """Return the rows that sequences' categories have in exact tables."""
         return {
             item.name: TableRows(
@@ -300,10 +312,8 @@ class EmbeddingCollection(nn.Module, FeatureReader):
             if item.vocabulary not in self.native
         }
 
-    def embed(
-        self, items: Sequence[CategoryInput], columns: Mapping[str, Rows], handed: Handed | None = None
-    ) -> dict[str, Tensor]:
-        """Return the vectors of category columns; exact ones of one width by one lookup, of the rows ``handed``."""
+    def embed(self, items: Sequence[CategoryInput], columns: Mapping[str, Rows]) -> dict[str, Tensor]:
+        """Return the vectors of category columns; exact ones of one width by one lookup."""
         features: dict[str, Tensor] = {}
         groups: dict[int, list[CategoryInput]] = {}
         for item in items:
@@ -311,17 +321,24 @@ class EmbeddingCollection(nn.Module, FeatureReader):
                 features[item.name] = self.native[item.vocabulary].lookup(columns[item.name])
             else:
                 groups.setdefault(item.dimension, []).append(item)
-        for width, members in groups.items():
+        for members in groups.values():
             tables = self._exact(members[0].vocabulary)
-            look_up = handed[width].look_up if handed else tables
             places = [
                 np.add(columns[item.name], tables.start(item.vocabulary), dtype=np.int64) for item in members
             ]
-            features |= {item.name: vectors for item, vectors in zip(members, look_up(places), strict=True)}
+            features |= {item.name: vectors for item, vectors in zip(members, tables(places), strict=True)}
         return features
 
     def _new_rows(self, vocabulary: str, count: int) -> Tensor:
         return torch.randn(count, self.dimension_of(vocabulary)) * self.config.initial_scale
+
+
+def _is_whole(rows: RowBlock) -> bool:
+    """Say whether every column has all rows."""
+    count = rows.count
+    masks = (padded.mask for padded in rows.sequences.values())
+    others = chain(rows.categories.values(), rows.numbers.values(), rows.vectors.values(), masks)
+    return all(len(column) == count for column in others)
 
 
 def block_keys(plan: Plan, block: FeatureBlock) -> Iterator[tuple[str, Keys]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, TypeAlias
 
@@ -78,6 +79,14 @@ class ExactTables(nn.Module):
         self.rows = nn.Parameter(whole)
 
 
+@dataclass(frozen=True)
+class Fields:
+    """Places int32 [samples, columns]; of each column that is meant its number, and where its range of rows begins."""
+
+    places: npt.NDArray[np.int32]
+    columns: list[tuple[int, int]]
+
+
 class HandedRows:
     """A table's rows [rows, dimension] that each lookup hands on, so that all of a pass add to one gradient."""
 
@@ -89,6 +98,15 @@ class HandedRows:
         found: tuple[Tensor, ...] = _Lookup.apply(self.rows, tuple(columns))  # type: ignore[no-untyped-call]
         self.rows = found[-1]
         return found[:-1]
+
+    def side_by_side(self, fields: Fields) -> Tensor:
+        """Return each sample's rows of some columns end to end, float32 [samples, columns * dimension].
+
+        Raises ValueError for a place that is not there.
+        """
+        found: Tensor
+        found, self.rows = _FieldLookup.apply(self.rows, fields)  # type: ignore[no-untyped-call]
+        return found
 
 
 class _Lookup(torch.autograd.Function):
@@ -115,6 +133,29 @@ class _Lookup(torch.autograd.Function):
                 values = gradient.detach().reshape(len(places), -1)
                 values = values if values.stride(1) == 1 or values.shape[1] == 1 else values.contiguous()
                 _native.scatter_rows(values, places, total, _threads(len(places)))
+        return total, None
+
+
+class _FieldLookup(torch.autograd.Function):
+    """Rows of a table at columns of places, side by side, then the table; one dense gradient comes back."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, fields: Fields) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.fields, ctx.shape = fields, rows.shape
+        table, samples = rows.detach(), len(fields.places)
+        out = torch.empty(samples, len(fields.columns) * rows.shape[1])
+        _native.gather_fields(table, fields.places, fields.columns, out, _threads(samples * len(fields.columns)))
+        return out, table
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, of_table: Tensor | None) -> tuple[Tensor, None]:
+        fields = ctx.fields
+        total = torch.zeros(ctx.shape) if of_table is None else of_table.detach()
+        if gradient is not None:
+            values = gradient.detach().float().contiguous()
+            threads = _threads(len(values) * len(fields.columns))
+            _native.scatter_fields(values, fields.places, fields.columns, total, threads)
         return total, None
 
 

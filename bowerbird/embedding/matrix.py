@@ -35,9 +35,9 @@ class Matrix(Generic[Value]):
         column: npt.NDArray[Any] = self.values[..., place]
         return column
 
-    def columns(self) -> dict[str, npt.NDArray[Value]]:
+    def columns(self) -> MatrixColumns[Value]:
         """Return all columns by name, views."""
-        return {name: self.values[..., place] for place, name in enumerate(self.names)}
+        return MatrixColumns(self)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Matrix[Value]:
         """Return the rows at ``indices``, which may have any shape; memory of its own."""
@@ -46,6 +46,21 @@ class Matrix(Generic[Value]):
     def span(self, start: int, stop: int) -> Matrix[Value]:
         """Return the rows from ``start`` to ``stop``, a view."""
         return Matrix(self.names, self.values[start:stop])
+
+
+class MatrixColumns(dict[str, npt.NDArray[Value]]):
+    """All columns of a ``matrix`` by name, views."""
+
+    def __init__(self, matrix: Matrix[Value]) -> None:
+        super().__init__((name, matrix.values[..., place]) for place, name in enumerate(matrix.names))
+        self.matrix = matrix
+
+
+def side_by_side(columns: Mapping[str, npt.NDArray[Any]], names: tuple[str, ...]) -> Matrix[np.int32]:
+    """Return at least the named columns [rows], int32, as a matrix: the one that they stand in, or a new one."""
+    if isinstance(columns, MatrixColumns) and columns.matrix.values.dtype == np.int32:
+        return columns.matrix
+    return matrix_of({name: columns[name] for name in names}, len(columns[names[0]]), np.int32)
 
 
 def empty_matrix(names: tuple[str, ...], rows: int, dtype: npt.DTypeLike) -> Matrix[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bowerbird.embedding.deferred import stretches
 from bowerbird.embedding.inputs import Inputs
 from bowerbird.models.numbers import PiecewiseNumbers, StandardNumbers
 from bowerbird.models.sequences import History, joined
@@ -36,6 +37,6 @@ class FlatInputs(nn.Module):
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, width]."""
-        parts = [features[name] for name in self.categories]
+        parts = stretches(features, self.categories)
         parts += [module(features).flatten(1) for module in (*self.numbers, *self.vectors)]
         return joined(parts, [module(features) for module in self.histories])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bowerbird.embedding.deferred import TableRows, in_place
+from bowerbird.embedding.deferred import TableRows, in_place, stretches
 from bowerbird.embedding.inputs import CategoryInput, Inputs, SequenceInput
 from bowerbird.models.layers import MLP, masked_mean
 from bowerbird.models.numbers import StandardNumbers
@@ -98,7 +98,7 @@ class TargetAttention(History):
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Return [rows, width]."""
         mask, numbers = features[self.mask], self.events.numbers(features)
-        query = torch.cat([features[name] for name in self.candidate], dim=-1)
+        query = joined(stretches(features, self.candidate), [])
         natively = self.training and not torch.compiler.is_compiling()
         parts = [*(in_place(features, name) for name in self.events.categories), numbers]
         if natively and takes_whole(parts, query, self._linear_layers()):
@@ -141,6 +141,8 @@ def _meetings(sequence: SequenceInput, met: list[CategoryInput]) -> Parts:
 
 def joined(parts: list[Tensor], histories: list[Tensor]) -> Tensor:
     """Return parts [rows, …] and histories' vectors [rows or 1, …] end to end, [rows, width]."""
+    if len(parts) == 1 and not histories:
+        return parts[0]
     rows = (parts or histories)[0].shape[0]
     return torch.cat([*parts, *(vectors.expand(rows, vectors.shape[1]) for vectors in histories)], dim=-1)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bowerbird.embedding.deferred import stretches
 from bowerbird.embedding.inputs import Inputs, SequenceInput
 from bowerbird.models.attention import HeadedHistory, matching_categories
 from bowerbird.models.numbers import NumberEmbedding
@@ -68,7 +69,7 @@ class TabM(Ranker):
 
     def members(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return each member's logits [rows, members] by task."""
-        parts = [features[name] for name in self.categories]
+        parts = stretches(features, self.categories)
         parts += [functional.relu(module(features)).flatten(1) for module in self.numbers]
         parts += [module(features).flatten(1) for module in self.vectors]
         flat = joined(parts, [module(features) for module in self.histories])

@@ -73,7 +73,7 @@ def test_request_columns_of_one_row_are_expanded():
 
 
 @pytest.mark.parametrize("tables", [{}, {"item": {}}])
-def test_sequences_that_wait_until_they_are_read_are_those_of_evaluation(tables):
+def test_features_that_wait_until_they_are_read_are_those_of_evaluation(tables):
     block, *_ = World().draw(30)
     trained = collection(tables=tables).train()
     results = []
@@ -81,7 +81,7 @@ def test_sequences_that_wait_until_they_are_read_are_those_of_evaluation(tables)
         features = trained.train(waits)(block)
         assert isinstance(features, DeferredFeatures) == waits
         assert not waits or ("history.item" in features.unread) == ("item" not in tables)
-        assert not waits or "history.topic" in features.unread
+        assert not waits or {"history.topic", "user"} <= features.unread.keys()
         trained.zero_grad()
         sum(value.square().sum() for value in features.values() if value.requires_grad).backward()
         results.append((dict(features), [each.grad for each in trained.exact_parameters]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bowerbird.embedding.deferred import DeferredFeatures, TableRows, in_place
+from bowerbird.embedding.deferred import DeferredFeatures, TableColumns, TableRows, in_place, stretches
 from bowerbird.embedding.exact_tables import ExactTables
 
 
@@ -57,3 +57,52 @@ def test_lookups_that_hand_on_a_table_add_to_one_gradient(tables):
         for column, weight in zip(columns, weights, strict=True):
             expected.index_add_(0, torch.from_numpy(column.reshape(-1)), weight.reshape(-1, 4))
         assert torch.allclose(tables.rows.grad, expected, atol=1e-6)
+
+
+PLACES = np.array([[0, 4, 8, 1], [3, 0, 1, 1], [3, 2, 8, 0]], np.int32)
+
+
+def _columns(tables):
+    columns = {"tag": (1, 0), "video": (2, 5), "other_tag": (3, 0)}
+    waiting = TableColumns(tables.handed(), PLACES, columns)
+    return DeferredFeatures({"age": torch.ones(3)}, dict.fromkeys(columns, waiting))
+
+
+def _expected(tables):
+    places = torch.from_numpy(PLACES).long()
+    parts = {"tag": (1, "tag"), "video": (2, "video"), "other_tag": (3, "tag")}
+    return {name: tables.view(vocabulary)[places[:, column]] for name, (column, vocabulary) in parts.items()}
+
+
+def test_columns_are_read_together_one_by_one_or_side_by_side(tables):
+    expected = _expected(tables)
+    for names in (["video", "tag"], ["tag", "video", "other_tag"]):
+        (whole,) = stretches(_columns(tables), names)
+        assert torch.equal(whole, torch.cat([expected[name] for name in names], dim=1))
+    together = _columns(tables)
+    assert torch.equal(together["video"], expected["video"]) and not together.unread
+    assert [len(each) for each in (stretches(together, ["tag", "video"]), stretches(_columns(tables), []))] == [2, 0]
+    after = _columns(tables)
+    stretches(after, ["tag", "video"])
+    assert torch.equal(after["tag"], expected["tag"]) and list(after.unread) == ["video", "other_tag"]
+    assert torch.equal(in_place(after, "video"), expected["video"])
+
+
+def test_a_column_that_was_set_does_not_stand_in_a_table(tables):
+    features = _columns(tables)
+    features["tag"] = torch.zeros(3, 4)
+    tag, video = stretches(features, ["tag", "video"])
+    assert not tag.any() and torch.equal(video, _expected(tables)["video"])
+
+
+def test_columns_side_by_side_and_one_by_one_add_to_one_gradient(tables):
+    weights = torch.randn(3, 12)
+    gradients = []
+    for whole in (True, False):
+        features, tables.rows.grad = _columns(tables), None
+        parts = stretches(features, ["tag", "video", "other_tag"]) if whole else [
+            features[name] for name in ("tag", "video", "other_tag")
+        ]
+        (torch.cat(parts, dim=1) * weights + (features["video"] ** 2).sum()).sum().backward()
+        gradients.append(tables.rows.grad)
+    assert torch.allclose(*gradients, atol=1e-5) and gradients[0].any()

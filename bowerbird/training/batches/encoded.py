@@ -173,7 +173,7 @@ class EncodedSamples:
     def batch(self, indices: Indices) -> Batch:
         """Return the samples at ``indices``; its columns are views of a few matrices."""
         rows = RowBlock(
-            dict(self.category_matrix.take(indices).columns()),
+            self.category_matrix.take(indices).columns(),
             self.number_matrix.take(indices).columns(),
             {name: sequence.batch(indices) for name, sequence in self.sequences.items()},
             {name: np.take(values, indices, axis=0) for name, values in self.vectors.items()},

@@ -3,6 +3,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -119,6 +120,49 @@ void scatter(Strided values, Places places, Matrix table, std::size_t threads) {
   }
 }
 
+using FieldPlaces = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::device::cpu>;
+using FieldColumns = std::vector<std::tuple<std::size_t, std::size_t>>;
+
+Fields fields_of(const FieldPlaces& places, const FieldColumns& columns) {
+  require(places.stride(1) == 1 && places.stride(0) >= 0, "a sample's places are not side by side");
+  Fields fields{places.data(), static_cast<std::size_t>(places.stride(0)), places.shape(0), {}};
+  for (const auto& [column, first] : columns) {
+    require(column < places.shape(1), "a column is beyond the places");
+    fields.fields.push_back({column, first});
+  }
+  return fields;
+}
+
+void require_fields(const Fields& of, std::size_t rows) {
+  bool inside = true;
+  for (const Field& field : of.fields) {
+    const std::size_t most = rows - std::min(rows, field.first);
+    for (std::size_t i = 0; i < of.samples; ++i) {
+      inside &= static_cast<std::size_t>(static_cast<std::uint32_t>(of.places[i * of.stride + field.column])) < most;
+    }
+  }
+  require(inside, "a place is beyond the table");
+}
+
+void gather_side_by_side(Matrix table, FieldPlaces places, const FieldColumns& columns, Matrix out,
+                         std::size_t threads) {
+  const Fields fields = fields_of(places, columns);
+  require(out.shape(0) == fields.samples && out.shape(1) == columns.size() * table.shape(1), "out does not fit");
+  const nb::gil_scoped_release release;
+  require_fields(fields, table.shape(0));
+  gather_fields(table.data(), fields, table.shape(1), out.data(), threads);
+}
+
+void scatter_side_by_side(Matrix values, FieldPlaces places, const FieldColumns& columns, Matrix table,
+                          std::size_t threads) {
+  const Fields fields = fields_of(places, columns);
+  require(values.shape(0) == fields.samples && values.shape(1) == columns.size() * table.shape(1),
+          "values do not fit");
+  const nb::gil_scoped_release release;
+  require_fields(fields, table.shape(0));
+  scatter_fields(values.data(), values.shape(1), fields, table.shape(1), table.data(), threads);
+}
+
 bool is_bfloat16(const Cube& values) {
   if (values.dtype() == nb::dtype<float>()) return false;
   const bool half = values.dtype().code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::Bfloat) &&
@@ -220,6 +264,10 @@ void bind_dense(nb::module_& module) {
              array("gradient_weight").none(), array("gradient_bias").none(), "keep"_a, "threads"_a = 1);
   module.def("gather_rows", &gather, array("table"), array("places"), array("out"), "threads"_a = 1);
   module.def("scatter_rows", &scatter, array("values"), array("places"), array("table"), "threads"_a = 1);
+  module.def("gather_fields", &gather_side_by_side, array("table"), array("places"), "columns"_a, array("out"),
+             "threads"_a = 1);
+  module.def("scatter_fields", &scatter_side_by_side, array("values"), array("places"), "columns"_a, array("table"),
+             "threads"_a = 1);
   module.def("attention_inputs", &inputs_forward, array("events"), array("query"), "parts"_a, array("out"),
              "threads"_a = 1);
   module.def("attention_inputs_backward", &inputs_backward, array("gradient"), array("events"), array("query"),

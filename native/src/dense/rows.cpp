@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "base/team.hpp"
 #if defined(__SSE2__)
@@ -14,6 +15,7 @@ namespace bowerbird {
 namespace {
 
 constexpr std::size_t kBlock = 2048;  // rows that one task gathers
+constexpr std::size_t kSamples = 512;  // samples whose fields one task gathers
 constexpr std::size_t kAhead = 16;    // rows between a prefetch and its use
 constexpr std::size_t kVector = 4;    // floats that go past the caches together
 constexpr std::size_t kLanes = 16;    // floats that are added to others before any is stored
@@ -72,6 +74,49 @@ BOWERBIRD_INLINE void add_any(const T* values, std::size_t stride, const std::in
   add_lane(values, stride, places, count, width, table, lane, lanes);
 }
 
+// Copies the rows of some samples; a usual width is known to the compiler.
+template <typename Width>
+BOWERBIRD_INLINE void copy_fields(const float* table, const Fields& of, Width width, std::size_t first,
+                                  std::size_t last, float* out) {
+  for (std::size_t i = first; i < last; ++i) {
+    const std::int32_t* const places = of.places + i * of.stride;
+    float* to = out + i * of.fields.size() * width;
+    for (const Field& field : of.fields) {
+      const std::size_t row = field.first + static_cast<std::size_t>(places[field.column]);
+      std::memcpy(to, table + row * width, width * sizeof(float));
+      to += width;
+    }
+  }
+}
+
+template <typename Width>
+BOWERBIRD_INLINE void add_field(const float* values, std::size_t stride, const Fields& of, const Field& field,
+                                Width width, float* table) {
+  for (std::size_t i = 0; i < of.samples; ++i) {
+    const auto place = static_cast<std::size_t>(of.places[i * of.stride + field.column]);
+    add_row(values + i * stride, width, table + (field.first + place) * width);
+  }
+}
+
+BOWERBIRD_CLONES void add_field_of(const float* values, std::size_t stride, const Fields& of, const Field& field,
+                                   std::size_t width, float* table) {
+  if (width == Usual::value) return add_field(values, stride, of, field, Usual{}, table);
+  add_field(values, stride, of, field, width, table);
+}
+
+// For each field, which of the ranges that there are it adds to: fields of one range are added by one thread.
+std::vector<std::size_t> ranges_of(const Fields& of, std::size_t* count) {
+  std::vector<std::size_t> firsts;
+  std::vector<std::size_t> ranges;
+  for (const Field& field : of.fields) {
+    const auto at = std::find(firsts.begin(), firsts.end(), field.first);
+    ranges.push_back(static_cast<std::size_t>(at - firsts.begin()));
+    if (at == firsts.end()) firsts.push_back(field.first);
+  }
+  *count = firsts.size();
+  return ranges;
+}
+
 BOWERBIRD_CLONES void add_floats(const float* values, std::size_t stride, const std::int64_t* places,
                                  std::size_t count, std::size_t width, float* table, std::size_t lane,
                                  std::size_t lanes) {
@@ -115,6 +160,26 @@ void scatter_rows(const BFloat16* values, std::size_t stride, const std::int64_t
                   std::size_t width, float* table, std::size_t threads) {
   const std::size_t lanes = std::max<std::size_t>(threads, 1);
   run_team(threads, lanes, [&](std::size_t lane) { add_halves(values, stride, places, count, width, table, lane, lanes); });
+}
+
+void gather_fields(const float* table, const Fields& fields, std::size_t width, float* out, std::size_t threads) {
+  run_team(threads, (fields.samples + kSamples - 1) / kSamples, [&](std::size_t block) {
+    const std::size_t first = block * kSamples;
+    const std::size_t last = std::min(fields.samples, first + kSamples);
+    if (width == Usual::value) return copy_fields(table, fields, Usual{}, first, last, out);
+    copy_fields(table, fields, width, first, last, out);
+  });
+}
+
+void scatter_fields(const float* values, std::size_t stride, const Fields& fields, std::size_t width, float* table,
+                    std::size_t threads) {
+  std::size_t count = 0;
+  const std::vector<std::size_t> ranges = ranges_of(fields, &count);
+  run_team(threads, count, [&](std::size_t range) {
+    for (std::size_t i = 0; i < ranges.size(); ++i) {
+      if (ranges[i] == range) add_field_of(values + i * width, stride, fields, fields.fields[i], width, table);
+    }
+  });
 }
 
 }  // namespace bowerbird
