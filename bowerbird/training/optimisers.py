@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from bowerbird.training.adam import Adam
 from bowerbird.training.config import TrainerConfig
 from bowerbird.training.network import Network
 
@@ -28,13 +29,12 @@ def build_optimiser(network: Network, config: TrainerConfig) -> Optimizer:
 def _optimiser(groups: list[dict[str, Any]], config: TrainerConfig) -> Optimizer:
     if config.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-    for group in groups:
-        group["weight_decay"] = 0.0
+    values = [value for group in groups for value in group["params"]]
     if config.optimiser == "adam":
-        return torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+        return Adam(values, config.learning_rate)
     if config.optimiser == "adagrad":
-        return torch.optim.Adagrad(groups, lr=config.learning_rate, fused=True)
-    return torch.optim.SGD(groups, lr=config.learning_rate, fused=True)
+        return torch.optim.Adagrad(values, lr=config.learning_rate, fused=True)
+    return torch.optim.SGD(values, lr=config.learning_rate, fused=True)
 
 
 def add_l2(network: Network, config: TrainerConfig) -> None:
