@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from bowerbird.models.ranker import Targets
@@ -16,15 +18,34 @@ def task_losses(logits: Mapping[str, Tensor], targets: Targets) -> dict[str, Ten
 
     Immature labels take no part. Each member of an ensemble has its own loss; their mean counts.
     """
-    losses = {}
+    losses: dict[str, Tensor] = {}
     for task, values in logits.items():
-        label = targets.labels[task]
-        mature = ~torch.isnan(label)
-        target = torch.where(mature, label, 0.0).unsqueeze(1).expand_as(values)
-        entropy = functional.binary_cross_entropy_with_logits(values.float(), target, reduction="none")
-        mass = torch.where(mature, targets.weight, 0.0)
-        losses[task] = (entropy.mean(dim=1) * mass).sum() / mass.sum().clamp(min=1e-12)
+        losses[task] = _Entropy.apply(values, targets.labels[task], targets.weight)  # type: ignore[no-untyped-call]
     return losses
+
+
+class _Entropy(torch.autograd.Function):
+    """The weighted mean cross entropy of logits x [rows, members] and labels y: softplus(-x) + (1 - y) x, in float32.
+
+    Its gradient, σ(x) - y, is made beside it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+        x, members = logits.float(), logits.shape[1]
+        immature = torch.isnan(label)
+        target = label.masked_fill(immature, 0.0).unsqueeze(1)
+        mass = weight.masked_fill(immature, 0.0).unsqueeze(1)
+        share = mass / (mass.sum() * members).clamp(min=1e-12)
+        ctx.save_for_backward(((torch.sigmoid(x) - target) * share).to(logits.dtype))
+        entropy = functional.softplus(-x) + (1.0 - target) * x
+        return (entropy * share).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (of_logits,) = ctx.saved_tensors
+        return of_logits * gradient, None, None
 
 
 class TaskWeighting(nn.Module):

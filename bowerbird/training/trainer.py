@@ -131,8 +131,7 @@ class Trainer:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise self._not_finite(value, batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.network.collection.forget_gradients()
+        self._forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         add_l2(self.network, self.config)
         self._clip()
@@ -143,6 +142,11 @@ class Trainer:
         state.loss_sum += value
         state.loss_steps += 1
         return value
+
+    def _forget_gradients(self) -> None:
+        for each in self._parameters:
+            each.grad = None
+        self.network.collection.forget_gradients()
 
     def _rate(self) -> float:
         """Return the learning rate of the present step."""

@@ -54,7 +54,8 @@ class BatchSource(Protocol):
 class MemorySource:
     """Batches of samples that lie in memory: in an order drawn from ``seed`` and epoch, or in that of time.
 
-    The shuffle is a permutation of all samples. ``ahead`` batches are gathered by a thread before they are needed.
+    The shuffle is a permutation of all samples. ``ahead`` batches with sequences are gathered by a thread before they
+    are needed; others are a few copies of rows, which take less than lending the interpreter to a thread.
     """
 
     def __init__(
@@ -88,7 +89,8 @@ class MemorySource:
 
     def batches(self, epoch: int, first: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch from number ``first`` on."""
-        return prefetched(self.samples.batches(self.order(epoch), self._batch_size, first), self._ahead)
+        ahead = self._ahead if self.samples.sequences else 0
+        return prefetched(self.samples.batches(self.order(epoch), self._batch_size, first), ahead)
 
     def number_columns(self) -> NumberColumns:
         """Return values of every number tensor by name, evenly thinned."""
