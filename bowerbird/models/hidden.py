@@ -46,18 +46,21 @@ class HiddenActivation(nn.Module):
         norm = self.norm
         assert norm is not None
         result, mean, variance = _Normalised.apply(flat, norm.weight, norm.bias, 1 - self.dropout, norm.eps)  # type: ignore[no-untyped-call]
-        track(norm, mean, variance, flat.shape[0])
+        track([norm], [mean], [variance], flat.shape[0])
         return result  # type: ignore[no-any-return]
 
 
-def track(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, rows: int) -> None:
-    """Take a batch's statistics, float32 [width], into the running ones, as PyTorch does."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    assert norm.num_batches_tracked is not None and norm.momentum is not None
+def track(norms: list[nn.BatchNorm1d], means: list[Tensor], variances: list[Tensor], rows: int) -> None:
+    """Take a batch's statistics, float32 [width], into the running ones of norms of one momentum, as PyTorch does."""
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    running_means = [norm.running_mean for norm in norms if norm.running_mean is not None]
+    running_variances = [norm.running_var for norm in norms if norm.running_var is not None]
+    (momentum,) = {norm.momentum for norm in norms}
+    assert momentum is not None and len(counts) == len(running_means) == len(running_variances) == len(norms)
     with torch.no_grad():
-        norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (rows / max(rows - 1, 1)), norm.momentum)
+        torch._foreach_add_(counts, 1)
+        torch._foreach_lerp_(running_means, means, momentum)
+        torch._foreach_lerp_(running_variances, torch._foreach_mul(variances, rows / max(rows - 1, 1)), momentum)
 
 
 def _is_supported(values: Tensor) -> bool:

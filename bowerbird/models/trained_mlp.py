@@ -33,9 +33,10 @@ def whole_mlp(modules: Sequence[nn.Module], x: Tensor) -> Tensor | None:
     seeds = [new_seed(keep) for _ in pairs]
     parameters = [each for pair in pairs for each in _parameters(*pair)]
     out: Tensor = _Hidden.apply(flat, keep, _epsilon(pairs[0][1]), seeds, moments, *parameters)  # type: ignore[no-untyped-call]
-    for (_, activation), (mean, variance) in zip(pairs, moments, strict=True):
-        if activation.norm is not None and mean is not None and variance is not None:
-            track(activation.norm, mean, variance, len(flat))
+    norms = [activation.norm for _, activation in pairs if activation.norm is not None]
+    if norms:
+        means, variances = ([each for each in column if each is not None] for column in zip(*moments, strict=True))
+        track(norms, means, variances, len(flat))
     return out.view(*x.shape[:-1], -1)
 
 
@@ -68,11 +69,15 @@ def _is_hooked(module: nn.Module) -> bool:
 
 
 def _are_alike(pairs: Sequence[_Pair]) -> bool:
-    return len({(activation.dropout, _epsilon(activation)) for _, activation in pairs}) == 1
+    return len({(activation.dropout, _epsilon(activation), _momentum(activation)) for _, activation in pairs}) == 1
 
 
 def _epsilon(activation: HiddenActivation) -> float:
     return 0.0 if activation.norm is None else activation.norm.eps
+
+
+def _momentum(activation: HiddenActivation) -> float | None:
+    return None if activation.norm is None else activation.norm.momentum
 
 
 def _parameters(layer: Linear, activation: HiddenActivation) -> tuple[Tensor | None, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -62,11 +63,14 @@ class TaskWeighting(nn.Module):
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return the scalar loss."""
-        total = torch.zeros(())
-        for task, loss in losses.items():
-            weighted = self.factors.get(task, 1.0) * loss
-            if task in self.log_variances:
-                uncertainty = self.log_variances[task]
-                weighted = torch.exp(-uncertainty) * weighted + 0.5 * uncertainty
-            total = total + weighted
+        weighted = [self._weighted(task, loss) for task, loss in losses.items()]
+        total: Tensor = reduce(torch.add, weighted) if weighted else torch.zeros(())
         return total
+
+    def _weighted(self, task: str, loss: Tensor) -> Tensor:
+        factor = self.factors.get(task, 1.0)
+        weighted: Tensor = loss if factor == 1.0 else factor * loss
+        if task not in self.log_variances:
+            return weighted
+        uncertainty: Tensor = self.log_variances[task]
+        return torch.exp(-uncertainty) * weighted + 0.5 * uncertainty
