@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Application:
     """A bare ASGI application over a router.
 
     A server may ``open`` a request as soon as its head is there: what its head refuses needs no task and no body. One
-    that has read a body whole may ``answer`` it without ASGI's messages.
+    that has read a body whole may ``begin`` to answer it without ASGI's messages.
     """
 
     def __init__(
@@ -73,11 +74,20 @@ class Application:
         """Return one request's share of the memory for bodies, still empty."""
         return BodyShare(self._body_memory)
 
-    async def answer(self, opened: Opened) -> Response | None:
-        """Return the answer to a request that has its body; None where its client has gone."""
+    def begin(self, opened: Opened) -> asyncio.Future[Response]:
+        """Begin to answer a request that has its body; what can be told at once, the future has at once."""
         assert opened.route is not None
         try:
-            return await opened.route.handler(opened.request)
+            return asyncio.ensure_future(opened.route.handler(opened.request))
+        except Exception as error:
+            refused: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+
+    def response(self, opened: Opened, answer: asyncio.Future[Response]) -> Response | None:
+        """Return what to send where ``answer`` is done; None where the client has gone."""
+        try:
+            return answer.result()
         except ClientGone:
             return None
         except Exception as error:

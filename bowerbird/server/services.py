@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from bowerbird.bundles.registry import Registry
@@ -49,11 +50,11 @@ class SceneServices:
     channels: dict[str, Channel]
     deadline_seconds: float
     levels: list[Level]
-    _services: dict[tuple[bool, int], ServiceTime] = field(default_factory=dict)
+    _services: defaultdict[tuple[bool, int], ServiceTime] = field(default_factory=lambda: defaultdict(ServiceTime))
 
     def service(self, recommends: bool, level: int) -> ServiceTime:
         """Return the times of its recommendations or scores at a level."""
-        return self._services.setdefault((recommends, level), ServiceTime())
+        return self._services[recommends, level]
 
     def usual_seconds(self, level: int) -> float:
         """Return what an answer of usual size takes at a level, whichever kind takes longer."""
@@ -93,7 +94,7 @@ class Services:
         self.items = ItemCatalog()
         self.items_known = threading.Event()
         self.form = RequestForm(workspace.project)
-        self._service_times: dict[str, ServiceTime] = {}
+        self._service_times: defaultdict[str, ServiceTime] = defaultdict(ServiceTime)
         self.status = Status()
         self.metrics = Metrics()
         self.observer = Observer(self.metrics, workspace.settings.telemetry, workspace.project.name)
@@ -116,7 +117,7 @@ class Services:
 
     def work_until(self, kind: str, arrived: float, deadline: float, size: float = 0.0) -> Work:
         """Return work of a kind and size that came at ``arrived`` and is due by ``deadline`` (monotonic seconds)."""
-        return Work(self._service_times.setdefault(kind, ServiceTime()), size, arrived, deadline)
+        return Work(self._service_times[kind], size, arrived, deadline)
 
     def observe(self) -> None:
         """Bring the gauges up to date."""

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class SlowScene:
 
     def __init__(self, pool: ScoringPool, seconds: float) -> None:
         self.memory = BodyMemory(MEMORY_BYTES)
-        self._pool = pool
+        self.pool = pool
         self._service = ServiceTime()
         self._service.observe(1.0, seconds)
         self.serving = threading.Event()
@@ -76,13 +76,11 @@ class SlowScene:
     def _admit(self, request: Request) -> None:
         deadline = deadline_of(request, DEADLINE_SECONDS)
         request.work = Work(self._service, request.body_length, request.arrived, deadline)
-        self._pool.check(request.work)
+        self.pool.check(request.work)
 
-    async def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Awaitable[Response]:
         assert request.work is not None
-        return await self._pool.run(
-            request.work, lambda waited: self._compute(request.body), request.on_disconnect
-        )
+        return self.pool.run(request.work, lambda waited: self._compute(request.body), request.on_disconnect)
 
     def _compute(self, body: bytes) -> Response:
         self.taken += 1
@@ -91,7 +89,7 @@ class SlowScene:
 
 
 @contextmanager
-def slow_server(folder: Path, threads: int, seconds: float) -> Iterator[tuple[int, SlowScene]]:
+def slow_server(folder: Path, threads: int, seconds: float, idle_seconds: int = 5) -> Iterator[tuple[int, SlowScene]]:
     """Serve a slow scene on so many threads (0: the event loop's own); yields the port and the scene."""
     pool = make_pool(threads, 1000, lambda waited: None)
     scene = SlowScene(pool, seconds)
@@ -100,7 +98,7 @@ def slow_server(folder: Path, threads: int, seconds: float) -> Iterator[tuple[in
         Router([scene.route()]), KeyStore(folder / "keys.json"), BODY_BYTES, scene.memory, observer
     )
     scene.limits = limits = ConnectionLimits(1000, 5.0, 5.0, 5.0)
-    scene.server = server = HttpServer(uvicorn_config(application, limits, 5), [pool.serve, scene.serve])
+    scene.server = server = HttpServer(uvicorn_config(application, limits, idle_seconds), [pool.serve, scene.serve])
     with bound_socket("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bowerbird.errors import OverloadedError
+from bowerbird.server.load.admission import AdmissionQueue
 from tests.server.raw_http import answers, connect, post
 from tests.server.slow_server import BODY_BYTES, MEMORY_BYTES, PATH, SlowScene, slow_server
 
@@ -104,3 +109,57 @@ def test_a_connection_whose_answer_was_cancelled_is_closed(tmp_path: Path, monke
     with slow_server(tmp_path, 0, SECONDS) as (port, _), connect(port) as connection:
         connection.sendall(post())
         assert connection.recv(10) == b""
+
+
+def test_refusals_leave_in_their_order_and_before_their_connection_is_closed(tmp_path: Path) -> None:
+    no_number = "x-deadline-ms: soon\r\n"
+    with slow_server(tmp_path, 0, SECONDS) as (port, scene):
+        with connect(port) as connection:
+            connection.sendall(post(b"1", no_number) + post(b"12") + post(b"1", no_number) + post(b"1234"))
+            found = answers(connection, 4)
+            assert [status for status, _, _ in found] == [422, 200, 422, 200]
+            assert [body for _, _, body in found][1::2] == [b"2", b"4"]
+        with connect(port) as connection:
+            connection.sendall(post(b"1", no_number + "connection: close\r\n"))
+            assert answers(connection, 1)[0][0] == 422
+            assert connection.recv(10) == b""
+        with connect(port) as connection:
+            connection.sendall(post(b"1", no_number) + b"this is no HTTP\r\n\r\n")
+            assert [status for status, _, _ in answers(connection, 2)] == [422, 400]
+        assert scene.memory.taken == 0
+
+
+def test_what_a_head_was_admitted_for_is_counted_when_the_next_one_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that come together are refused by their heads, not after their bodies were taken."""
+    put_refused: list[Exception] = []
+    put = AdmissionQueue.put
+
+    def watched(queue: AdmissionQueue, *arguments: Any) -> Any:
+        try:
+            return put(queue, *arguments)
+        except OverloadedError as error:
+            put_refused.append(error)
+            raise
+
+    monkeypatch.setattr(AdmissionQueue, "put", watched)
+    with slow_server(tmp_path, 0, 0.02) as (port, _), ExitStack() as stack:
+        connections = [stack.enter_context(connect(port)) for _ in range(40)]
+        for _ in range(3):
+            for connection in connections:
+                connection.sendall(post(b"x" * 100))
+            statuses = Counter(answers(connection, 1)[0][0] for connection in connections)
+            assert statuses[200] > 0 and statuses[429] > 10
+    assert put_refused == []
+
+
+def test_a_connection_that_asks_nothing_is_closed_after_a_while(tmp_path: Path) -> None:
+    with slow_server(tmp_path, 0, SECONDS, idle_seconds=1) as (port, _), connect(port) as silent, connect(port) as kept:
+        for _ in range(8):
+            kept.sendall(post(b"x"))
+            assert answers(kept, 1)[0][0] == 200
+            time.sleep(0.25)
+        silent.settimeout(0.5)
+        assert silent.recv(10) == b""
+        assert kept.recv(10) == b""

@@ -79,7 +79,8 @@ class AdmissionQueue:
         self._threads = threads
         self._limit = limit
         self._clock = clock
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiting: deque[Job] = deque()
         self._waiting_seconds = 0.0
         self._running: dict[int, Job] = {}
@@ -94,14 +95,14 @@ class AdmissionQueue:
 
     def check(self, work: Work) -> None:
         """Raise OverloadedError for work that would not be done in time, DeadlineError when it is past that."""
-        with self._changed:
+        with self._lock:
             self._check(work, self._clock())
 
     def put(
         self, work: Work, call: Callable[[float], object], finish: Callable[[object, BaseException | None], None]
     ) -> Job:
         """Queue a call and return its job; raises as ``check`` does."""
-        with self._changed:
+        with self._lock:
             now = self._clock()
             self._check(work, now)
             seconds = 0.0 if self._has_free_thread() else work.service.expect(work.size)
@@ -113,7 +114,7 @@ class AdmissionQueue:
 
     def cancel(self, job: Job, reason: BaseException) -> None:
         """Take a job that still waits out of the queue; its ``finish`` hears ``reason``."""
-        with self._changed:
+        with self._lock:
             if job not in self._waiting:
                 return
             self._waiting.remove(job)
@@ -124,7 +125,7 @@ class AdmissionQueue:
     def take(self) -> Job | None:
         """Wait for a job that can still be answered in time and return it; None once closed and empty."""
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._waiting:
                     self._empty_at = self._clock()
                     if self._closed:
@@ -141,7 +142,7 @@ class AdmissionQueue:
         long for it.
         """
         while True:
-            with self._changed:
+            with self._lock:
                 now = self._clock()
                 if not self._waiting:
                     return None
@@ -162,25 +163,25 @@ class AdmissionQueue:
 
     def done(self, job: Job) -> None:
         """Note that a job's call has ended."""
-        with self._changed:
+        with self._lock:
             del self._running[id(job)]
             seconds = self._clock() - job.started
         job.work.service.observe(job.work.size, seconds)
 
     def close(self) -> None:
         """Let what waits be taken, then ``take`` returns None."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
 
     def wait_seconds(self) -> float:
         """Return for how long a request that came now would wait."""
-        with self._changed:
+        with self._lock:
             return self._wait(self._clock())
 
     def report(self) -> QueueReport:
         """Return the queue's state and counts."""
-        with self._changed:
+        with self._lock:
             return QueueReport(
                 len(self._waiting), len(self._running), self._wait(self._clock()),
                 self._refused, self._expired, self._cancelled,
@@ -209,8 +210,10 @@ class AdmissionQueue:
         """Return the seconds of work before a new job, shared by the threads."""
         if self._has_free_thread():
             return 0.0
-        rest = sum(max(0.0, job.seconds - (now - job.started)) for job in self._running.values())
-        return (self._waiting_seconds + rest) / self._threads
+        seconds = self._waiting_seconds
+        for job in self._running.values():
+            seconds += max(0.0, job.seconds - (now - job.started))
+        return seconds / self._threads
 
 
 def _overloaded(wait: float, seconds: float, retry_after: float) -> OverloadedError:

@@ -47,13 +47,14 @@ class ScoringPool(ABC):
         """Return the queue's state and counts."""
         return self._queue.report()
 
-    async def run(
+    def run(
         self, work: Work, call: Callable[[float], Result], on_disconnect: Callable[[Cancel], None] | None = None
-    ) -> Result:
-        """Return what ``call`` returns, which is told the seconds that it waited.
+    ) -> asyncio.Future[Result]:
+        """Return what will have what ``call`` returns, which is told the seconds that it waited.
 
-        Raises OverloadedError or DeadlineError where it cannot be in time. ``on_disconnect`` is given what takes the
-        call out of the queue when its client goes: ClientGone.
+        Raises OverloadedError or DeadlineError where it cannot be in time: at once, so that whatever comes next is told
+        of what is queued here. ``on_disconnect`` is given what takes the call out of the queue when its client goes:
+        ClientGone.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
@@ -61,7 +62,7 @@ class ScoringPool(ABC):
         self._added()
         if on_disconnect is not None:
             on_disconnect(partial(self._queue.cancel, job, ClientGone()))
-        return await future
+        return future
 
     @abstractmethod
     async def serve(self) -> None:
@@ -193,7 +194,11 @@ class LoopPool(ScoringPool):
         if loop is None:
             call()
             return
-        called = asyncio.run_coroutine_threadsafe(self.run(untimed_work(), lambda waited: call()), loop)
+
+        async def run_here() -> None:
+            await self.run(untimed_work(), lambda waited: call())
+
+        called = asyncio.run_coroutine_threadsafe(run_here(), loop)
         while self._loop is not None:
             with suppress(TimeoutError):
                 called.result(_LOOK_SECONDS)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 _FORGETTING = 0.98
 """An answer's weight in the fit after each later one: about fifty count."""
 _OUTLIER = 4.0
 """An answer counts as no more than so many times what was expected: a stall is not taken for the rule at once."""
+
+
+class _Line(NamedTuple):
+    """Seconds over size, as of the last answer: asked many times for each."""
+
+    mean_size: float
+    mean_seconds: float
+    slope: float
 
 
 class ServiceTime:
@@ -19,6 +28,7 @@ class ServiceTime:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._weight = self._size = self._seconds = self._size_size = self._size_seconds = 0.0
+        self._line = _Line(0.0, 0.0, 0.0)
 
     def observe(self, size: float, seconds: float) -> None:
         """Take an answer's time into account."""
@@ -31,19 +41,20 @@ class ServiceTime:
             self._seconds = _FORGETTING * self._seconds + seconds
             self._size_size = _FORGETTING * self._size_size + size * size
             self._size_seconds = _FORGETTING * self._size_seconds + size * seconds
+            self._line = self._fit()
 
     def usual(self) -> float:
         """Return the mean seconds lately; 0 before anything was measured."""
-        with self._lock:
-            return self._seconds / self._weight if self._weight else 0.0
+        return self._line.mean_seconds
 
     def expect(self, size: float) -> float:
         """Return the expected seconds; 0 before anything was measured."""
-        with self._lock:
-            if not self._weight:
-                return 0.0
-            mean_size, mean_seconds = self._size / self._weight, self._seconds / self._weight
-            spread = self._size_size / self._weight - mean_size * mean_size
-            common = self._size_seconds / self._weight - mean_size * mean_seconds
+        line = self._line
+        return max(0.1 * line.mean_seconds, line.mean_seconds + line.slope * (size - line.mean_size))
+
+    def _fit(self) -> _Line:
+        mean_size, mean_seconds = self._size / self._weight, self._seconds / self._weight
+        spread = self._size_size / self._weight - mean_size * mean_size
+        common = self._size_seconds / self._weight - mean_size * mean_seconds
         slope = max(0.0, common / spread) if spread > 1e-4 * mean_size * mean_size else 0.0
-        return max(0.1 * mean_seconds, mean_seconds + slope * (size - mean_size))
+        return _Line(mean_size, mean_seconds, slope)

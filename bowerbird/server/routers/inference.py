@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from bowerbird.server.inference import wire
 from bowerbird.server.inference.binary import LENGTH_HEADER, output_of, read_request
 from bowerbird.server.inference.describe import model_metadata, server_metadata
@@ -71,12 +73,10 @@ class InferenceRouter:
         self._inference.signature(self._inference.scene(request.parameters["model"]), _version(request))
         return Response.json(wire.ReadyAnswer(True))
 
-    async def infer(self, request: Request) -> Response:
+    def infer(self, request: Request) -> Awaitable[Response]:
         """Answer ``POST /v2/models/{model}/infer``."""
         assert request.work is not None
-        return await self._services.pool.run(
-            request.work, lambda waited: self._infer(request, waited), request.on_disconnect
-        )
+        return self._services.pool.run(request.work, lambda waited: self._infer(request, waited), request.on_disconnect)
 
     def _infer(self, request: Request, waited: float) -> Response:
         asked, tensors = read_request(request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from bowerbird.declare.scenes import Scene
 from bowerbird.errors import UnavailableError
@@ -67,24 +67,24 @@ class ScenesRouter:
             return 1.0
         return self._services.pool.wait_seconds() / max(1e-3, deadline - request.arrived)
 
-    async def score(self, request: Request) -> Response:
+    def score(self, request: Request) -> Awaitable[Response]:
         """Answer ``POST /v1/scenes/{scene}/score``."""
-        return await self._in_pool(self._answers.score, request)
+        return self._in_pool(self._answers.score, request)
 
-    async def recommend(self, request: Request) -> Response:
+    def recommend(self, request: Request) -> Awaitable[Response]:
         """Answer ``POST /v1/scenes/{scene}/recommend``."""
-        return await self._in_pool(self._answers.recommend, request)
+        return self._in_pool(self._answers.recommend, request)
 
     async def list_scenes(self, request: Request) -> Response:
         """Answer ``GET /v1/scenes``."""
         answers = [self._describe(scene) for scene in self._services.workspace.project.scenes]
         return Response.json(wire.ScenesAnswer(answers))
 
-    async def _in_pool(self, answer: Answer, request: Request) -> Response:
+    def _in_pool(self, answer: Answer, request: Request) -> Awaitable[Response]:
         scene, work = self._scene(request), request.work
         assert work is not None
         level = scene.levels[work.level]
-        return await self._services.pool.run(
+        return self._services.pool.run(
             work, lambda waited: answer(scene, request, level, waited), request.on_disconnect
         )
 

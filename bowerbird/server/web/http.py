@@ -37,7 +37,7 @@ class Request:
     client: str
     id: str = field(init=False)
     body: bytes = b""
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     scope: MutableMapping[str, Any] = field(default_factory=dict)
     arrived: float = field(default_factory=time.monotonic)
     work: Work | None = None

@@ -19,6 +19,7 @@ from bowerbird.errors import BowerbirdError, InputError, UnavailableError
 from bowerbird.server.application import Application
 from bowerbird.server.web.access import KeyStore
 from bowerbird.server.web.connection_limits import ConnectionLimits
+from bowerbird.server.web.outbox import Outbox
 from bowerbird.server.web.protocol import BoundedProtocol, sweep
 
 _LOG = logging.getLogger("bowerbird.server")
@@ -46,7 +47,7 @@ def uvicorn_config(application: Application, limits: ConnectionLimits, idle_seco
     return uvicorn.Config(
         application,
         loop="uvloop",
-        http=cast(type[asyncio.Protocol], partial(BoundedProtocol, limits, application)),
+        http=cast(type[asyncio.Protocol], partial(BoundedProtocol, limits, application, Outbox())),
         ws="none",
         lifespan="off",
         access_log=False,

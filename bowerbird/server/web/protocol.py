@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httptools
@@ -15,10 +16,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bowerbird.errors import OverloadedError
 from bowerbird.server.application import OPENED, Application, Opened
-from bowerbird.server.web.arrival import unread_clock
+from bowerbird.server.web.arrival import UnreadClock
 from bowerbird.server.web.connection_limits import ConnectionLimits
 from bowerbird.server.web.exchange import Exchange, begin_exchange
 from bowerbird.server.web.http import DISCONNECT, Request, Response
+from bowerbird.server.web.outbox import Outbox
 
 _LOG = logging.getLogger("bowerbird.server")
 _SWEEP_SECONDS = 0.5
@@ -31,23 +33,30 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: clos
 class BoundedProtocol(HttpToolsProtocol):
     """Uvicorn's connection, closed when it is one too many or too slow; tells the request when its client goes.
 
-    A request is opened by its head. What is refused is answered there and then, without a task of its own, and the
-    body that may follow is dropped: under overload, refusals have to cost next to nothing. What may be read whole is an
-    ``Exchange``: a model leaves little of the server in the caches, so that each step less between the bytes and the
-    handler is felt. Uvicorn's own way is for the rest: pipelined requests, chunked bodies, bodies above the limit.
+    A request is opened by its head. What is refused is answered in the same turn of the loop, without a task, and the
+    body that may follow is dropped: under overload, refusals have to cost next to nothing. They leave by the
+    ``outbox``, which is emptied before the connection sends anything else. What may be read whole is an ``Exchange``: a
+    model leaves little of the server in the caches, so that each step less between the bytes and the handler is felt.
+    Uvicorn's own way is for the rest: pipelined requests, chunked bodies, bodies above the limit.
     ``asked`` counts its requests.
     """
 
-    def __init__(self, limits: ConnectionLimits, application: Application, *arguments: Any, **named: Any) -> None:
+    _clock: UnreadClock
+
+    def __init__(
+        self, limits: ConnectionLimits, application: Application, outbox: Outbox, *arguments: Any, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
         self._application = application
-        self._unread: Callable[[], float] = lambda: 0.0
+        self._outbox = outbox
         self._refused = False
         self._reading: Exchange | None = None
         self._give: Give | None = None
         self.asked = 0
         self._in_message = False
+        self._keep_alive = False
+        self._idle_since = 0.0
         self._began = 0.0
         self._in_body = False
         self._blocked = 0.0
@@ -55,7 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or turn it away with 503 when there are too many."""
         super().connection_made(transport)
-        self._unread = unread_clock(transport)
+        self._clock = UnreadClock(transport)
         self._wait_for_next()
         if len(self.connections) > self._limits.connections:
             self._limits.turned_away += 1
@@ -65,7 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the request that is not answered yet know that nobody waits for it."""
         super().connection_lost(exc)
-        self._began = self._blocked = 0.0
+        self._began = self._blocked = self._idle_since = 0.0
         if self._reading is not None:
             self._reading.share.give_back()
             self._reading = None
@@ -77,6 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; the clock of a request starts with its first one."""
+        self._idle_since = 0.0
         if not self._began:
             self._began = time.monotonic()
         super().data_received(data)
@@ -86,12 +96,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self.asked += 1
         self._in_message = True
         self._began = self._began or time.monotonic()
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         """Refuse the request by its head, or begin it; its body may take longer than its head."""
         self._in_body = True
-        self._unset_keepalive_if_required()
+        self._keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        opened = None
         if self._is_idle():
             opened = self._application.open(self._request())
             if not self.expect_100_continue and opened.request.method != "HEAD":
@@ -99,10 +110,12 @@ class BoundedProtocol(HttpToolsProtocol):
                     self._refuse(opened, opened.refusal)
                     return
                 if not self._blocked:
-                    self._reading = begin_exchange(self._application, opened, self._keeps_alive())
+                    self._reading = begin_exchange(self._application, opened, self._keep_alive)
                 if self._reading is not None:
                     self.cycle = self._reading  # type: ignore[assignment]
                     return
+        self._begin_scope()
+        if opened is not None:
             self.scope[OPENED] = opened  # type: ignore[literal-required]
         super().on_headers_complete()
 
@@ -122,17 +135,33 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reading = None
         elif self._refused:
             self._refused = False
-            if self._keeps_alive():
+            if self._keep_alive:
                 self._wait_for_next()
                 self._leave_soon()
             else:
+                self._outbox.send()
                 self.transport.close()
         else:
             super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, after what it came behind."""
+        self._outbox.send()
+        super().send_400_response(msg)
+
+    def shutdown(self) -> None:
+        """Close the connection once what was asked is answered."""
+        self._outbox.send()
+        super().shutdown()
+
     def on_response_complete(self) -> None:
         """Wait for the next request, here or in another process."""
-        super().on_response_complete()
+        if self.pipeline:
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            self._wait_for_next()
         self._leave_soon()
 
     def give_away(self, give: Give | None) -> None:
@@ -151,7 +180,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def close_if_slow(self, now: float) -> None:
-        """End the connection when a request or an answer has taken too long."""
+        """End the connection when a request, an answer or the time between them has taken too long."""
         if self._blocked and now - self._blocked > self._limits.write_seconds:
             self._limits.timed_out += 1
             self.transport.abort()
@@ -159,6 +188,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._limits.timed_out += 1
             if not self._refused and (self._is_idle() or not self.cycle.response_started):
                 self.transport.write(_TIMED_OUT)
+            self.transport.close()
+        elif self._idle_since and now - self._idle_since > self.timeout_keep_alive:
             self.transport.close()
 
     def _leave_soon(self) -> None:
@@ -181,8 +212,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _keeps_alive(self) -> bool:
-        return self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+    def _begin_scope(self) -> None:
+        """Make what uvicorn makes of every request's beginning, for one that is left to it."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the scope's own list
 
     def _request(self) -> Request:
         url = httptools.parse_url(self.url)
@@ -192,14 +227,15 @@ class BoundedProtocol(HttpToolsProtocol):
             dict(self.headers),
             url.query or b"",
             self.client[0] if self.client else "",
-            arrived=time.monotonic() - self._unread(),
+            arrived=time.monotonic() - self._clock.seconds(),
         )
 
     def _refuse(self, opened: Opened, refusal: Response) -> None:
         """Answer a request whose body is not read."""
         self._refused = True
         self.server_state.total_requests += 1
-        self._write(opened, refusal, self._keeps_alive())
+        self._outbox.put(self.transport, self._bytes(opened, refusal, self._keep_alive))
+        self._application.answered(opened, refusal)
 
     def _read(self, exchange: Exchange, chunk: bytes) -> None:
         try:
@@ -212,41 +248,44 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _begin(self, exchange: Exchange) -> None:
         exchange.end_body()
-        task = self.loop.create_task(self._answer(exchange))
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
+        answer = self._application.begin(exchange.opened)
+        if answer.done():
+            self._end(exchange, answer)
+            return
+        self.tasks.add(answer)  # type: ignore[arg-type]
+        answer.add_done_callback(partial(self._end, exchange))
 
-    async def _answer(self, exchange: Exchange) -> None:
-        try:
-            response = await self._application.answer(exchange.opened)
-        finally:
-            exchange.share.give_back()
+    def _end(self, exchange: Exchange, answer: asyncio.Future[Response]) -> None:
+        self.tasks.discard(answer)
+        exchange.share.give_back()
         exchange.response_started = exchange.response_complete = True
+        try:
+            self._respond(exchange, self._application.response(exchange.opened, answer))
+        except asyncio.CancelledError:
+            self.transport.close()
+        except Exception:
+            _LOG.exception("a connection ended by an error")
+            self.transport.close()
+
+    def _respond(self, exchange: Exchange, response: Response | None) -> None:
         if response is None or self.transport.is_closing():
             return
-        self._write(exchange.opened, response, exchange.keep_alive)
+        self._outbox.send()
+        self.transport.write(self._bytes(exchange.opened, response, exchange.keep_alive))
+        self._application.answered(exchange.opened, response)
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if task.cancelled():
-            self.transport.close()
-        elif task.exception() is not None:
-            _LOG.error("a connection ended by an error", exc_info=task.exception())
-            self.transport.close()
-
-    def _write(self, opened: Opened, response: Response, keep_alive: bool) -> None:
+    def _bytes(self, opened: Opened, response: Response, keep_alive: bool) -> bytes:
         headers = [*self.server_state.default_headers, *response.head(opened.request.id)]
         if not keep_alive:
             headers.append((b"connection", b"close"))
         lines = [b"%b: %b\r\n" % each for each in headers]
-        self.transport.write(b"".join([STATUS_LINE[int(response.status)], *lines, b"\r\n", response.body]))
-        self._application.answered(opened, response)
+        return b"".join([STATUS_LINE[int(response.status)], *lines, b"\r\n", response.body])
 
     def _wait_for_next(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle_since = time.monotonic()
 
     def _request_seconds(self) -> float:
         return self._limits.body_seconds if self._in_body else self._limits.header_seconds

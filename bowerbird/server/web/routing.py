@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,6 +14,9 @@ from bowerbird.server.web.http import Request, Response
 from bowerbird.server.web.problems import PROBLEMS, ErrorForm
 
 Handler = Callable[[Request], Awaitable[Response]]
+_KNOWN = 1024
+_SHORT = 200
+"""So many paths of up to so many characters are found again without a search."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,13 @@ class Router:
             self._by_length.setdefault(len(parts), []).append((parts, route))
         for group in self._by_length.values():
             group.sort(key=lambda entry: [part.startswith("{") for part in entry[0]])
+        self._known = lru_cache(_KNOWN)(self._find)
 
-    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """Return the route and its path parameters; raises NotFoundError or MethodError."""
+        return self._known(method, path) if len(path) <= _SHORT else self._find(method, path)
+
+    def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         parts = path.strip("/").split("/")
         allowed: list[str] = []
         for template, route in self._by_length.get(len(parts), []):
