@@ -1,5 +1,6 @@
 """Types of the native extension; native/src/binding/native.cpp defines it."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -120,6 +121,8 @@ def mlp_backward(
     of_layers: Any,
     threads: int = 1,
 ) -> None: ...
+def cross_entropy(logits: Any, labels: Any, weights: Any, gradient: Any, threads: int = 1) -> float: ...
+def norm(arrays: Sequence[Any], threads: int = 1) -> float: ...
 def narrow_forward(x: Any, weights: Any, out: Any, threads: int = 1) -> None: ...
 def narrow_backward(
     x: Any,

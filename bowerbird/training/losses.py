@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
+from bowerbird import _native
 from bowerbird.models.ranker import Targets
 
 
@@ -33,14 +33,11 @@ class _Entropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-        x, members = logits.float(), logits.shape[1]
-        immature = torch.isnan(label)
-        target = label.masked_fill(immature, 0.0).unsqueeze(1)
-        mass = weight.masked_fill(immature, 0.0).unsqueeze(1)
-        share = mass / (mass.sum() * members).clamp(min=1e-12)
-        ctx.save_for_backward(((torch.sigmoid(x) - target) * share).to(logits.dtype))
-        entropy = functional.softplus(-x) + (1.0 - target) * x
-        return (entropy * share).sum()
+        x, label, weight = (each.detach().float().contiguous() for each in (logits, label, weight))
+        gradient = torch.empty_like(x)
+        loss = _native.cross_entropy(x, label, weight, gradient, torch.get_num_threads())
+        ctx.save_for_backward(gradient.to(logits.dtype))
+        return x.new_tensor(loss)
 
     @staticmethod
     @once_differentiable

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from bowerbird.bundles.arrays import AnyArray
 from bowerbird.bundles.calibrate import logistic
@@ -28,6 +27,7 @@ from bowerbird.training.checkpoint import (
     optimiser_arrays,
     save_checkpoint,
 )
+from bowerbird.training.clipping import clip_gradients
 from bowerbird.training.config import TrainerConfig
 from bowerbird.training.curve import Curve, Evaluation
 from bowerbird.training.network import Network
@@ -36,9 +36,6 @@ from bowerbird.training.precision import autocast, choose_precision
 from bowerbird.training.progress import Reporter, Silent
 from bowerbird.training.quality.metrics import auc, log_loss
 from bowerbird.training.table_files import TableFiles
-
-_CLIP_MARGIN = 1e-6
-"""What PyTorch adds to a norm that it divides by."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class Trainer:
         self._forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         add_l2(self.network, self.config)
-        self._clip()
+        clip_gradients(self._parameters, self.config.clip_norm)
         self.optimiser.step()
         self.network.collection.step(rate, rate / self.config.learning_rate)
         self.average.update(state.step)
@@ -155,15 +152,6 @@ class Trainer:
         if config.schedule == "plateau":
             return max(planned * config.plateau_factor**self.state.plateaus, min(config.least_rate, planned))
         return planned
-
-    def _clip(self) -> None:
-        """Scale the gradients down to the norm that is set; those within it are not touched."""
-        most = self.config.clip_norm
-        if not most:
-            return
-        norm = torch.nn.utils.get_total_norm([each.grad for each in self._parameters if each.grad is not None])
-        if not float(norm) + _CLIP_MARGIN <= most:
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, most, norm)
 
     def _evaluation_is_due(self) -> bool:
         within = (self.state.step - 1) % self.steps_per_epoch + 1

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bowerbird import _native
 from bowerbird.models.ranker import Targets
 from bowerbird.training.losses import task_losses
 
@@ -55,3 +56,23 @@ def test_without_a_mature_label_nothing_is_lost():
 def test_what_is_no_number_shows_in_the_loss():
     logits = torch.tensor([[torch.nan], [1.0]])
     assert task_losses({"click": logits}, targets(torch.ones(2), torch.ones(2)))["click"].isnan()
+
+
+def test_threads_do_not_change_a_losss_bits():
+    generator = torch.Generator().manual_seed(0)
+    logits, label, weight = (torch.rand(5000, generator=generator) for _ in range(3))
+    found = []
+    for threads in (1, 2, 5):
+        gradient = torch.empty(5000, 1)
+        loss = _native.cross_entropy(logits.unsqueeze(1), label, weight, gradient, threads)
+        found.append((loss, gradient.numpy().tobytes()))
+    assert len(set(found)) == 1
+
+
+def test_arrays_of_other_rows_are_refused():
+    logits, gradient = torch.zeros(3, 2), torch.zeros(3, 2)
+    for label, weight, into in [(2, 3, gradient), (3, 4, gradient), (3, 3, torch.zeros(3, 1))]:
+        with pytest.raises(ValueError, match=r"other rows|differ in shape"):
+            _native.cross_entropy(logits, torch.zeros(label), torch.zeros(weight), into, 1)
+    with pytest.raises(ValueError, match="empty"):
+        _native.cross_entropy(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0), torch.zeros(0, 2), 1)

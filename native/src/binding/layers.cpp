@@ -2,14 +2,17 @@
 
 #include <nanobind/stl/vector.h>
 
+#include <span>
 #include <vector>
 
 #include "binding/dense_arrays.hpp"
 #include "dense/attention.hpp"
 #include "dense/cross.hpp"
 #include "dense/cross_network.hpp"
+#include "dense/entropy.hpp"
 #include "dense/linear.hpp"
 #include "dense/narrow.hpp"
+#include "dense/norm.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -250,6 +253,24 @@ void crosses_backward(Matrix first, const Matrices& weights, const Columns& bias
                          to_weights.data(), to_biases.data(), threads);
 }
 
+double entropy_of(Matrix logits, Column labels, Column weights, Matrix gradient, std::size_t threads) {
+  const std::size_t rows = logits.shape(0), members = logits.shape(1);
+  require(rows > 0 && members > 0, "values are empty");
+  require(labels.shape(0) == rows && weights.shape(0) == rows, "labels and weights are of other rows");
+  require_shape(gradient, {rows, members});
+  const nb::gil_scoped_release release;
+  return cross_entropy({rows, members, logits.data(), labels.data(), weights.data()}, gradient.data(), threads);
+}
+
+using Array = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+
+double norm_of_arrays(const std::vector<Array>& arrays, std::size_t threads) {
+  std::vector<std::span<const float>> spans;
+  for (const Array& each : arrays) spans.emplace_back(each.data(), each.size());
+  const nb::gil_scoped_release release;
+  return norm_of(spans, threads);
+}
+
 }  // namespace
 
 void bind_layers(nb::module_& module) {
@@ -264,6 +285,9 @@ void bind_layers(nb::module_& module) {
   module.def("narrow_forward", &narrow_of, array("x"), array("weights"), array("out"), "threads"_a = 1);
   module.def("narrow_backward", &narrow_back, array("x"), array("weights"), array("gradient"), array("gradient_x"),
              array("gradient_weights"), array("gradient_bias").none(), "threads"_a = 1);
+  module.def("cross_entropy", &entropy_of, array("logits"), array("labels"), array("weights"), array("gradient"),
+             "threads"_a = 1);
+  module.def("norm", &norm_of_arrays, array("arrays"), "threads"_a = 1);
   module.def("has_tiles", &has_tiles);
   module.def("cross_network_forward", &crosses_forward, array("first"), array("weights"), array("biases"),
              array("given"), array("products"), array("out"), "threads"_a = 1);
