@@ -59,8 +59,8 @@ def track(norms: list[nn.BatchNorm1d], means: list[Tensor], variances: list[Tens
     assert momentum is not None and len(counts) == len(running_means) == len(running_variances) == len(norms)
     with torch.no_grad():
         torch._foreach_add_(counts, 1)
-        torch._foreach_lerp_(running_means, means, momentum)
-        torch._foreach_lerp_(running_variances, torch._foreach_mul(variances, rows / max(rows - 1, 1)), momentum)
+        _native.follow(running_means, means, momentum)
+        _native.follow(running_variances, variances, momentum, rows / max(rows - 1, 1))
 
 
 def _is_supported(values: Tensor) -> bool:

@@ -122,12 +122,11 @@ class _Narrow(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *parts: Tensor) -> Tensor:
-        weight, parts = weight.detach().contiguous(), tuple(part.detach().contiguous() for part in parts)
-        rows = parts[0].shape[0]
-        out = torch.zeros(rows, weight.shape[0], dtype=torch.float32) if bias is None else bias.detach().repeat(rows, 1)
-        for part, columns in zip(parts, _columns(weight, parts), strict=True):
-            _native.narrow_forward(part, columns, out, torch.get_num_threads())
-        ctx.save_for_backward(weight, *parts)
+        weight, given = weight.detach().contiguous(), [part.detach().contiguous() for part in parts]
+        out = torch.empty(given[0].shape[0], weight.shape[0])
+        added = None if bias is None else bias.detach()
+        _native.narrow_forward(given, weight, added, out, torch.get_num_threads())
+        ctx.save_for_backward(weight, *given)
         ctx.has_bias = bias is not None
         return out
 
@@ -135,15 +134,8 @@ class _Narrow(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, *parts = ctx.saved_tensors
+        of_weight, of_parts = torch.empty_like(weight), [torch.empty_like(part) for part in parts]
+        of_bias = torch.empty(weight.shape[0]) if ctx.has_bias else None
         gradient = gradient.detach().contiguous()
-        of_weight = torch.empty_like(weight)
-        of_bias = torch.empty(weight.shape[0], dtype=torch.float32) if ctx.has_bias else None
-        of_parts = [torch.empty_like(part) for part in parts]
-        columns = zip(parts, of_parts, _columns(weight, parts), _columns(of_weight, parts), strict=True)
-        for part, of_part, weights, of_weights in columns:
-            _native.narrow_backward(part, weights, gradient, of_part, of_weights, of_bias, torch.get_num_threads())
+        _native.narrow_backward(parts, weight, gradient, of_parts, of_weight, of_bias, torch.get_num_threads())
         return of_weight, of_bias, *of_parts
-
-
-def _columns(weight: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return torch.split(weight, [part.shape[1] for part in parts], dim=1)

@@ -10,9 +10,13 @@
 #include "dense/attention_network.hpp"
 #include "dense/cross.hpp"
 #include "dense/cross_network.hpp"
+#include "dense/entropy.hpp"
+#include "dense/hidden.hpp"
 #include "dense/linear.hpp"
 #include "dense/mlp.hpp"
 #include "dense/narrow.hpp"
+#include "dense/norm.hpp"
+#include "dense/rows.hpp"
 
 namespace {
 
@@ -290,6 +294,65 @@ void check_pool(std::size_t samples, std::size_t length, std::size_t width) {
   expect_near(out, expected, 1e-5f, "pooled events");
 }
 
+void check_entropy(std::size_t rows, std::size_t members) {
+  const Floats logits = normal(rows * members), noise = normal(rows);
+  Floats labels(rows), weights(rows), gradient(rows * members), expected(rows * members);
+  double mass = 0.0, wanted = 0.0;
+  for (std::size_t i = 0; i < rows; ++i) {
+    labels[i] = i % 5 == 4 ? NAN : noise[i] > 0.0f ? 1.0f : 0.0f, weights[i] = std::fabs(noise[i]) + 0.1f;
+    if (labels[i] == labels[i]) mass += static_cast<double>(weights[i]) * static_cast<double>(members);
+  }
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const std::size_t row = i / members;
+    if (labels[row] != labels[row]) continue;
+    const double x = static_cast<double>(logits[i]), share = static_cast<double>(weights[row]) / mass;
+    const double label = static_cast<double>(labels[row]), power = std::exp(-x);
+    wanted += share * (std::log1p(power) + (1.0 - label) * x);
+    expected[i] = static_cast<float>(share * (1.0 / (1.0 + power) - label));
+  }
+  const double found = cross_entropy({rows, members, logits.data(), labels.data(), weights.data()}, gradient.data(), kThreads);
+  expect(std::fabs(found - wanted) < 1e-5, "cross entropy");
+  expect_near(gradient, expected, 1e-6f, "a cross entropy's gradient");
+}
+
+void check_norm(std::size_t first, std::size_t second) {
+  const Floats left = normal(first), right = normal(second);
+  double squares = 0.0;
+  for (const float value : left) squares += static_cast<double>(value) * static_cast<double>(value);
+  for (const float value : right) squares += static_cast<double>(value) * static_cast<double>(value);
+  const std::span<const float> arrays[] = {left, right};
+  expect(std::fabs(norm_of(arrays, kThreads) - std::sqrt(squares)) < 1e-4 * std::sqrt(squares), "a norm");
+}
+
+void check_follow(std::size_t width) {
+  const Floats values = normal(width), before = normal(width);
+  Floats running = before, expected(width);
+  follow(values.data(), width, 0.25f, 1.5f, running.data());
+  for (std::size_t i = 0; i < width; ++i) expected[i] = 0.75f * before[i] + 0.375f * values[i];
+  expect_near(running, expected, 1e-6f, "running means");
+}
+
+// Fields of two ranges of a table, of which the second is read twice.
+void check_fields(std::size_t samples, std::size_t width) {
+  constexpr std::size_t kSize = 7, kColumns = 4, kFields = 3;
+  std::vector<std::int32_t> places(samples * kColumns);
+  for (std::size_t i = 0; i < places.size(); ++i) places[i] = static_cast<std::int32_t>(i * i % kSize);
+  const Fields fields{places.data(), kColumns, samples, {{3, 0}, {0, kSize}, {1, kSize}}};
+  const Floats table = normal(2 * kSize * width), values = normal(samples * kFields * width);
+  Floats out(values.size()), expected(values.size()), sums(table.size(), 0.0f), wanted(table.size(), 0.0f);
+  gather_fields(table.data(), fields, width, out.data(), kThreads);
+  scatter_fields(values.data(), fields, width, sums.data(), kThreads);
+  for (std::size_t field = 0; field < kFields; ++field) {
+    for (std::size_t sample = 0; sample < samples; ++sample) {
+      const auto place = static_cast<std::size_t>(places[sample * kColumns + fields.fields[field].column]);
+      const std::size_t row = (fields.fields[field].first + place) * width, at = (sample * kFields + field) * width;
+      for (std::size_t i = 0; i < width; ++i) expected[at + i] = table[row + i], wanted[row + i] += values[at + i];
+    }
+  }
+  expect(out == expected, "fields side by side");
+  expect_near(sums, wanted, 1e-5f, "gradients of fields");
+}
+
 }  // namespace
 
 int main() {
@@ -297,6 +360,10 @@ int main() {
   check_narrow(1, 1, 1), check_narrow(131, 37, 3);
   check_cross_layer(1), check_cross_layer(9001);
   check_pool(1, 1, 1), check_pool(37, 5, 19);
+  check_entropy(1, 1), check_entropy(1300, 3);
+  check_norm(1, 33), check_norm(20000, 5);
+  check_follow(1), check_follow(45);
+  check_fields(1, 1), check_fields(300, 10);
   std::printf("dense: %d failures\n", failures);
   return failures == 0 ? 0 : 1;
 }

@@ -53,23 +53,31 @@ def test_a_cross_layers_gradients_are_the_twins(shape, dtype, seed, threads, giv
         assert_near(left, right, kind)
 
 
+PARTS = st.lists(st.tuples(st.integers(1, 130), st.sampled_from(list(TYPES))), min_size=1, max_size=3)
+
+
 @settings(max_examples=60, deadline=None)
-@given(shapes, st.integers(1, 4), st.sampled_from(list(TYPES)), st.integers(0, 2**30), st.integers(1, 3))
-def test_a_narrow_layer_is_the_twin(shape, outputs, dtype, seed, threads):
-    x, whole = values_of(shape, seed, dtype), values_of((outputs, shape[1] + 7), seed + 1)
-    weights, gradient = whole[:, 3 : 3 + shape[1]], values_of((shape[0], outputs), seed + 2)
-    out = values_of((shape[0], outputs), seed + 3)
-    expected = twin.narrow_forward(numpy_of(x), weights.numpy(), out.numpy())
-    _native.narrow_forward(x, weights, out, threads)
-    assert np.allclose(out.numpy(), expected, rtol=1e-4, atol=1e-4)
-    of_x, of_whole = torch.empty_like(x), torch.zeros_like(whole)
-    of_bias = torch.empty(outputs)
-    _native.narrow_backward(x, weights, gradient, of_x, of_whole[:, 3 : 3 + shape[1]], of_bias, threads)
-    of_inputs, of_weights = twin.narrow_backward(numpy_of(x), weights.numpy(), gradient.numpy())
-    assert np.allclose(of_bias.numpy(), gradient.numpy().sum(axis=0, dtype=np.float64), atol=1e-5)
-    assert_near(of_x, of_inputs, dtype)
-    assert np.allclose(of_whole[:, 3 : 3 + shape[1]].numpy(), of_weights, rtol=1e-4, atol=1e-3)
-    assert not of_whole[:, :3].any() and not of_whole[:, 3 + shape[1] :].any()
+@given(st.integers(1, 200), PARTS, st.integers(1, 4), st.integers(0, 2**30), st.integers(1, 3), st.booleans())
+def test_a_narrow_layer_of_parts_is_the_twin(rows, given, outputs, seed, threads, biased):
+    parts = [values_of((rows, width), seed + at, dtype) for at, (width, dtype) in enumerate(given)]
+    x = np.concatenate([numpy_of(part) for part in parts], axis=1)
+    weights, gradient = values_of((outputs, x.shape[1]), seed + 7), values_of((rows, outputs), seed + 8)
+    bias = values_of(outputs, seed + 9) if biased else None
+    out = torch.full((rows, outputs), np.nan)
+    _native.narrow_forward(parts, weights, bias, out, threads)
+    begun = np.zeros((rows, outputs), np.float32) + (bias.numpy() if biased else 0.0)
+    assert np.allclose(out.numpy(), twin.narrow_forward(x, weights.numpy(), begun), rtol=1e-4, atol=1e-4)
+    of_parts, of_weights = [torch.full_like(part, np.nan) for part in parts], torch.full_like(weights, np.nan)
+    of_bias = torch.full((outputs,), np.nan) if biased else None
+    _native.narrow_backward(parts, weights, gradient, of_parts, of_weights, of_bias, threads)
+    expected_inputs, expected_weights = twin.narrow_backward(x, weights.numpy(), gradient.numpy())
+    if biased:
+        assert np.allclose(of_bias.numpy(), gradient.numpy().sum(axis=0, dtype=np.float64), atol=1e-5)
+    first = 0
+    for of_part, (width, dtype) in zip(of_parts, given, strict=True):
+        assert_near(of_part, expected_inputs[:, first : first + width], dtype)
+        first += width
+    assert np.allclose(of_weights.numpy(), expected_weights, rtol=1e-4, atol=1e-3)
 
 
 LAYERS = [(1, 1, 9), (33, 100, 100), (70, 66, 64), (64, 64, 32), (1100, 40, 17), (2100, 16, 16), (31, 33, 47)]
@@ -291,9 +299,9 @@ def test_many_rows_and_wide_layers_are_added_up_in_blocks(tiles):
 def test_an_output_of_another_type_is_refused():
     x, weights = torch.ones(4, 3), torch.ones(1, 3)
     with pytest.raises(TypeError):
-        _native.narrow_forward(x, weights, torch.zeros(4, 1, dtype=torch.float64))
+        _native.narrow_forward([x], weights, None, torch.zeros(4, 1, dtype=torch.float64))
     with pytest.raises(TypeError):
-        _native.narrow_backward(x, weights, torch.ones(4, 1), torch.empty_like(x), torch.empty(1, 3).bfloat16(), None)
+        _native.narrow_backward([x], weights, torch.ones(4, 1), [x.clone()], torch.empty(1, 3).bfloat16(), None)
 
 
 def test_without_tile_registers_a_linear_layer_is_refused(monkeypatch):
@@ -308,8 +316,8 @@ def test_threads_do_not_change_a_bit():
     results = []
     for threads in (1, 2, 5):
         out, of_x, of_weights = torch.zeros(1000, 2), torch.empty_like(x), torch.empty_like(weights)
-        _native.narrow_forward(x, weights, out, threads)
-        _native.narrow_backward(x, weights, gradient, of_x, of_weights, None, threads)
+        _native.narrow_forward([x], weights, None, out, threads)
+        _native.narrow_backward([x], weights, gradient, [of_x], of_weights, None, threads)
         results.append(b"".join(part.float().numpy().tobytes() for part in (out, of_x, of_weights)))
     assert results[0] == results[1] == results[2]
 
@@ -321,8 +329,16 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="differ in shape"):
         _native.cross_backward(x, x, other, None, None, x, x, x)
     with pytest.raises(ValueError, match="do not fit"):
-        _native.narrow_forward(x, torch.ones(1, 4), torch.ones(2, 1))
-    with pytest.raises(ValueError, match="side by side"):
-        _native.narrow_forward(x, torch.ones(3, 1).t().repeat(1, 2)[:, :6:2], torch.ones(2, 1))
-    with pytest.raises(ValueError, match="another way"):
-        _native.narrow_backward(x, torch.ones(1, 3), torch.ones(2, 1), torch.empty(2, 3), torch.ones(1, 5)[:, :3], None)
+        _native.narrow_forward([x, x], torch.ones(1, 5), None, torch.ones(2, 1))
+    with pytest.raises(ValueError, match="do not fit"):
+        _native.narrow_forward([], torch.ones(1, 3), None, torch.ones(2, 1))
+    with pytest.raises(ValueError, match="differ in shape"):
+        _native.narrow_forward([x, torch.ones(3, 3)], torch.ones(1, 6), None, torch.ones(2, 1))
+    with pytest.raises(ValueError, match="the width"):
+        _native.narrow_forward([x], torch.ones(1, 3), torch.ones(2), torch.ones(2, 1))
+    with pytest.raises(ValueError, match="other parts"):
+        _native.narrow_backward([x], torch.ones(1, 3), torch.ones(2, 1), [], torch.ones(1, 3), None)
+    with pytest.raises(ValueError, match="differ in"):
+        _native.follow([torch.ones(2)], [torch.ones(3)], 0.1)
+    with pytest.raises(ValueError, match="differ in"):
+        _native.follow([torch.ones(2)], [], 0.1)

@@ -160,7 +160,7 @@ void scatter_side_by_side(Matrix values, FieldPlaces places, const FieldColumns&
           "values do not fit");
   const nb::gil_scoped_release release;
   require_fields(fields, table.shape(0));
-  scatter_fields(values.data(), values.shape(1), fields, table.shape(1), table.data(), threads);
+  scatter_fields(values.data(), fields, table.shape(1), table.data(), threads);
 }
 
 bool is_bfloat16(const Cube& values) {

@@ -2,6 +2,7 @@
 
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -103,50 +104,75 @@ void crossed_backward(Matrix first, Values product, OptionalMatrix back_next, Op
   }
 }
 
-using Weights = nb::ndarray<float, nb::ndim<2>, nb::device::cpu>;
+using Parts = std::vector<Values>;
+
+// Calls apply(part's number, its first column among the weights' columns).
+template <typename Apply>
+void each_part(const Parts& parts, const Apply& apply) {
+  std::size_t column = 0;
+  for (std::size_t number = 0; number < parts.size(); column += parts[number++].shape(1)) apply(number, column);
+}
+
+void require_parts(const Parts& parts, const Matrix& weights, const Matrix& out) {
+  std::size_t width = 0;
+  for (const Values& part : parts) {
+    require(shape_of(part).rows == out.shape(0), "arrays differ in shape");
+    is_bfloat16(part);
+    width += part.shape(1);
+  }
+  require(!parts.empty() && weights.shape(0) > 0 && weights.shape(1) == width, "weights do not fit");
+  require(out.shape(1) == weights.shape(0), "arrays differ in shape");
+}
 
 template <typename T>
-NarrowLayer<T> layer_of(const Values& x, const Weights& weights) {
-  return {data_of<T>(x), x.shape(0), x.shape(1), weights.data(), static_cast<std::size_t>(weights.stride(0)),
-          weights.shape(0)};
+NarrowLayer<T> layer_of(const Values& x, const Matrix& weights, std::size_t column) {
+  return {data_of<T>(x), x.shape(0), x.shape(1), weights.data() + column, weights.shape(1), weights.shape(0)};
 }
 
-void require_weights(const Values& x, const Weights& weights) {
-  require(weights.shape(0) > 0 && weights.shape(1) == x.shape(1), "weights do not fit");
-  require(weights.stride(1) == 1 && weights.stride(0) >= 0, "an output's weights are not side by side");
-}
-
-void narrow_of(Values x, Weights weights, Matrix out, std::size_t threads) {
-  const Shape shape = shape_of(x);
-  require_weights(x, weights);
-  require_shape(out, {shape.rows, weights.shape(0)});
-  const bool half = is_bfloat16(x);
-  const nb::gil_scoped_release release;
-  if (half) {
-    narrow_forward(layer_of<BFloat16>(x, weights), out.data(), threads);
-  } else {
-    narrow_forward(layer_of<float>(x, weights), out.data(), threads);
+void fill_rows(const float* bias, const Matrix& out) {
+  const std::size_t width = out.shape(1);
+  for (std::size_t at = 0; at < out.size(); at += width) {
+    bias == nullptr ? std::fill_n(out.data() + at, width, 0.0f) : std::copy_n(bias, width, out.data() + at);
   }
 }
 
-void narrow_back(Values x, Weights weights, Matrix gradient, Values gradient_x, Weights gradient_weights,
-                 OptionalColumn gradient_bias, std::size_t threads) {
-  const Shape shape = shape_of(x);
-  require_weights(x, weights), require_weights(x, gradient_weights);
-  require(weights.shape(0) == gradient_weights.shape(0) && weights.stride(0) == gradient_weights.stride(0),
-          "gradients of the weights are laid out in another way");
-  require_shape(gradient, {shape.rows, weights.shape(0)});
-  require_same(x, gradient_x);
-  float* const of_bias = column(gradient_bias, weights.shape(0));
-  const bool half = is_bfloat16(x);
+void narrow_of(const Parts& parts, Matrix weights, OptionalColumn bias, Matrix out, std::size_t threads) {
+  require_parts(parts, weights, out);
+  const float* const added = column(bias, weights.shape(0));
+  std::vector<bool> halves;
+  for (const Values& part : parts) halves.push_back(is_bfloat16(part));
   const nb::gil_scoped_release release;
-  if (half) {
-    narrow_backward(layer_of<BFloat16>(x, weights), gradient.data(), data_of<BFloat16>(gradient_x),
-                    gradient_weights.data(), of_bias, threads);
-  } else {
-    narrow_backward(layer_of<float>(x, weights), gradient.data(), data_of<float>(gradient_x), gradient_weights.data(),
-                    of_bias, threads);
-  }
+  fill_rows(added, out);
+  each_part(parts, [&](std::size_t number, std::size_t first) {
+    if (halves[number]) {
+      narrow_forward(layer_of<BFloat16>(parts[number], weights, first), out.data(), threads);
+    } else {
+      narrow_forward(layer_of<float>(parts[number], weights, first), out.data(), threads);
+    }
+  });
+}
+
+void narrow_back(const Parts& parts, Matrix weights, Matrix gradient, const Parts& of_parts, Matrix of_weights,
+                 OptionalColumn of_bias, std::size_t threads) {
+  require_parts(parts, weights, gradient);
+  require(of_parts.size() == parts.size(), "gradients are of other parts");
+  for (std::size_t number = 0; number < parts.size(); ++number) require_same(parts[number], of_parts[number]);
+  require_shape(of_weights, {weights.shape(0), weights.shape(1)});
+  float* const biases = column(of_bias, weights.shape(0));
+  std::vector<bool> halves;
+  for (const Values& part : parts) halves.push_back(is_bfloat16(part));
+  const nb::gil_scoped_release release;
+  each_part(parts, [&](std::size_t number, std::size_t first) {
+    float* const once = number == 0 ? biases : nullptr;
+    float* const to = of_weights.data() + first;
+    if (halves[number]) {
+      narrow_backward(layer_of<BFloat16>(parts[number], weights, first), gradient.data(),
+                      data_of<BFloat16>(of_parts[number]), to, once, threads);
+    } else {
+      narrow_backward(layer_of<float>(parts[number], weights, first), gradient.data(),
+                      data_of<float>(of_parts[number]), to, once, threads);
+    }
+  });
 }
 
 Linear linear_of(const Values& x, const Matrix& weights, const Values& result) {
@@ -253,6 +279,17 @@ void crosses_backward(Matrix first, const Matrices& weights, const Columns& bias
                          to_weights.data(), to_biases.data(), threads);
 }
 
+void follow_all(const Columns& running, const Columns& values, float share, float scale) {
+  require(running.size() == values.size(), "arrays differ in number");
+  for (std::size_t number = 0; number < running.size(); ++number) {
+    require(running[number].shape(0) == values[number].shape(0), "arrays differ in shape");
+  }
+  const nb::gil_scoped_release release;
+  for (std::size_t number = 0; number < running.size(); ++number) {
+    follow(values[number].data(), values[number].shape(0), share, scale, running[number].data());
+  }
+}
+
 double entropy_of(Matrix logits, Column labels, Column weights, Matrix gradient, std::size_t threads) {
   const std::size_t rows = logits.shape(0), members = logits.shape(1);
   require(rows > 0 && members > 0, "values are empty");
@@ -282,9 +319,11 @@ void bind_layers(nb::module_& module) {
   module.def("cross_backward", &crossed_backward, array("first"), array("product"), array("gradient_next").none(),
              array("gradient_low").none(), array("gradient_first").none(), array("of_crossed"), array("of_product"),
              array("of_first"), "threads"_a = 1);
-  module.def("narrow_forward", &narrow_of, array("x"), array("weights"), array("out"), "threads"_a = 1);
-  module.def("narrow_backward", &narrow_back, array("x"), array("weights"), array("gradient"), array("gradient_x"),
-             array("gradient_weights"), array("gradient_bias").none(), "threads"_a = 1);
+  module.def("narrow_forward", &narrow_of, array("parts"), array("weights"), array("bias").none(), array("out"),
+             "threads"_a = 1);
+  module.def("narrow_backward", &narrow_back, array("parts"), array("weights"), array("gradient"), array("of_parts"),
+             array("of_weights"), array("of_bias").none(), "threads"_a = 1);
+  module.def("follow", &follow_all, array("running"), array("values"), "share"_a, "scale"_a = 1.0f);
   module.def("cross_entropy", &entropy_of, array("logits"), array("labels"), array("weights"), array("gradient"),
              "threads"_a = 1);
   module.def("norm", &norm_of_arrays, array("arrays"), "threads"_a = 1);

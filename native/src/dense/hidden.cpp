@@ -222,6 +222,10 @@ void backward(const T* x, const T* y, const T* gradient, Shape shape, Normalised
 
 }  // namespace
 
+void follow(const float* values, std::size_t width, float share, float scale, float* running) {
+  for (std::size_t i = 0; i < width; ++i) running[i] += share * (scale * values[i] - running[i]);
+}
+
 #define BOWERBIRD_PUBLIC(T)                                                                                          \
   void column_moments(const T* x, Shape shape, float* mean, float* variance, std::size_t threads) {                  \
     moments(x, shape, mean, variance, threads);                                                                      \

@@ -17,6 +17,9 @@ struct Shape {
 void column_moments(const float* x, Shape shape, float* mean, float* variance, std::size_t threads);
 void column_moments(const BFloat16* x, Shape shape, float* mean, float* variance, std::size_t threads);
 
+// running += share * (scale * values - running): a running mean takes a batch's values, of `width` columns, into account.
+void follow(const float* values, std::size_t width, float share, float scale, float* running);
+
 // y = max(0, x * scale + shift) / keep where the element is kept, 0 elsewhere; without scale and shift they are 1 and 0.
 void hidden_forward(const float* x, Shape shape, const float* scale, const float* shift, Dropout dropout, float* y,
                     std::size_t threads);

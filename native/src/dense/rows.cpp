@@ -171,8 +171,8 @@ void gather_fields(const float* table, const Fields& fields, std::size_t width, 
   });
 }
 
-void scatter_fields(const float* values, std::size_t stride, const Fields& fields, std::size_t width, float* table,
-                    std::size_t threads) {
+void scatter_fields(const float* values, const Fields& fields, std::size_t width, float* table, std::size_t threads) {
+  const std::size_t stride = fields.fields.size() * width;
   std::size_t count = 0;
   const std::vector<std::size_t> ranges = ranges_of(fields, &count);
   run_team(threads, count, [&](std::size_t range) {

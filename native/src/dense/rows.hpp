@@ -38,8 +38,7 @@ struct Fields {
 void gather_fields(const float* table, const Fields& fields, std::size_t width, float* out, std::size_t threads);
 
 // Adds what gather_fields would have put side by side to the table's rows, field by field, in the order of samples: the same sums
-// for every number of threads. `stride` is the distance between values' samples, in elements.
-void scatter_fields(const float* values, std::size_t stride, const Fields& fields, std::size_t width, float* table,
-                    std::size_t threads);
+// for every number of threads.
+void scatter_fields(const float* values, const Fields& fields, std::size_t width, float* table, std::size_t threads);
 
 }  // namespace bowerbird
