@@ -37,8 +37,8 @@ class BoundedProtocol(HttpToolsProtocol):
     body that may follow is dropped: under overload, refusals have to cost next to nothing. They leave by the
     ``outbox``, which is emptied before the connection sends anything else. What may be read whole is an ``Exchange``: a
     model leaves little of the server in the caches, so that each step less between the bytes and the handler is felt.
-    Uvicorn's own way is for the rest: pipelined requests, chunked bodies, bodies above the limit.
-    ``asked`` counts its requests.
+    Uvicorn's own way is for the rest: pipelined requests, chunked bodies, bodies above the limit. ``asked`` counts its
+    requests.
     """
 
     _clock: UnreadClock
@@ -156,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, here or in another process."""
-        if self.pipeline:
+        if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
         else:
             self.server_state.total_requests += 1

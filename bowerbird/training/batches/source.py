@@ -55,7 +55,7 @@ class MemorySource:
     """Batches of samples that lie in memory: in an order drawn from ``seed`` and epoch, or in that of time.
 
     The shuffle is a permutation of all samples. ``ahead`` batches with sequences are gathered by a thread before they
-    are needed; others are a few copies of rows, which take less than lending the interpreter to a thread.
+    are needed; others are a few copies of rows, made where they are used.
     """
 
     def __init__(
