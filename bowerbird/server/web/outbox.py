@@ -8,8 +8,8 @@ import asyncio
 class Outbox:
     """Bytes for connections, in the order in which they were put.
 
-    To send is to wake whoever receives. Refusals come by the dozen: sent one after another they cost a third of what
-    they cost between other work, since who is awake is not woken again.
+    To send is to wake whoever receives, and who is awake is not woken again: refusals, which come by the dozen, are
+    cheaper to send one after another than between other work.
     """
 
     def __init__(self) -> None:
