@@ -42,7 +42,7 @@ class SlowScene:
 
     def __init__(self, pool: ScoringPool, seconds: float) -> None:
         self.memory = BodyMemory(MEMORY_BYTES)
-        self.pool = pool
+        self._pool = pool
         self._service = ServiceTime()
         self._service.observe(1.0, seconds)
         self.serving = threading.Event()
@@ -76,11 +76,11 @@ class SlowScene:
     def _admit(self, request: Request) -> None:
         deadline = deadline_of(request, DEADLINE_SECONDS)
         request.work = Work(self._service, request.body_length, request.arrived, deadline)
-        self.pool.check(request.work)
+        self._pool.check(request.work)
 
     def _answer(self, request: Request) -> Awaitable[Response]:
         assert request.work is not None
-        return self.pool.run(request.work, lambda waited: self._compute(request.body), request.on_disconnect)
+        return self._pool.run(request.work, lambda waited: self._compute(request.body), request.on_disconnect)
 
     def _compute(self, body: bytes) -> Response:
         self.taken += 1
