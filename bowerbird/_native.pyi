@@ -102,6 +102,7 @@ def cross_network_backward(
     given: Any,
     products: Any,
     gradient: Any,
+    elsewhere: Any,
     of_first: Any,
     of_weights: list[Any],
     of_biases: list[Any],

@@ -169,7 +169,7 @@ def compare(subject: Subject) -> dict[str, Any]:
     with torch.inference_mode():
         logits = model.eval()(features)["label"]
     label = weights["label"]
-    targets = Targets({"label": label}, torch.ones(len(label)), torch.zeros(len(label), dtype=torch.int64))
+    targets = Targets({"label": label}, torch.ones(len(label)), lambda: torch.zeros(len(label), dtype=torch.int64))
     done = model.train().training_pass(features)
     loss = task_losses(done.logits, targets)["label"] + model.auxiliary_loss(done, targets)
     tables = sum(subject.sizes[item.name] * item.dimension for item in model.inputs.categories)

@@ -9,15 +9,20 @@ Values = npt.NDArray[np.float32]
 
 
 def kept(rows: int, width: int, keep: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Return which elements dropout keeps, bool [rows, width]: those whose hash is below ``keep`` · 2³²."""
+    """Return which elements dropout keeps, bool [rows, width]: those whose half of a hash is below ``keep`` · 2¹⁶.
+
+    Two neighbours share a hash, the lower half of which is the first one's.
+    """
     if keep >= 1:
         return np.ones((rows, width), np.bool_)
     low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
     row_numbers = np.arange(rows).astype(np.uint32)
     row_seeds = _mixed(_mixed(row_numbers + low) ^ high)
-    hashes = _mixed(row_seeds[:, None] + np.arange(width).astype(np.uint32))
-    limit = min(float(np.float32(keep)) * 2**32, 2**32 - 1)
-    return hashes < np.uint32(limit)
+    hashes = _mixed(row_seeds[:, None] + np.arange((width + 1) // 2).astype(np.uint32))
+    halves = hashes.astype("<u4").view("<u2")[:, :width]
+    limit = np.clip(np.float32(keep) * np.float32(2**16) + np.float32(0.5), 0, 2**16 - 1)
+    below: npt.NDArray[np.bool_] = halves < np.uint16(limit)
+    return below
 
 
 def _mixed(value: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

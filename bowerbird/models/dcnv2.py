@@ -42,6 +42,6 @@ class DCNv2(Ranker):
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return logits [rows] by task."""
-        flat = self.flat(features)
-        logits: dict[str, Tensor] = self.heads(self.crosses(flat), self.mlp(flat))
+        crossed, flat = self.crosses.with_input(self.flat(features))
+        logits: dict[str, Tensor] = self.heads(crossed, self.mlp(flat))
         return logits

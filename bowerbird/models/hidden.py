@@ -67,9 +67,9 @@ def _is_supported(values: Tensor) -> bool:
     return values.device.type == "cpu" and values.dtype in _SUPPORTED and values.numel() > 0
 
 
-def new_seed(keep: float) -> int:
-    """Return a new seed of dropout from PyTorch's generator; without dropout none is drawn."""
-    return int(torch.randint(1 << 62, ()).item()) if keep < 1 else 0
+def new_seeds(keep: float, count: int = 1) -> list[int]:
+    """Return new seeds of dropout from PyTorch's generator; without dropout none is drawn."""
+    return torch.randint(1 << 62, (count,)).tolist() if keep < 1 else [0] * count
 
 
 class _Rectified(torch.autograd.Function):
@@ -79,7 +79,7 @@ class _Rectified(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, keep: float) -> Tensor:
         x = x.detach().contiguous()
         y = torch.empty_like(x)
-        _native.hidden_forward(x, y, None, None, keep, new_seed(keep), torch.get_num_threads())
+        _native.hidden_forward(x, y, None, None, keep, new_seeds(keep)[0], torch.get_num_threads())
         ctx.save_for_backward(y)
         ctx.keep = keep
         return y
@@ -108,7 +108,7 @@ class _Normalised(torch.autograd.Function):
         inverse = (variance + epsilon).rsqrt()
         scale = weight * inverse
         y = torch.empty_like(x)
-        _native.hidden_forward(x, y, scale, bias.detach() - mean * scale, keep, new_seed(keep), threads)
+        _native.hidden_forward(x, y, scale, bias.detach() - mean * scale, keep, new_seeds(keep)[0], threads)
         ctx.save_for_backward(x, y, mean, inverse, weight)
         ctx.keep = keep
         ctx.mark_non_differentiable(mean, variance)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -24,13 +25,18 @@ NumberColumns = Mapping[str, npt.NDArray[np.float32]]
 class Targets:
     """What a batch is trained towards, beside its features; all tensors have ``rows`` rows.
 
-    ``labels`` are float32 by task, NaN while immature; ``weight`` is float32; ``item`` are the items' 64-bit keys, as
-    int64.
+    ``labels`` are float32 by task, NaN while immature; ``weight`` is float32. ``read_item`` says which items the rows
+    show; few models ask.
     """
 
     labels: Mapping[str, Tensor]
     weight: Tensor
-    item: Tensor
+    read_item: Callable[[], Tensor]
+
+    @cached_property
+    def item(self) -> Tensor:
+        """The items' 64-bit keys, as int64 [rows]."""
+        return self.read_item()
 
 
 @dataclass(frozen=True)

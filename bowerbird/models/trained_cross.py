@@ -22,15 +22,18 @@ def is_trainable(first: Tensor) -> bool:
     return plain and lowered_dtype() in (torch.float32, torch.bfloat16)
 
 
-def whole_network(layers: Sequence[nn.Module], first: Tensor) -> Tensor | None:
-    """Return what full-rank layers make of ``first`` on tile registers; None where they are not, or there are none."""
+def whole_network(layers: Sequence[nn.Module], first: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return what full-rank layers make of ``first`` on tile registers, and ``first``, to be used from here on.
+
+    None where they are not of full rank, or there are none.
+    """
     linear = [layer for layer in layers if isinstance(layer, nn.Linear) and layer.bias is not None]
     full = [layer for layer in linear if holds_floats(layer)]
     if not layers or len(full) < len(layers) or not is_tiled(first):
         return None
     parameters = [*(layer.weight for layer in full), *(layer.bias for layer in full)]
-    out: Tensor = _Network.apply(first, *parameters)  # type: ignore[no-untyped-call]
-    return out
+    found: tuple[Tensor, Tensor] = _Network.apply(first, *parameters)  # type: ignore[no-untyped-call]
+    return found
 
 
 def started(first: Tensor) -> Crossed:
@@ -74,10 +77,10 @@ class _Layer(torch.autograd.Function):
 
 
 class _Network(torch.autograd.Function):
-    """All layers of x = first * (W x + b) + x; a row passes them while it is in the cache."""
+    """All layers of x = first * (W x + b) + x, row by row; and the input, so that its gradients add up."""
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, first: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
         first, layers = first.detach().contiguous(), len(parameters) // 2
         arrays = [each.detach().contiguous() for each in parameters]
         shape = (layers * first.shape[0], first.shape[1])
@@ -86,16 +89,19 @@ class _Network(torch.autograd.Function):
         weights, biases = arrays[:layers], arrays[layers:]
         _native.cross_network_forward(first, weights, biases, given, products, out, torch.get_num_threads())
         ctx.save_for_backward(first, given, products, *arrays)
-        return out
+        ctx.set_materialize_grads(False)
+        return out, first
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, elsewhere: Tensor | None) -> tuple[Tensor, ...]:
         first, given, products, *arrays = ctx.saved_tensors
         layers = len(arrays) // 2
+        of_out = torch.zeros_like(first) if gradient is None else gradient.detach().contiguous()
+        of_input = None if elsewhere is None else elsewhere.detach().contiguous()
         of_first, of_arrays = torch.empty_like(first), [torch.empty_like(each) for each in arrays]
         _native.cross_network_backward(
-            first, arrays[:layers], arrays[layers:], given, products, gradient.detach().contiguous(), of_first,
-            of_arrays[:layers], of_arrays[layers:], torch.get_num_threads(),
+            first, arrays[:layers], arrays[layers:], given, products, of_out, of_input, of_first, of_arrays[:layers],
+            of_arrays[layers:], torch.get_num_threads(),
         )  # fmt: skip
         return of_first, *of_arrays

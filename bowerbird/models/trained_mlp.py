@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bowerbird import _native
-from bowerbird.models.hidden import HiddenActivation, new_seed, track
+from bowerbird.models.hidden import HiddenActivation, new_seeds, track
 from bowerbird.models.trained_linear import Linear, holds_floats, is_tiled, suits_products
 
 _Pair: TypeAlias = tuple[Linear, HiddenActivation]
@@ -30,7 +30,7 @@ def whole_mlp(modules: Sequence[nn.Module], x: Tensor) -> Tensor | None:
     flat = x.reshape(-1, x.shape[-1])
     moments = [_room_for_moments(activation.norm) for _, activation in pairs]
     keep = 1 - pairs[0][1].dropout
-    seeds = [new_seed(keep) for _ in pairs]
+    seeds = new_seeds(keep, len(pairs))
     parameters = [each for pair in pairs for each in _parameters(*pair)]
     out: Tensor = _Hidden.apply(flat, keep, _epsilon(pairs[0][1]), seeds, moments, *parameters)  # type: ignore[no-untyped-call]
     norms = [activation.norm for _, activation in pairs if activation.norm is not None]

@@ -90,7 +90,7 @@ void check_linear(std::size_t rows, std::size_t inputs, std::size_t outputs) {
 
 void check_cross_network(std::size_t rows, std::size_t width) {
   const Floats first = normal(rows * width), one = normal(width * width), other = normal(width * width);
-  const Floats bias = normal(width), gradient = normal(rows * width);
+  const Floats bias = normal(width), gradient = normal(rows * width), elsewhere = normal(rows * width);
   const float* const weights[] = {one.data(), other.data()};
   const float* const biases[] = {bias.data(), bias.data()};
   const CrossLayers network{rows, width, 2, weights, biases};
@@ -100,8 +100,12 @@ void check_cross_network(std::size_t rows, std::size_t width) {
   float* const of_weights[] = {of_one.data(), of_other.data()};
   float* const of_biases[] = {of_bias.data(), of_other_bias.data()};
   cross_network_forward(network, first.data(), {given.data(), products.data()}, out.data(), kThreads);
-  cross_network_backward(network, first.data(), {given.data(), products.data()}, gradient.data(), of_first.data(),
-                         of_weights, of_biases, kThreads);
+  const CrossValues values{given.data(), products.data()};
+  cross_network_backward(network, first.data(), values, {gradient.data(), nullptr}, of_first.data(), of_weights, of_biases,
+                         kThreads);
+  Floats of_both(rows * width);
+  cross_network_backward(network, first.data(), values, {gradient.data(), elsewhere.data()}, of_both.data(), of_weights,
+                         of_biases, kThreads);
   const Floats made = widened(products);
   Floats expected = first;
   for (std::size_t i = 0; i < 2 * rows * width; ++i) expected[i % (rows * width)] += first[i % (rows * width)] * made[i];
@@ -109,6 +113,8 @@ void check_cross_network(std::size_t rows, std::size_t width) {
   const Floats of_shift = product(1, width, rows, [](auto, auto) { return 1.0f; },
                                   [&](auto k, auto j) { return gradient[k * width + j] * first[k * width + j]; });
   expect_near(of_other_bias, of_shift, 0.02f, "a cross network's last bias");
+  for (std::size_t i = 0; i < rows * width; ++i) of_first[i] += elsewhere[i];
+  expect_near(of_both, of_first, 1e-4f, "gradients from elsewhere");
 }
 
 // Two parts of events, of which the second meets the query and may be rows of a table, and two layers.

@@ -119,7 +119,7 @@ def test_threads_do_not_change_a_linear_layers_bits(tiles):
 
 @pytest.mark.parametrize(("rows", "width", "layers"), [(1, 9, 1), (70, 100, 4), (300, 64, 2), (33, 130, 3)])
 def test_a_cross_network_is_the_twins_layers(tiles, rows, width, layers):
-    first, gradient = values_of((rows, width), 0), values_of((rows, width), 1)
+    first, gradient, elsewhere = (values_of((rows, width), seed) for seed in (0, 1, 30))
     weights = [values_of((width, width), 2 + layer) / np.float32(np.sqrt(width)) for layer in range(layers)]
     biases = [values_of(width, 20 + layer) for layer in range(layers)]
     given, products = (torch.full((layers * rows, width), np.nan, dtype=torch.bfloat16) for _ in range(2))
@@ -128,7 +128,7 @@ def test_a_cross_network_is_the_twins_layers(tiles, rows, width, layers):
     of_biases = [torch.full_like(each, np.nan) for each in biases]
     _native.cross_network_forward(first, weights, biases, given, products, out, 2)
     _native.cross_network_backward(
-        first, weights, biases, given, products, gradient, of_first, of_weights, of_biases, 2
+        first, weights, biases, given, products, gradient, elsewhere, of_first, of_weights, of_biases, 2
     )
     crossed, steps = first.numpy(), []
     for weight, bias in zip(weights, biases, strict=True):
@@ -136,7 +136,7 @@ def test_a_cross_network_is_the_twins_layers(tiles, rows, width, layers):
         steps.append((crossed, product))
         crossed = twin.cross_forward(first.numpy(), product, crossed)
     assert_close(out, crossed)
-    back, later = gradient.numpy(), None
+    back, later = gradient.numpy(), elsewhere.numpy()
     for layer in reversed(range(layers)):
         before, product = steps[layer]
         back, of_product, later = twin.cross_backward(first.numpy(), product, back, None, later)

@@ -46,7 +46,7 @@ def training_loss(collection: EmbeddingCollection, model: Ranker, rows: int) -> 
     targets = Targets(
         {task.name: torch.from_numpy(labels[task.name]) for task in model.tasks},
         torch.ones(rows),
-        torch.from_numpy(item.view(np.int64)),
+        lambda: torch.from_numpy(item.view(np.int64)),
     )
     done = model.training_pass(collection(block))
     losses = task_losses(done.logits, targets)

@@ -232,7 +232,7 @@ def test_the_blocks_of_finalnet_learn_from_their_mean_which_stands_still():
     features = model.inputs.example(40, torch.Generator().manual_seed(3))
     done = model.training_pass(features)
     weight = torch.rand(40)
-    loss = model.auxiliary_loss(done, Targets({}, weight, torch.zeros(40, dtype=torch.int64)))
+    loss = model.auxiliary_loss(done, Targets({}, weight, lambda: torch.zeros(40, dtype=torch.int64)))
     expected = 0.0
     for task, blocks in done.extras.items():
         answer = torch.sigmoid(blocks.mean(dim=1)).detach()
@@ -250,7 +250,7 @@ def test_a_single_block_has_no_loss_of_its_own():
     _, model = built("finalnet", second=())
     features = model.inputs.example(8, torch.Generator().manual_seed(3))
     done = model.training_pass(features)
-    assert float(model.auxiliary_loss(done, Targets({}, torch.ones(8), torch.zeros(8)))) == 0
+    assert float(model.auxiliary_loss(done, Targets({}, torch.ones(8), lambda: torch.zeros(8)))) == 0
     assert torch.equal(done.logits["click"][:, 0], done.extras["click"][:, 0])
     with pytest.raises(InputError, match="no layer"):
         built("finalnet", first=())
@@ -261,7 +261,7 @@ def test_a_single_block_has_no_loss_of_its_own():
 def test_the_loss_of_other_models_is_the_tasks_alone():
     _, model = built("dcnv2")
     done = model.training_pass(model.inputs.example(4, torch.Generator().manual_seed(3)))
-    assert float(model.auxiliary_loss(done, Targets({}, torch.ones(4), torch.zeros(4)))) == 0
+    assert float(model.auxiliary_loss(done, Targets({}, torch.ones(4), lambda: torch.zeros(4)))) == 0
 
 
 @pytest.mark.parametrize("name", ["fm", "widedeep"])

@@ -83,6 +83,30 @@ def test_a_cross_network_is_plain_pytorchs(isa, layers, rank, dtype):
     assert torch.allclose(network(values[0]), expected[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rank", [None, 4])
+@pytest.mark.parametrize("used", ["both", "crosses", "input"])
+def test_what_reads_a_cross_networks_input_beside_it_has_its_gradients(isa, used, rank, dtype):
+    torch.manual_seed(5)
+    network = CrossNetwork(24, 2, rank)
+    of_crosses, of_input = float(used != "input"), float(used != "crosses")
+
+    def joined(first):
+        crossed, again = network.with_input(first)
+        return torch.cat([part for part, share in ((crossed, of_crosses), (again.square(), of_input)) if share], dim=1)
+
+    def plain(first):
+        return torch.cat([of_crosses * PlainCrosses(network)(first), of_input * first.square()], dim=1)
+
+    values, weights = [torch.randn(300, 24)], torch.randn(300, 48)
+    given = weights if used == "both" else weights[:, :24] if used == "crosses" else weights[:, 24:]
+    found = gradients_of(joined, list(network.parameters()), values, given, dtype)
+    expected = gradients_of(plain, list(network.parameters()), values, weights, torch.float32)
+    pairs = zip(found[2], expected[2], strict=True)
+    of_weights = [torch.zeros_like(plain) if own is None else own for own, plain in pairs]
+    assert_same([*found[1], *of_weights], [*expected[1], *expected[2]], 1e-5 if dtype == torch.float32 else 0.03)
+
+
 @pytest.mark.parametrize("part_type", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_heads_over_parts_are_heads_over_all_of_them(tasks, part_type):

@@ -19,7 +19,7 @@ ROWS = 12
 
 def targets_of(items, click=1.0, weight=1.0):
     labels = {"click": torch.full((len(items),), click), "long": torch.zeros(len(items))}
-    return Targets(labels, torch.full((len(items),), weight), torch.as_tensor(items))
+    return Targets(labels, torch.full((len(items),), weight), lambda: torch.as_tensor(items))
 
 
 def test_each_tower_reads_its_own_stage():

@@ -100,7 +100,8 @@ def test_unknown_numbers_and_immature_labels_are_no_fault(folder):
 
 def test_a_batch_without_files_is_described_and_saved_too(folder, tmp_path):
     batch = next(iter(stream_of(folder).batches(0)))
-    lost = dataclasses.replace(batch, origin=None)
+    marks = dataclasses.replace(batch.marks, origin=None)
+    lost = dataclasses.replace(batch, read_marks=lambda: marks)
     lost.rows.numbers["rate"][5] = -np.inf
     assert faulty_values(lost) == ["feature 'rate' is -inf in row 5 of the batch (1 such samples in the batch)"]
     assert "file" not in pq.ParquetFile(save_faulty_batch(tmp_path / "run", lost, 0)).schema_arrow.names
@@ -113,7 +114,7 @@ def test_vectors_are_saved_and_looked_at(tmp_path):
     batch = encoded.batch(np.arange(20))
     name = next(iter(batch.rows.vectors))
     batch.rows.vectors[name][3, 1] = np.nan
-    place = batch.origin.describe(3)
+    place = batch.marks.origin.describe(3)
     assert faulty_values(batch) == [f"feature {name!r} is nan in {place} (1 such samples in the batch)"]
     saved = pq.ParquetFile(save_faulty_batch(tmp_path / "run", batch, 0)).read()
     assert saved.column(f"f.{name}")[0].as_py() == batch.rows.vectors[name][0].tolist()

@@ -12,7 +12,7 @@ ROWS = 50
 
 
 def targets(label: torch.Tensor, weight: torch.Tensor) -> Targets:
-    return Targets({"click": label}, weight, torch.zeros(len(label), dtype=torch.int64))
+    return Targets({"click": label}, weight, lambda: torch.zeros(len(label), dtype=torch.int64))
 
 
 def expected(logits: torch.Tensor, label: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

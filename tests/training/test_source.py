@@ -19,7 +19,7 @@ from tests.training.synthetic import DAYS, write_samples
 
 BATCH = 64
 DATES = DateRange(DAYS[0], DAYS[3])
-SMALL_BUDGET = 150_000
+SMALL_BUDGET = 180_000
 KINDS = [
     ("memory", True),
     ("memory", False),
@@ -62,9 +62,10 @@ def source(request, samples, collection, encoded):
 
 def everything(batch):
     """Return all of a batch's arrays by name."""
-    arrays = {"weight": batch.weight, "user": batch.user, "item": batch.item, "time": batch.time}
+    marks, origin = batch.marks, batch.marks.origin
+    arrays = {"weight": batch.weight, "user": marks.user, "item": marks.item, "time": marks.time}
     arrays |= {f"label {name}": values for name, values in batch.labels.items()}
-    arrays |= {"row": batch.origin.row, "file": np.array([batch.origin.files[file] for file in batch.origin.file])}
+    arrays |= {"row": origin.row, "file": np.array([origin.files[file] for file in origin.file])}
     arrays |= batch.rows.categories | batch.rows.numbers
     for sequence in batch.rows.sequences.values():
         arrays |= sequence.categories | sequence.numbers | {"age of events": sequence.age, "mask": sequence.mask}
@@ -81,9 +82,9 @@ def assert_same(left, right):
 
 def places(source, epoch):
     return [
-        (batch.origin.files[file], int(row))
-        for batch in source.batches(epoch)
-        for file, row in zip(batch.origin.file, batch.origin.row, strict=True)
+        (origin.files[file], int(row))
+        for origin in (batch.marks.origin for batch in source.batches(epoch))
+        for file, row in zip(origin.file, origin.row, strict=True)
     ]
 
 
@@ -123,13 +124,13 @@ def test_a_sample_is_that_of_its_file(source, encoded):
     for sample, (file, row) in enumerate(zip(encoded.mark_matrix["file"], encoded.mark_matrix["row"], strict=True)):
         where[encoded.files[file], int(row)] = sample
     for batch in source.batches(0):
-        origin = batch.origin
+        origin = batch.marks.origin
         same = [where[origin.files[file], int(row)] for file, row in zip(origin.file, origin.row, strict=True)]
         assert_same(batch, encoded.batch(np.array(same)))
 
 
 def test_order(source):
-    times = [np.concatenate([batch.time for batch in source.batches(epoch)]) for epoch in (0, 1)]
+    times = [np.concatenate([batch.marks.time for batch in source.batches(epoch)]) for epoch in (0, 1)]
     if source.shuffle:
         assert not np.array_equal(times[0], times[1])
         assert (np.diff(times[0]) < 0).mean() > 0.3

@@ -81,10 +81,10 @@ def test_rows_out_of_order_are_put_in_the_order_of_time(folder, random, distance
     reorder(folder, random, distance)
     source = source_of(folder, 300_000, shuffle=False)
     assert len(source.windows(0).rows) > 3
-    times = np.concatenate([batch.time for batch in source.batches(0)])
+    times = np.concatenate([batch.marks.time for batch in source.batches(0)])
     assert len(times) == 1600
     assert (np.diff(times) >= 0).all()
-    rest = np.concatenate([batch.time for batch in source.batches(0, 40)])
+    rest = np.concatenate([batch.marks.time for batch in source.batches(0, 40)])
     assert np.array_equal(rest, times[40 * 16 :])
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -68,23 +69,37 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples for one step: rows for the lookup, labels (NaN while immature), weights and event times.
+class Marks:
+    """What identifies samples: ``user`` and ``item`` uint64 keys and ``time`` int64 microseconds, all [rows].
 
-    ``user`` and ``item`` are uint64 keys and ``time`` int64 microseconds, all [rows]; ``origin`` is None for samples
-    that were never in files.
+    ``origin`` is None for samples that were never in files.
     """
 
-    rows: RowBlock
-    labels: Labels
-    weight: Numbers
     user: Keys
     item: Keys
     time: Times
     origin: Origin | None = None
 
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples for one step: rows for the lookup, labels (NaN while immature) and weights.
+
+    ``read_marks`` says which samples they are; most steps do not ask.
+    """
+
+    rows: RowBlock
+    labels: Labels
+    weight: Numbers
+    read_marks: Callable[[], Marks]
+
     def __len__(self) -> int:
         return len(self.weight)
+
+    @cached_property
+    def marks(self) -> Marks:
+        """Which samples these are."""
+        return self.read_marks()
 
 
 @dataclass(frozen=True)
@@ -178,10 +193,8 @@ class EncodedSamples:
             {name: sequence.batch(indices) for name, sequence in self.sequences.items()},
             {name: np.take(values, indices, axis=0) for name, values in self.vectors.items()},
         )
-        targets, marks = self.target_matrix.take(indices), self.mark_matrix.take(indices)
-        origin = Origin(self.files, marks["file"], marks["row"])
-        user, item = marks["user"].view(np.uint64), marks["item"].view(np.uint64)
-        return Batch(rows, _labels(targets), targets[_WEIGHT], user, item, marks["time"], origin)
+        targets = self.target_matrix.take(indices)
+        return Batch(rows, _labels(targets), targets[_WEIGHT], partial(_marks, self.mark_matrix, self.files, indices))
 
     def batches(self, order: Indices, size: int, first: int = 0) -> Iterator[Batch]:
         """Yield batches of ``size`` rows in the given order, from batch number ``first`` on."""
@@ -201,6 +214,12 @@ def _labels(targets: Matrix[np.float32]) -> Labels:
     labels = targets.columns()
     del labels[_WEIGHT]
     return labels
+
+
+def _marks(matrix: Matrix[np.int64], files: tuple[str, ...], indices: Indices) -> Marks:
+    taken = matrix.take(indices)
+    user, item = taken["user"].view(np.uint64), taken["item"].view(np.uint64)
+    return Marks(user, item, taken["time"], Origin(files, taken["file"], taken["row"]))
 
 
 def base_rates(samples: EncodedSamples) -> dict[str, float]:

@@ -62,16 +62,18 @@ def _numbers(batch: Batch) -> Iterator[tuple[str, AnyColumn, bool]]:
 
 
 def _place(batch: Batch, row: int) -> str:
-    return f"row {row} of the batch" if batch.origin is None else batch.origin.describe(row)
+    origin = batch.marks.origin
+    return f"row {row} of the batch" if origin is None else origin.describe(row)
 
 
 def _columns(batch: Batch) -> Iterator[tuple[str, Any]]:
-    if batch.origin is not None:
-        yield "file", pa.DictionaryArray.from_arrays(pa.array(batch.origin.file), pa.array(batch.origin.files))
-        yield "row", _array(batch.origin.row)
-    yield "user", _array(batch.user)
-    yield "item", _array(batch.item)
-    yield "time", pa.array(np.ascontiguousarray(batch.time), pa.timestamp("us", "UTC"))
+    marks = batch.marks
+    if marks.origin is not None:
+        yield "file", pa.DictionaryArray.from_arrays(pa.array(marks.origin.file), pa.array(marks.origin.files))
+        yield "row", _array(marks.origin.row)
+    yield "user", _array(marks.user)
+    yield "item", _array(marks.item)
+    yield "time", pa.array(np.ascontiguousarray(marks.time), pa.timestamp("us", "UTC"))
     yield "weight", _array(batch.weight)
     for task, label in batch.labels.items():
         yield f"label.{task}", _array(label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -19,8 +20,8 @@ from bowerbird.training.batches.encoded_size import EncodedSize, bytes_text
 from bowerbird.training.batches.split import DateRange
 from bowerbird.training.batches.windows import ShuffledWindows, TimeWindows, Windows
 
-_WINDOW_SHARE = 4
-"""The budget in windows: one in use, one being filled, and as much again for what decoding takes."""
+_WINDOW_SHARE = 6
+"""The budget in windows: one in use, one being filled, and twice as much for what decoding takes."""
 _PIECES_PER_WINDOW = 8
 _FITTED_VALUES = 200_000
 _FITTED_PIECES = 64
@@ -30,7 +31,7 @@ class StreamSource:
     """Batches read from sample files in bounded memory, shuffled in two levels or in the order of time.
 
     Row groups (larger ones cut, so that at least eight fit in a window) come in random order; as many as
-    ``memory_bytes`` / 4 holds form a window, whose rows are shuffled together. A thread fills the next window while
+    ``memory_bytes`` / 6 holds form a window, whose rows are shuffled together. A thread fills the next window while
     the present one is used, another gathers ``ahead`` batches. What is beside the samples (tables, optimisers) is not
     part of ``memory_bytes``. Keys are looked up in the collection's indexes by those threads, which therefore must
     not change while an epoch runs. Raises InputError when ``memory_bytes`` cannot hold the batches.
@@ -112,7 +113,8 @@ class StreamSource:
         try:
             for samples in mixed:
                 for begin in range(0, len(samples), self._batch_size):
-                    yield samples.batch(np.arange(begin, min(begin + self._batch_size, len(samples))))
+                    yield _alone(samples.batch(np.arange(begin, min(begin + self._batch_size, len(samples)))))
+                del samples
         finally:
             mixed.close()
 
@@ -173,3 +175,9 @@ class StreamSource:
                 f"{bytes_text(largest)} each need {bytes_text(needed)}.",
                 "Raise memory_bytes or lower batch_size.",
             )
+
+
+def _alone(batch: Batch) -> Batch:
+    """Return a batch that keeps no window in memory."""
+    marks = batch.marks
+    return replace(batch, read_marks=lambda: marks)

@@ -17,9 +17,9 @@ using namespace nb::literals;
 namespace bowerbird {
 namespace {
 
-using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
-using Rows = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Mask = nb::ndarray<bool, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Floats = Lent<float, nb::c_contig, nb::device::cpu>;
+using Rows = Lent<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Mask = Lent<bool, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Parts = std::vector<Floats>;
 using PartRows = std::vector<std::optional<Rows>>;
 using Meets = std::vector<std::int64_t>;

@@ -82,9 +82,9 @@ void backward_of(Values x, Values y, Values gradient_y, Values gradient_x, Optio
   }
 }
 
-using Strided = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
-using Places = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Cube = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Strided = Lent<nb::ndim<2>, nb::device::cpu>;
+using Places = Lent<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Cube = Lent<nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 void require_places(const Places& places, std::size_t rows) {
   const std::int64_t* const at = places.data();
@@ -120,7 +120,7 @@ void scatter(Strided values, Places places, Matrix table, std::size_t threads) {
   }
 }
 
-using FieldPlaces = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::device::cpu>;
+using FieldPlaces = Lent<const std::int32_t, nb::ndim<2>, nb::device::cpu>;
 using FieldColumns = std::vector<std::tuple<std::size_t, std::size_t>>;
 
 Fields fields_of(const FieldPlaces& places, const FieldColumns& columns) {

@@ -1,21 +1,21 @@
 // The arrays that dense kernels take, and what is asked of them.
 #pragma once
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 
 #include <cstdint>
 #include <optional>
 
 #include "base/require.hpp"
+#include "binding/lent.hpp"
 #include "dense/hidden.hpp"
 
 namespace bowerbird {
 
 namespace nb = nanobind;
 
-using Values = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Column = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Values = Lent<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Column = Lent<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OptionalColumn = std::optional<Column>;
 
 inline bool is_bfloat16(const Values& values) {
@@ -42,7 +42,7 @@ inline float* column(const OptionalColumn& values, std::size_t width) {
   return values->data();
 }
 
-using Matrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Matrix = Lent<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 // An argument that is taken as it is: what is written to a converted copy would be lost.
 inline auto array(const char* name) { return nb::arg(name).noconvert(); }

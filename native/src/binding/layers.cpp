@@ -21,7 +21,7 @@ using namespace nb::literals;
 namespace bowerbird {
 namespace {
 
-using Floats = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Floats = Lent<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 Events pooled_shape(const Matrix& weights, const Floats& events, const Matrix& pooled) {
   const Events shape{events.shape(0), events.shape(1), events.shape(2), 0, {}};
@@ -266,16 +266,17 @@ void crosses_forward(Matrix first, const Matrices& weights, const Columns& biase
 }
 
 void crosses_backward(Matrix first, const Matrices& weights, const Columns& biases, Values given, Values products,
-                      Matrix gradient, Matrix of_first, const Matrices& of_weights, const Columns& of_biases,
-                      std::size_t threads) {
+                      Matrix gradient, OptionalMatrix elsewhere, Matrix of_first, const Matrices& of_weights,
+                      const Columns& of_biases, std::size_t threads) {
   const CheckedCross network = checked(first, weights, biases, given, products);
   const Shape shape{network.layers.rows, network.layers.width};
   require_shape(gradient, shape), require_shape(of_first, shape);
   require(of_weights.size() == weights.size(), "gradients are of other layers");
   require_layers(of_weights, of_biases, shape.width);
   const std::vector<float*> to_weights = pointers<float*>(of_weights), to_biases = pointers<float*>(of_biases);
+  const CrossBack back{gradient.data(), fitting(elsewhere, shape)};
   const nb::gil_scoped_release release;
-  cross_network_backward(network.layers, first.data(), network.values, gradient.data(), of_first.data(),
+  cross_network_backward(network.layers, first.data(), network.values, back, of_first.data(),
                          to_weights.data(), to_biases.data(), threads);
 }
 
@@ -299,7 +300,7 @@ double entropy_of(Matrix logits, Column labels, Column weights, Matrix gradient,
   return cross_entropy({rows, members, logits.data(), labels.data(), weights.data()}, gradient.data(), threads);
 }
 
-using Array = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Array = Lent<const float, nb::c_contig, nb::device::cpu>;
 
 double norm_of_arrays(const std::vector<Array>& arrays, std::size_t threads) {
   std::vector<std::span<const float>> spans;
@@ -331,8 +332,8 @@ void bind_layers(nb::module_& module) {
   module.def("cross_network_forward", &crosses_forward, array("first"), array("weights"), array("biases"),
              array("given"), array("products"), array("out"), "threads"_a = 1);
   module.def("cross_network_backward", &crosses_backward, array("first"), array("weights"), array("biases"),
-             array("given"), array("products"), array("gradient"), array("of_first"), array("of_weights"),
-             array("of_biases"), "threads"_a = 1);
+             array("given"), array("products"), array("gradient"), array("elsewhere").none(), array("of_first"),
+             array("of_weights"), array("of_biases"), "threads"_a = 1);
   module.def("linear_forward", &linear_of_rows, array("x"), array("weights"), array("bias").none(), array("out"),
              "threads"_a = 1);
   module.def("linear_input_gradient", &linear_back_to_rows, array("gradient"), array("weights"), array("of_x"),

@@ -15,7 +15,7 @@ using namespace nb::literals;
 namespace bowerbird {
 namespace {
 
-using Bits = nb::ndarray<std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Bits = Lent<std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 // Weights, bias, gain and offset; values, kept, mean and variance; seed. Gradients: of the first four.
 using Layer = std::tuple<Matrix, Column, OptionalColumn, OptionalColumn, Values, Bits, OptionalColumn, OptionalColumn,
                          std::uint64_t>;

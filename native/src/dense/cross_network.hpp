@@ -26,9 +26,15 @@ struct CrossValues {
 void cross_network_forward(const CrossLayers& network, const float* first, const CrossValues& values, float* out,
                            std::size_t threads);
 
-// Gradients of `first`, and of each layer's weights and biases, from that of `out`.
+// The gradients that come back, of `out`, and of `first` from elsewhere (null: zeros).
+struct CrossBack {
+  const float* out;
+  const float* first;
+};
+
+// Gradients of `first`, and of each layer's weights and biases.
 void cross_network_backward(const CrossLayers& network, const float* first, const CrossValues& values,
-                            const float* gradient, float* of_first, float* const* of_weights, float* const* of_biases,
+                            const CrossBack& back, float* of_first, float* const* of_weights, float* const* of_biases,
                             std::size_t threads);
 
 }  // namespace bowerbird

@@ -39,11 +39,13 @@ class CrossRows {
     });
   }
 
-  void back(const std::vector<Right>& rights, const float* gradient, BFloat16* of_products, float* of_first) {
+  void back(const std::vector<Right>& rights, const CrossBack& given, BFloat16* of_products, float* of_first) {
     const Buffer<float> total(kRows * steps_ * kStep);
+    const std::size_t begin = row_ * network_.width;
     each([&](std::size_t at, std::size_t here, __mmask32 there) {
-      store_values(load_values(gradient + row_ * network_.width + at, there), now_.data() + here, kAll);
-      store_values({_mm512_setzero_ps(), _mm512_setzero_ps()}, total.data() + here, kAll);
+      store_values(load_values(given.out + begin + at, there), now_.data() + here, kAll);
+      const Values nothing{_mm512_setzero_ps(), _mm512_setzero_ps()};
+      store_values(given.first == nullptr ? nothing : load_values(given.first + begin + at, there), total.data() + here, kAll);
     });
     for (std::size_t layer = network_.layers; layer-- > 0;) {
       const BFloat16* const products = values_.products + place(layer);
@@ -65,7 +67,7 @@ class CrossRows {
     }
     each([&](std::size_t at, std::size_t here, __mmask32 there) {
       const Values sum = plus(load_values(total.data() + here, kAll), load_values(now_.data() + here, kAll));
-      store_values(sum, of_first + row_ * network_.width + at, there);
+      store_values(sum, of_first + begin + at, there);
     });
   }
 
@@ -128,13 +130,13 @@ void cross_forward(const CrossLayers& network, const float* first, const CrossVa
 }
 
 template <typename Registers>
-void cross_backward(const CrossLayers& network, const float* first, const CrossValues& values, const float* gradient,
+void cross_backward(const CrossLayers& network, const float* first, const CrossValues& values, const CrossBack& back,
                     float* of_first, float* const* of_weights, float* const* of_biases, std::size_t threads) {
   const std::vector<Right> rights = packed_layers(network, threads, pack_inputs);
   const std::size_t each = network.rows * network.width;
   const Buffer<BFloat16> of_products(network.layers * each);
   for_rows<Registers>(network.rows, network.width, threads, [&](std::size_t row, std::size_t count, std::uint32_t* room) {
-    CrossRows<Registers>(network, first, values, row, count, room).back(rights, gradient, of_products.data(), of_first);
+    CrossRows<Registers>(network, first, values, row, count, room).back(rights, back, of_products.data(), of_first);
   });
   for (std::size_t layer = 0; layer < network.layers; ++layer) {
     const Linear linear{network.rows, network.width, network.width, network.weights[layer]};

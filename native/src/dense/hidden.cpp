@@ -53,8 +53,7 @@ BOWERBIRD_INLINE void forward_dropped_row(const T* x, std::size_t width, const f
                                           float upscale, std::uint32_t seed, std::uint32_t limit, T* y) {
   for (std::size_t i = 0; i < width; ++i) {
     const float value = scale == nullptr ? to_float(x[i]) : to_float(x[i]) * scale[i] + shift[i];
-    const bool kept = mixed(seed + static_cast<std::uint32_t>(i)) < limit;
-    store(kept ? std::max(value, 0.0f) * upscale : 0.0f, y[i]);
+    store(is_kept(seed, i, limit) ? std::max(value, 0.0f) * upscale : 0.0f, y[i]);
   }
 }
 

@@ -233,11 +233,14 @@ struct PlainRows {
   const T* values;
   std::size_t width;
 
-  // Thirty-two values of a row, of which those of the mask are there.
-  __m512i units(std::size_t row, std::size_t column, __mmask32 there) const {
-    return units_of(values + row * width + column, there);
-  }
-  // Sixteen.
+  struct Row {
+    const T* values;
+    // Thirty-two values, of which those of the mask are there.
+    __m512i units(std::size_t column, __mmask32 there) const { return units_of(values + column, there); }
+  };
+  Row row(std::size_t number) const { return {values + number * width}; }
+
+  // Sixteen values of a row.
   __m512i halves(std::size_t row, std::size_t column, __mmask16 there) const {
     return halves_of(values + row * width + column, there);
   }
@@ -265,10 +268,9 @@ void fill_rows(const Source& source, std::size_t row, std::size_t count, std::si
   const std::size_t whole = width / kStep, steps = steps_of(width);
   const __mmask32 rest = first(width - whole * kStep);
   for (std::size_t i = 0; i < count; ++i, to += steps * kSide) {
-    for (std::size_t step = 0; step < whole; ++step) {
-      _mm512_store_si512(to + step * kSide, source.units(row + i, step * kStep, kAll));
-    }
-    if (rest != 0) _mm512_store_si512(to + whole * kSide, source.units(row + i, whole * kStep, rest));
+    const auto values = source.row(row + i);
+    for (std::size_t step = 0; step < whole; ++step) _mm512_store_si512(to + step * kSide, values.units(step * kStep, kAll));
+    if (rest != 0) _mm512_store_si512(to + whole * kSide, values.units(whole * kStep, rest));
   }
   std::fill_n(to, (kRows - count) * steps * kSide, 0u);
 }

@@ -40,13 +40,8 @@ struct Activation {
     }
   }
 
-  std::uint32_t* kept(std::size_t row, std::size_t column) const {
-    return layer.kept + row * words_of(layer.outputs) + column / kStep;
-  }
-  Values normalised(std::size_t row, std::size_t column, __mmask32 there) const {
-    const Values values = load_values(layer.values + row * stride_of(layer.outputs) + column, there);
-    return plus_products(load_values(shift.data() + column, there), values, load_values(scale.data() + column, there));
-  }
+  const BFloat16* values(std::size_t row) const { return layer.values + row * stride_of(layer.outputs); }
+  std::uint32_t* kept(std::size_t row) const { return layer.kept + row * words_of(layer.outputs); }
 };
 
 // mixed() of each lane.
@@ -62,34 +57,47 @@ inline __m512i mixed(__m512i value) {
 class ActivatedRows {
  public:
   ActivatedRows(const HiddenLayers& network, const HiddenLayer& layer)
-      : activation_(network, layer), drops_(network.keep < 1.0f), limit_(kept_below(network.keep)), seeds_(network.rows) {
-    for (std::size_t row = 0; row < network.rows; ++row) seeds_[row] = row_seed(layer.seed, row);
-  }
+      : activation_(network, layer), drops_(network.keep < 1.0f), limit_(kept_below(network.keep)) {}
 
-  __m512i units(std::size_t row, std::size_t column, __mmask32 there) const {
-    const Values values = activation_.normalised(row, column, there);
-    const __m512 zero = _mm512_setzero_ps();
-    // What is no number is kept, so that the loss shows it.
-    __mmask32 kept = _mm512_kunpackw(_mm512_cmp_ps_mask(values.high, zero, _CMP_NLE_UQ),
-                                     _mm512_cmp_ps_mask(values.low, zero, _CMP_NLE_UQ));
-    if (drops_) kept &= drawn(seeds_[row] + static_cast<std::uint32_t>(column));
-    *activation_.kept(row, column) = kept;
-    return rounded(where(kept, times(values, all(activation_.upscale))));
-  }
+  class Row {
+   public:
+    Row(const ActivatedRows& rows, std::size_t number)
+        : rows_(rows), values_(rows.activation_.values(number)), kept_(rows.activation_.kept(number)),
+          seed_(rows.drops_ ? row_seed(rows.activation_.layer.seed, number) : 0) {}
+
+    __m512i units(std::size_t column, __mmask32 there) const {
+      const Activation& activation = rows_.activation_;
+      const Values scale = load_values(activation.scale.data() + column, there);
+      const Values shift = load_values(activation.shift.data() + column, there);
+      const Values values = plus_products(shift, load_values(values_ + column, there), scale);
+      const __m512 zero = _mm512_setzero_ps();
+      // What is no number is kept, so that the loss shows it.
+      __mmask32 kept = _mm512_kunpackw(_mm512_cmp_ps_mask(values.high, zero, _CMP_NLE_UQ),
+                                       _mm512_cmp_ps_mask(values.low, zero, _CMP_NLE_UQ));
+      if (rows_.drops_) kept &= drawn(column);
+      kept_[column / kStep] = kept;
+      return rounded(where(kept, times(values, all(activation.upscale))));
+    }
+
+   private:
+    // is_kept() of thirty-two columns: a register's halves lie in the columns' order.
+    __mmask32 drawn(std::size_t column) const {
+      const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+      const __m512i places = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(seed_ + column / 2)), lanes);
+      return _mm512_cmplt_epu16_mask(mixed(places), _mm512_set1_epi16(static_cast<short>(rows_.limit_)));
+    }
+
+    const ActivatedRows& rows_;
+    const BFloat16* values_;
+    std::uint32_t* kept_;
+    std::uint32_t seed_;
+  };
+  Row row(std::size_t number) const { return {*this, number}; }
 
  private:
-  __mmask32 drawn(std::uint32_t place) const {
-    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i low = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(place)), lanes);
-    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(kSide));
-    const __m512i limit = _mm512_set1_epi32(static_cast<int>(limit_));
-    return _mm512_kunpackw(_mm512_cmplt_epu32_mask(mixed(high), limit), _mm512_cmplt_epu32_mask(mixed(low), limit));
-  }
-
   Activation activation_;
   bool drops_;
   std::uint32_t limit_;
-  std::vector<std::uint32_t> seeds_;  // of rows
 };
 
 // The same results again, on the way back.
@@ -98,12 +106,11 @@ class RecalledRows {
   RecalledRows(const HiddenLayers& network, const HiddenLayer& layer) : activation_(network, layer) {}
 
   __m512i halves(std::size_t row, std::size_t column, __mmask16 there) const {
-    const HiddenLayer& layer = activation_.layer;
-    const __m512i units = halves_of(layer.values + row * stride_of(layer.outputs) + column, there);
+    const __m512i units = halves_of(activation_.values(row) + column, there);
     const __m512 values = _mm512_castsi512_ps(_mm512_slli_epi32(units, 16));
     const __m512 scale = _mm512_maskz_loadu_ps(there, activation_.scale.data() + column);
     const __m512 shift = _mm512_maskz_loadu_ps(there, activation_.shift.data() + column);
-    const auto kept = static_cast<__mmask16>(*activation_.kept(row, column) >> (column % kStep));
+    const auto kept = static_cast<__mmask16>(activation_.kept(row)[column / kStep] >> (column % kStep));
     const __m512 normalised = _mm512_fmadd_ps(values, scale, shift);
     const __m256bh halves = _mm512_cvtneps_pbh(_mm512_maskz_mul_ps(kept, normalised, _mm512_set1_ps(activation_.upscale)));
     return _mm512_cvtepu16_epi32(reinterpret_cast<const __m256i&>(halves));
@@ -119,9 +126,8 @@ class RecalledRows {
 class ColumnSums {
  public:
   ColumnSums(std::size_t rows, std::size_t width)
-      : stride_(words_of(width) * kStep), tasks_((rows + kTask - 1) / kTask), sums_(kEach * tasks_ * stride_) {}
+      : stride_(words_of(width) * kStep), sums_(kEach * ((rows + kTask - 1) / kTask) * stride_) {}
 
-  std::size_t tasks() const { return tasks_; }
   float* origin(std::size_t row, std::size_t column) const { return at(row / kTask, 0, column); }
   float* first_sum(std::size_t row, std::size_t column) const { return at(row / kTask, 1, column); }
   float* second_sum(std::size_t row, std::size_t column) const { return at(row / kTask, 2, column); }
@@ -132,7 +138,7 @@ class ColumnSums {
     return sums_.data() + (task * kEach + which) * stride_ + column;
   }
 
-  std::size_t stride_, tasks_;
+  std::size_t stride_;
   Buffer<float> sums_;
 };
 
@@ -163,22 +169,28 @@ struct MomentRows {
 };
 
 inline void find_moments(const ColumnSums& sums, std::size_t rows, const HiddenLayer& layer) {
-  for (std::size_t i = 0; i < layer.outputs; ++i) {
-    double total = 0.0, squares = 0.0;
-    const auto count_of = [&](std::size_t task) { return static_cast<double>(std::min(kTask, rows - task * kTask)); };
-    const auto mean_of = [&](std::size_t task) {
-      const std::size_t row = task * kTask;
-      return static_cast<double>(*sums.origin(row, i)) + static_cast<double>(*sums.first_sum(row, i)) / count_of(task);
-    };
-    for (std::size_t task = 0; task < sums.tasks(); ++task) total += mean_of(task) * count_of(task);
-    const double mean = total / static_cast<double>(rows);
-    for (std::size_t task = 0; task < sums.tasks(); ++task) {
-      const auto sum = static_cast<double>(*sums.first_sum(task * kTask, i));
-      const double off = mean_of(task) - mean;
-      squares += static_cast<double>(*sums.second_sum(task * kTask, i)) - sum * sum / count_of(task) + off * off * count_of(task);
+  const std::size_t width = layer.outputs;
+  std::vector<double> mean(width, 0.0), squares(width, 0.0);
+  const auto each_task = [&](const auto& apply) {
+    for (std::size_t row = 0; row < rows; row += kTask) {
+      apply(static_cast<double>(std::min(kTask, rows - row)), sums.origin(row, 0), sums.first_sum(row, 0), sums.second_sum(row, 0));
     }
-    layer.mean[i] = static_cast<float>(mean);
-    layer.variance[i] = static_cast<float>(std::max(squares / static_cast<double>(rows), 0.0));
+  };
+  each_task([&](double count, const float* origin, const float* sum, const float*) {
+    for (std::size_t i = 0; i < width; ++i) mean[i] += static_cast<double>(origin[i]) * count + static_cast<double>(sum[i]);
+  });
+  for (double& each : mean) each /= static_cast<double>(rows);
+  each_task([&](double count, const float* origin, const float* sum, const float* square) {
+    const double share = 1.0 / count;
+    for (std::size_t i = 0; i < width; ++i) {
+      const double off = static_cast<double>(sum[i]) * share;
+      const double from_mean = static_cast<double>(origin[i]) + off - mean[i];
+      squares[i] += static_cast<double>(square[i]) + count * (from_mean * from_mean - off * off);
+    }
+  });
+  for (std::size_t i = 0; i < width; ++i) {
+    layer.mean[i] = static_cast<float>(mean[i]);
+    layer.variance[i] = static_cast<float>(std::max(squares[i] / static_cast<double>(rows), 0.0));
   }
 }
 
@@ -220,13 +232,17 @@ class GradientSums {
     const double upscale = 1.0 / static_cast<double>(keep_), count = static_cast<double>(rows_);
     Slopes found{std::vector<float>(width, static_cast<float>(upscale)), std::vector<float>(width), std::vector<float>(width)};
     if (layer_.gain == nullptr) return found;
-    for (std::size_t i = 0; i < width; ++i) {
-      double sum = 0.0, product = 0.0;
-      for (std::size_t task = 0; task < sums_.tasks(); ++task) {
-        sum += static_cast<double>(*sums_.first_sum(task * kTask, i));
-        product += static_cast<double>(*sums_.second_sum(task * kTask, i));
+    std::vector<double> sums(width, 0.0), products(width, 0.0);
+    for (std::size_t row = 0; row < rows_; row += kTask) {
+      const float* const more = sums_.first_sum(row, 0);
+      const float* const more_products = sums_.second_sum(row, 0);
+      for (std::size_t i = 0; i < width; ++i) {
+        sums[i] += static_cast<double>(more[i]);
+        products[i] += static_cast<double>(more_products[i]);
       }
-      sum *= upscale, product *= upscale;
+    }
+    for (std::size_t i = 0; i < width; ++i) {
+      const double sum = sums[i] * upscale, product = products[i] * upscale;
       const double inverse = 1.0 / std::sqrt(static_cast<double>(layer_.variance[i]) + static_cast<double>(epsilon_));
       const double gain = static_cast<double>(layer_.gain[i]) * inverse;
       const double lean = -gain * inverse * inverse * product / count;
@@ -253,13 +269,22 @@ struct GradientRows {
   const BFloat16* gradient;
   std::size_t stride;  // of the gradients' rows
 
-  __m512i units(std::size_t row, std::size_t column, __mmask32 there) const {
-    const BFloat16* const value = layer.values + row * stride_of(layer.outputs) + column;
-    const __mmask32 kept = layer.kept[row * words_of(layer.outputs) + column / kStep];
-    const Values behind = where(kept, load_values(gradient + row * stride + column, there));
-    const Values level = plus_products(load_values(slopes.level.data() + column, there), load_values(value, there),
-                                       load_values(slopes.tilt.data() + column, there));
-    return rounded(plus_products(level, behind, load_values(slopes.slope.data() + column, there)));
+  struct Row {
+    const Slopes& slopes;
+    const BFloat16* values;
+    const std::uint32_t* kept;
+    const BFloat16* gradient;
+
+    __m512i units(std::size_t column, __mmask32 there) const {
+      const Values behind = where(kept[column / kStep], load_values(gradient + column, there));
+      const Values level = plus_products(load_values(slopes.level.data() + column, there), load_values(values + column, there),
+                                         load_values(slopes.tilt.data() + column, there));
+      return rounded(plus_products(level, behind, load_values(slopes.slope.data() + column, there)));
+    }
+  };
+  Row row(std::size_t number) const {
+    return {slopes, layer.values + number * stride_of(layer.outputs), layer.kept + number * words_of(layer.outputs),
+            gradient + number * stride};
   }
 };
 
@@ -352,10 +377,13 @@ void mlp_forward(const HiddenLayers& network, const T* x, BFloat16* out, std::si
   }
   const ActivatedRows last(network, layers.back());
   const std::size_t width = layers.back().outputs;
-  for_parts(network.rows, width, threads, [&](std::size_t row, std::size_t count, std::size_t column) {
-    const __mmask32 there = first(width - column);
-    for (std::size_t i = row; i < row + count; ++i) {
-      _mm512_mask_storeu_epi16(out + i * width + column, there, last.units(i, column, there));
+  run_team(threads, (network.rows + kTask - 1) / kTask, [&](std::size_t task) {
+    for (std::size_t i = task * kTask; i < std::min(network.rows, (task + 1) * kTask); ++i) {
+      const ActivatedRows::Row row = last.row(i);
+      for (std::size_t column = 0; column < width; column += kStep) {
+        const __mmask32 there = first(width - column);
+        _mm512_mask_storeu_epi16(out + i * width + column, there, row.units(column, there));
+      }
     }
   });
 }

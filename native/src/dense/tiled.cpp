@@ -53,9 +53,9 @@ void cross_network_forward(const CrossLayers& network, const float* first, const
   tiled::layers().cross_forward(network, first, values, out, threads);
 }
 void cross_network_backward(const CrossLayers& network, const float* first, const CrossValues& values,
-                            const float* gradient, float* of_first, float* const* of_weights, float* const* of_biases,
+                            const CrossBack& back, float* of_first, float* const* of_weights, float* const* of_biases,
                             std::size_t threads) {
-  tiled::layers().cross_backward(network, first, values, gradient, of_first, of_weights, of_biases, threads);
+  tiled::layers().cross_backward(network, first, values, back, of_first, of_weights, of_biases, threads);
 }
 
 void attention_forward(const AttentionNetwork& network, float* out, std::size_t threads) {

@@ -16,7 +16,7 @@ template <typename T>
 using WeightGradient = void (*)(const Linear&, const BFloat16*, const T*, float*, float*, std::size_t);
 
 using CrossForward = void (*)(const CrossLayers&, const float*, const CrossValues&, float*, std::size_t);
-using CrossBackward = void (*)(const CrossLayers&, const float*, const CrossValues&, const float*, float*, float* const*,
+using CrossBackward = void (*)(const CrossLayers&, const float*, const CrossValues&, const CrossBack&, float*, float* const*,
                                float* const*, std::size_t);
 using AttentionForward = void (*)(const AttentionNetwork&, float*, std::size_t);
 using AttentionBackward = void (*)(const AttentionNetwork&, const float*, const AttentionGradients&, std::size_t);
