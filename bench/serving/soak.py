@@ -7,9 +7,9 @@ each one fault happens: a reader process is killed, versions change places, clie
 requests. Latency and memory of the first third of the segments are compared with the last third's, and a sample of
 the slates is computed again: a wrong answer is one whose features or scores differ from what replay gives. Beside
 each segment stand the server's own processor time per request and a calculation that is always the same: a machine that
-becomes slower is told from a server that does. At the end the same requests are asked, without faults, of the server
-that has run so long and, a moment later, of one that was started again on the same data: a server that has become
-slower answers later, and fewer in a closed loop.
+becomes slower is told from a server that does. At the end the same requests are asked, without faults and events, of
+the server that has run so long and of one that is started on a copy of its data, in turns while both run: a server that
+has become slower answers later, and fewer in a closed loop, whatever the machine does meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -47,6 +48,10 @@ GONE = 30
 FAULT_AFTER = 0.3
 """Share of a segment after which its fault happens."""
 SLATES = 500
+TURNS = 5
+
+End = tuple[float, Measured]
+"""What a closed loop has answered a second, and what an open one measured."""
 
 
 class Faults:
@@ -97,22 +102,42 @@ def capacity(target: Target, requests: list[Request]) -> float:
     return median(load.run()[0].answered for _ in range(5))
 
 
-def at_the_end(target: Target, requests: list[Request], rate: float, seconds: float) -> tuple[Measured, float]:
-    """Return what an open loop measures without faults, and what a closed one has answered."""
-    answered = capacity(target, requests)
-    load = LoadTest(target, requests, seconds=seconds, warm_up=0.0, rates=(rate,), deadline=2.0)
-    return load.run()[0], answered
+def started_again(workspace: Workspace) -> Workspace:
+    """Return a copy of a workspace whose server runs, as a server that is started again would find it."""
+    folder = workspace.folder.with_name(f"{workspace.folder.name}-again")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(workspace.folder, folder, ignore=shutil.ignore_patterns("slates", "__pycache__"))
+    return load_workspace(folder)
 
 
-def fresh_rows(old: tuple[Measured, float], fresh: tuple[Measured, float]) -> list[Row]:
-    """Return rows of the server that has run so long beside one that was started again."""
-    (before, answered), (after, answers) = old, fresh
-    peer = "at the end (peer: a server that was started again)"
-    return [
-        Row(f"closed loop {peer}", answered, "requests/s", answers, answered / answers),
-        Row(f"p50 {peer}", before.p50, "ms", after.p50, before.p50 / after.p50),
-        Row(f"p99 {peer}", before.p99, "ms", after.p99, before.p99 / after.p99),
+def asked(target: Target, requests: list[Request], rate: float, seconds: float) -> End:
+    """Return what a closed loop has answered a second, and what an open one measures."""
+    closed = LoadTest(target, requests, seconds=seconds, warm_up=2.0, deadline=2.0, closed=(4,))
+    opened = LoadTest(target, requests, seconds=seconds, warm_up=2.0, rates=(rate,), deadline=2.0)
+    return closed.run()[0].answered, opened.run()[0]
+
+
+def in_turns(old: Target, fresh: Target, requests: list[Request], rate: float, seconds: float) -> list[tuple[End, End]]:
+    """Return what two servers that both run do in turns, of which the first, in which caches fill, is left out."""
+    turns = [tuple(asked(each, requests, rate, seconds) for each in (old, fresh)) for _ in range(1 + TURNS)]
+    return [(before, after) for before, after in turns[1:]]
+
+
+def fresh_rows(turns: list[tuple[End, End]]) -> list[Row]:
+    """Return rows of the server that has run so long beside one that was started on a copy of its data."""
+    figures: list[tuple[str, str, Callable[[End], float]]] = [
+        ("closed loop", "requests/s", lambda end: end[0]),
+        ("p50", "ms", lambda end: end[1].p50),
+        ("p99", "ms", lambda end: end[1].p99),
     ]
+    rows = []
+    for name, unit, of in figures:
+        old, fresh = ([of(end) for end in side] for side in zip(*turns, strict=True))
+        ratios = [before / after for before, after in zip(old, fresh, strict=True)]
+        note = "turns " + ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        case = f"{name} at the end (peer: a server that was started again)"
+        rows.append(Row(case, median(old), unit, median(fresh), median(ratios), note=note))
+    return rows
 
 
 def main() -> None:
@@ -150,21 +175,17 @@ def main() -> None:
             fault.join()
             errors.update(segments[-1].measured.errors)
             print(number, segments[-1].line(), flush=True)
-        old = at_the_end(target, requests, rate, 2 * arguments.segment)
         events.stop()
-    with server_process(workspace, "--workers", str(arguments.workers)) as (port, _):
-        target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000)
-        events_again = Events(port, arguments.events, bodies)
-        events_again.start()
-        fresh = at_the_end(target, requests, rate, 2 * arguments.segment)
-        events_again.stop()
+        with server_process(started_again(workspace), "--workers", str(arguments.workers)) as (other, _):
+            fresh = Target.of(f"http://127.0.0.1:{other}", deadline_ms=2_000)
+            turns = in_turns(target, fresh, requests, rate, arguments.segment / 3)
     parity = checked(workspace)
-    asked = sum(each.measured.requests for each in segments)
+    sent = sum(each.measured.requests for each in segments)
     rows = [
-        Row("asked", float(asked), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
+        Row("asked", float(sent), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
         Row("not answered", float(sum(errors.values())), "requests", note=str(dict(errors) or "")),
         *third_rows(segments),
-        *fresh_rows(old, fresh),
+        *fresh_rows(turns),
         Row(
             "slates that replay gives too", float(parity.slates), f"of {parity.slates + parity.unknown}",
             equal=parity.holds,
