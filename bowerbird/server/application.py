@@ -80,18 +80,18 @@ class Application:
         try:
             return asyncio.ensure_future(opened.route.handler(opened.request))
         except Exception as error:
-            refused: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-            refused.set_exception(error)
-            return refused
+            return _refused(error)
 
     def response(self, opened: Opened, answer: asyncio.Future[Response]) -> Response | None:
         """Return what to send where ``answer`` is done; None where the client has gone."""
-        try:
+        error = answer.exception()
+        if error is None:
             return answer.result()
-        except ClientGone:
+        if isinstance(error, ClientGone):
             return None
-        except Exception as error:
+        if isinstance(error, Exception):
             return opened.problem(error)
+        raise error
 
     def answered(self, opened: Opened, response: Response) -> None:
         """Note that a request's answer was sent."""
@@ -101,7 +101,7 @@ class Application:
         """Answer one ASGI connection; only HTTP is spoken."""
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        opened: Opened = scope.get(OPENED) or self.open(_request_of(scope))
+        opened: Opened = scope.pop(OPENED, None) or self.open(_request_of(scope))
         request = opened.request
         request.scope, request.client = scope, _client(scope)
         share = self.share()
@@ -125,6 +125,13 @@ class Application:
         if route.method != "GET":
             request.body = await read_body(receive, request.headers, self.body_limit, share)
         return await route.handler(request)
+
+
+def _refused(error: Exception) -> asyncio.Future[Response]:
+    """Return what has an error; no frame that the error knows holds it, so that both are freed at once."""
+    refused: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    refused.set_exception(error)
+    return refused
 
 
 def _request_of(scope: MutableMapping[str, Any]) -> Request:

@@ -27,7 +27,8 @@ def no_collection() -> Iterator[None]:
     """Hold the collector off while a version is loaded, which makes objects by the ten thousand.
 
     A process that passed over its imports passes over the version, too: a version has no cycles, and is freed all the
-    same when the last request lets go of it. A collector that was off stays off.
+    same when the last request lets go of it. What became garbage meanwhile is collected first, a few milliseconds, or
+    it would be passed over for good. A collector that was off stays off.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -35,6 +36,7 @@ def no_collection() -> Iterator[None]:
         yield
     finally:
         if _PASSES_OVER.is_set():
+            gc.collect()
             gc.freeze()
         if was_on:
             gc.enable()

@@ -43,6 +43,14 @@ def test_what_is_loaded_is_passed_over_and_freed_without_the_collector():
     assert gone() is None
 
 
+@pytest.mark.usefixtures("passed_over")
+def test_garbage_is_not_passed_over():
+    with no_collection():
+        gone = weakref.ref(_Cycle())
+        assert gone() is not None
+    assert gone() is None
+
+
 def test_a_process_that_passes_over_nothing_keeps_its_objects():
     with no_collection():
         made = [set()]

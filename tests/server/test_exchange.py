@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from bowerbird.errors import OverloadedError
 from bowerbird.server.load.admission import AdmissionQueue
+from bowerbird.server.web.http import Request
 from tests.server.raw_http import answers, connect, post
 from tests.server.slow_server import BODY_BYTES, MEMORY_BYTES, PATH, SlowScene, slow_server
 
@@ -27,6 +29,35 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def requests_held() -> int:
+    return sum(type(each) is Request for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_what_was_answered_is_freed_without_the_collector_of_cycles(tmp_path: Path, threads: int) -> None:
+    with slow_server(tmp_path, threads, SECONDS) as (port, _), without_collector():
+        before = requests_held()
+        with connect(port) as connection:
+            for size in range(5):
+                connection.sendall(post(b"x" * size))
+                assert answers(connection, 1)[0][::2] == (200, str(size).encode())
+            connection.sendall(post(b"x", "x-deadline-ms: 0\r\n"))
+            assert answers(connection, 1)[0][0] == 422
+            connection.sendall(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n")
+            assert answers(connection, 1)[0][::2] == (200, b"3")
+        with connect(port) as gone:
+            gone.sendall(post(b"x") + post(b"y"))
+        wait_until(lambda: requests_held() == before)
 
 
 @pytest.mark.parametrize("threads", [0, 2])

@@ -41,17 +41,23 @@ def untimed_work() -> Work:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call that waits or runs, and is told the seconds that it waited.
-
-    ``finish`` is called once with what became of it, from any thread.
-    """
+    """A call that waits or runs, and is told the seconds that it waited; ``finish`` is called once, from any thread."""
 
     work: Work
-    call: Callable[[float], object]
-    finish: Callable[[object, BaseException | None], None]
+    call: Callable[[float], object] = field(repr=False)
+    finish: Callable[[object, BaseException | None], None] = field(repr=False)
     seconds: float
     queued: float
     started: float = field(default=0.0)
+
+    def end(self, result: object, error: BaseException | None) -> None:
+        """Tell what became of the call, and hold neither it nor its answer any more.
+
+        A request holds what cancels its job: it would hold itself, and wait for a collection of cycles with its answer.
+        """
+        finish = self.finish
+        del self.call, self.finish
+        finish(result, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ class AdmissionQueue:
             self._waiting.remove(job)
             self._waiting_seconds -= job.seconds
             self._cancelled += 1
-        job.finish(None, reason)
+        job.end(None, reason)
 
     def take(self) -> Job | None:
         """Wait for a job that can still be answered in time and return it; None once closed and empty."""
@@ -159,7 +165,7 @@ class AdmissionQueue:
                     self._running[id(job)] = job
             if not late:
                 return job
-            job.finish(None, _expired(job, now))
+            job.end(None, _expired(job, now))
 
     def done(self, job: Job) -> None:
         """Note that a job's call has ended."""

@@ -61,7 +61,7 @@ class ScoringPool(ABC):
         job = self._queue.put(work, call, partial(self._settle, loop, future))
         self._added()
         if on_disconnect is not None:
-            on_disconnect(partial(self._queue.cancel, job, ClientGone()))
+            on_disconnect(partial(self._cancel, job))
         return future
 
     @abstractmethod
@@ -86,16 +86,20 @@ class ScoringPool(ABC):
     def _added(self) -> None:
         """Note that a call waits."""
 
+    def _cancel(self, job: Job) -> None:
+        self._queue.cancel(job, ClientGone())
+
     def _execute(self, job: Job) -> None:
-        result, error = None, None
         waited = job.started - job.queued
         self._on_wait(waited)
         try:
             result = job.call(waited)
-        except BaseException as raised:
-            error = raised
-        self._queue.done(job)
-        job.finish(result, error)
+        except BaseException as error:
+            self._queue.done(job)
+            job.end(None, error)
+        else:
+            self._queue.done(job)
+            job.end(result, None)
 
 
 class ThreadPool(ScoringPool):
