@@ -18,6 +18,7 @@ from bowerbird.server.processes.handover import (
     Connections,
     Failed,
     GiveAway,
+    Load,
     Ready,
     hand_over,
     handover_pair,
@@ -25,6 +26,7 @@ from bowerbird.server.processes.handover import (
     tell,
 )
 from bowerbird.server.processes.relay import RelayClient, RelayServer
+from bowerbird.server.processes.takers import Worker, takers
 
 
 def test_pages_of_metrics_become_one() -> None:
@@ -99,6 +101,18 @@ def test_connections_that_go_make_up_the_work_or_less(
     asked: dict[Any, int], share: float, expected: list[str]
 ) -> None:
     assert chosen(asked, share) == expected
+
+
+def test_a_connection_goes_to_a_ready_worker_with_little_to_do() -> None:
+    with socket.socket() as end:
+        busy = Worker(0, 10, end, 0.0, ready=True, load=Load(given=4, taken=4, open=4, cores=0.9))
+        idle = Worker(1, 11, end, 0.0, ready=True, load=Load(given=4, taken=4, open=4, cores=0.1))
+        starting = Worker(2, 12, end, 0.0)
+        workers = [starting, busy, idle]
+        assert takers(workers) == [idle, busy, starting]
+        assert takers(workers, first=0) == [busy, idle, starting]
+        assert takers(workers, first=2) == [idle, busy, starting]
+        assert takers([starting]) == [starting]
 
 
 def test_calls_answers_errors_and_news_over_the_relay(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from bowerbird.server.processes.handover import (
     Connections,
     Failed,
     GiveAway,
-    Load,
     Message,
     Ready,
     hand_over,
@@ -36,6 +34,7 @@ from bowerbird.server.processes.handover import (
     received,
     tell,
 )
+from bowerbird.server.processes.takers import Worker, takers
 from bowerbird.server.web.http_server import DRAIN_SECONDS
 from bowerbird.serving.collector import pass_over_imports
 
@@ -46,20 +45,8 @@ _ACCEPTED_AT_ONCE = 64
 _SHORT_LIFE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _STOP_SECONDS = DRAIN_SECONDS + 15.0
-_LEAST_CORES = 0.02
-"""A new connection is expected to keep so many cores busy at least."""
 _PARTS = ("bowerbird.server.processes.worker",)
 """What is imported before workers are forked, so that they share its memory and start at once."""
-
-
-@dataclass
-class _Worker:
-    number: int
-    pid: int
-    end: socket.socket
-    started: float
-    ready: bool = False
-    load: Load = field(default_factory=Load)
 
 
 class Supervisor:
@@ -82,7 +69,7 @@ class Supervisor:
         self._folder = folder
         self._on_ready = on_ready
         self._selector = selectors.DefaultSelector()
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._due: dict[int, float] = {_WRITER: 0.0}
         self._pauses: dict[int, float] = {}
         self._balance = Balance()
@@ -126,7 +113,7 @@ class Supervisor:
         if pid == 0:
             self._become(number, ours, theirs)
         theirs.close()
-        worker = _Worker(number, pid, ours, time.monotonic())
+        worker = Worker(number, pid, ours, time.monotonic())
         self._workers[number] = worker
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(worker))
 
@@ -162,37 +149,26 @@ class Supervisor:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._give(connection)
 
-    def _give(self, connection: socket.socket) -> None:
-        """Give a connection to the ready worker with the least to do, or the fewest; while none is ready, to any."""
-        loads = [each.load for each in self._workers.values()]
-        usual = sum(load.cores for load in loads) / max(1, sum(load.open for load in loads))
-        usual = max(usual, _LEAST_CORES)
-
-        def order(worker: _Worker) -> tuple[bool, float, int]:
-            return not worker.ready, round(worker.load.expected(usual), 1), worker.load.connections
-
-        self._give_to(sorted(self._workers.values(), key=order), connection)
-
-    def _give_to(self, workers: list[_Worker], connection: socket.socket) -> None:
-        """Give a connection to the first of some workers that takes it."""
-        for worker in workers:
+    def _give(self, connection: socket.socket, first: int | None = None) -> None:
+        """Give a connection to the first worker that takes it; where it is ready, ``first`` is asked first."""
+        for worker in takers(self._workers.values(), first):
             if hand_over(worker.end, connection):
                 worker.load.given += 1
                 worker.load.given_since += 1
                 return
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         found, more = received(worker.end)
         for each in found:
             if isinstance(each, socket.socket):
                 with each:
-                    self._pass_on(each)
+                    self._give(each, self._target)
             else:
                 self._learn(worker, each)
         if not more:
             self._forget(worker)
 
-    def _learn(self, worker: _Worker, told: Message) -> None:
+    def _learn(self, worker: Worker, told: Message) -> None:
         if isinstance(told, Connections):
             worker.load.taken, worker.load.open = told.taken, told.open
         elif isinstance(told, Busy):
@@ -211,13 +187,7 @@ class Supervisor:
             self._target = move.target
             tell(self._workers[move.source].end, GiveAway(move.cores))
 
-    def _pass_on(self, connection: socket.socket) -> None:
-        """Give a connection that came back to the worker that has less to do."""
-        target = self._workers.get(self._target)
-        others = [each for each in self._workers.values() if each is not target]
-        self._give_to([*([target] if target is not None else []), *others], connection)
-
-    def _is_ready(self, worker: _Worker, summary: list[str]) -> None:
+    def _is_ready(self, worker: Worker, summary: list[str]) -> None:
         worker.ready = True
         if self._announced:
             _LOG.warning("worker %d answers again (process %d)", worker.number, worker.pid)
@@ -228,13 +198,13 @@ class Supervisor:
             self._announced = True
             self._on_ready(summary)
 
-    def _failed(self, worker: _Worker, failed: Failed) -> None:
+    def _failed(self, worker: Worker, failed: Failed) -> None:
         if self._announced:
             _LOG.error("worker %d could not start: %s %s", worker.number, failed.what, failed.remedy)
         else:
             self._error = failed.error()
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: Worker) -> None:
         """A worker's end is closed: it has died or is about to."""
         if self._workers.get(worker.number) is worker:
             self._selector.unregister(worker.end)
@@ -253,7 +223,7 @@ class Supervisor:
                 del self._workers[worker.number]
                 self._start_again(worker)
 
-    def _start_again(self, worker: _Worker) -> None:
+    def _start_again(self, worker: Worker) -> None:
         if self._stopping:
             return
         if not self._announced:
