@@ -103,7 +103,7 @@ def capacity(target: Target, requests: list[Request]) -> float:
 
 
 def started_again(workspace: Workspace) -> Workspace:
-    """Return a copy of a workspace whose server runs, as a server that is started again would find it."""
+    """Return a copy of a workspace whose server runs, without the slates that it served."""
     folder = workspace.folder.with_name(f"{workspace.folder.name}-again")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(workspace.folder, folder, ignore=shutil.ignore_patterns("slates", "__pycache__"))

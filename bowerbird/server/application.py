@@ -36,9 +36,14 @@ class Opened:
         return self.route.template if self.route is not None else _UNROUTED
 
     def problem(self, error: Exception) -> Response:
-        """Return the answer to what went wrong, in the route's form."""
+        """Return the answer to what went wrong, in the route's form; the error holds no frame any more.
+
+        One of its frames holds the future that holds it: all of them would wait for a collection of cycles.
+        """
         errors = self.route.errors if self.route is not None else PROBLEMS
-        return errors.answer(error, self.request.id)
+        response = errors.answer(error, self.request.id)
+        error.__traceback__ = None
+        return response
 
 
 class Application:
@@ -80,18 +85,19 @@ class Application:
         try:
             return asyncio.ensure_future(opened.route.handler(opened.request))
         except Exception as error:
-            return _refused(error)
+            refused: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
 
     def response(self, opened: Opened, answer: asyncio.Future[Response]) -> Response | None:
         """Return what to send where ``answer`` is done; None where the client has gone."""
-        error = answer.exception()
-        if error is None:
+        try:
             return answer.result()
-        if isinstance(error, ClientGone):
+        except ClientGone as gone:
+            gone.__traceback__ = None
             return None
-        if isinstance(error, Exception):
+        except Exception as error:
             return opened.problem(error)
-        raise error
 
     def answered(self, opened: Opened, response: Response) -> None:
         """Note that a request's answer was sent."""
@@ -125,13 +131,6 @@ class Application:
         if route.method != "GET":
             request.body = await read_body(receive, request.headers, self.body_limit, share)
         return await route.handler(request)
-
-
-def _refused(error: Exception) -> asyncio.Future[Response]:
-    """Return what has an error; no frame that the error knows holds it, so that both are freed at once."""
-    refused: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-    refused.set_exception(error)
-    return refused
 
 
 def _request_of(scope: MutableMapping[str, Any]) -> Request:

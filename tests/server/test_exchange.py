@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bowerbird.errors import OverloadedError
+from bowerbird.errors import InputError, OverloadedError
 from bowerbird.server.load.admission import AdmissionQueue
 from bowerbird.server.web.http import Request
 from tests.server.raw_http import answers, connect, post
@@ -46,7 +46,12 @@ def requests_held() -> int:
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_what_was_answered_is_freed_without_the_collector_of_cycles(tmp_path: Path, threads: int) -> None:
+def test_what_was_answered_is_freed_without_the_collector_of_cycles(
+    tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(*_: object) -> Any:
+        raise InputError("No.", "Try another one.")
+
     with slow_server(tmp_path, threads, SECONDS) as (port, _), without_collector():
         before = requests_held()
         with connect(port) as connection:
@@ -58,8 +63,14 @@ def test_what_was_answered_is_freed_without_the_collector_of_cycles(tmp_path: Pa
             connection.sendall(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n")
             assert answers(connection, 1)[0][::2] == (200, b"3")
         with connect(port) as gone:
-            gone.sendall(3 * post(b"xy"))
+            gone.sendall(post(b"xy"))
             assert answers(gone, 1)[0][::2] == (200, b"2")
+            gone.sendall(post(b"xyz"))
+        with connect(port) as connection:
+            for step in ("_compute", "_answer"):
+                monkeypatch.setattr(SlowScene, step, failed)
+                connection.sendall(post(b"x"))
+                assert answers(connection, 1)[0][0] == 422
         wait_until(lambda: requests_held() == before)
 
 
