@@ -17,6 +17,7 @@ from bench.serving.processor_time import seconds_of
 from bench.serving.served import resident_bytes, server_pids
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.run import LoadTest
+from bowerbird.loadtest.table import refusals_of
 
 _SIDE = 512
 _PRODUCTS = 20
@@ -46,7 +47,8 @@ class Segment:
         found, (computed, read) = self.measured, self.machine
         return (
             f"p50 {found.p50:.2f} p99 {found.p99:.1f} p99.9 {found.p999:.1f} ms; {self.processor:.2f} ms of a core; "
-            f"{stages}; machine {computed:.1f} and {read:.1f} ms; {self.memory:.0f} MiB; {found.errors or ''}"
+            f"{stages}; machine {computed:.1f} and {read:.1f} ms; {self.memory:.0f} MiB; {found.errors or ''} "
+            f"{'; '.join(refusals_of([found]))}"
         )
 
 

@@ -38,6 +38,7 @@ from bowerbird.declare.workspace import Workspace, load_workspace
 from bowerbird.loadtest.measured import Measured
 from bowerbird.loadtest.requests import Request, Target
 from bowerbird.loadtest.run import LoadTest
+from bowerbird.loadtest.table import refusals_of
 from bowerbird.monitoring.parity import ParityReport, check_parity
 from bowerbird.serving.logged_slates import logged_slates
 
@@ -180,10 +181,11 @@ def main() -> None:
             fresh = Target.of(f"http://127.0.0.1:{other}", deadline_ms=2_000)
             turns = in_turns(target, fresh, requests, rate, arguments.segment / 3)
     parity = checked(workspace)
+    said = refusals_of([each.measured for each in segments])
     sent = sum(each.measured.requests for each in segments)
     rows = [
         Row("asked", float(sent), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
-        Row("not answered", float(sum(errors.values())), "requests", note=str(dict(errors) or "")),
+        Row("not answered", float(sum(errors.values())), "requests", note="; ".join([str(dict(errors) or ""), *said])),
         *third_rows(segments),
         *fresh_rows(turns),
         Row(

@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 import msgspec
+from rich.markup import escape
 
 from bowerbird.cli.common import console, project_option
 from bowerbird.declare.workspace import Workspace
@@ -106,7 +107,7 @@ def bench_command(
     """
     from bowerbird.loadtest.requests import Target, requests_of_file, requests_of_slates
     from bowerbird.loadtest.run import LoadTest
-    from bowerbird.loadtest.table import table_of, warnings_of
+    from bowerbird.loadtest.table import refusals_of, table_of, warnings_of
     from bowerbird.serving.logged_slates import logged_slates
 
     if not rates and not closed:
@@ -126,6 +127,8 @@ def bench_command(
     console.print(f"{len(requests):,} different requests, {size:,.0f} bytes on average.")
     found = test.run(lambda what: console.print(f"{what}: {warm_up:g} s of warm-up, then {seconds:g} s"))
     console.print(table_of(found, deadline / 1e3))
+    for refusal in refusals_of(found):
+        console.print(escape(refusal))
     for warning in warnings_of(found):
         console.print(f"[yellow]Beware:[/] {warning}")
     if json_file is not None:

@@ -20,7 +20,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._unsent = b""
         self._received = bytearray()
-        self._whole = 0
+        self._body = self._whole = 0
         self._chunk = 0
         self._status = 0
         self._connecting = False
@@ -42,6 +42,10 @@ class Connection:
             if failed:
                 return failed
         return self._read() if events & selectors.EVENT_READ else 0
+
+    def body(self) -> str:
+        """Return what the last answer said, until the next request is sent; of one in chunks, with their sizes."""
+        return self._received[self._body : self._whole].decode(errors="replace").strip()
 
     def close(self) -> None:
         """Close the socket; the next request opens another."""
@@ -124,6 +128,7 @@ class Connection:
         if end < 0:
             return
         head = bytes(self._received[:end]).lower()
+        self._body = end + 4
         self._status = int(head[9:12])
         self._last = b"\r\nconnection: close" in head
         if b"\r\ntransfer-encoding: chunked" in head:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from bowerbird.loadtest.arrivals import Times
 from bowerbird.loadtest.connection import TIMEOUT, Connection
 
+_FIRST_ERROR = 400
 _SOONEST = 0.02
 """How often, in seconds, requests are looked at that may have timed out."""
 
@@ -32,7 +33,8 @@ class Samples:
 
     ``intended`` is when one was due, ``ready`` when a connection was free for it, ``sent`` when it went out: what lies
     between the last two is the generator's own. ``outcome`` int64 [n] is the answer's status, or what went wrong.
-    ``seconds`` is how long the run took, ``busy`` how much of that the generator computed.
+    ``seconds`` is how long the run took, ``busy`` how much of that the generator computed. ``said`` is what the first
+    answer of each status from 400 on said.
     """
 
     intended: Times
@@ -42,6 +44,7 @@ class Samples:
     outcome: npt.NDArray[np.int64]
     seconds: float
     busy: float
+    said: dict[int, str]
 
 
 class Generator:
@@ -55,6 +58,7 @@ class Generator:
         self._free = list(self._connections)
         self._flying: dict[Connection, tuple[float, float, float]] = {}
         self._ended: list[tuple[float, float, float, float, int]] = []
+        self._said: dict[int, str] = {}
         self._next = 0
         self._origin = 0.0
         self._freed = 0.0
@@ -100,6 +104,7 @@ class Generator:
     def _run(self, step: Callable[[], bool]) -> Samples:
         """Take steps until the last one; the collector of garbage would stop them all for milliseconds."""
         self._ended.clear()
+        self._said = {}
         gc.collect()
         gc.disable()
         began, self._origin, self._freed = time.thread_time(), time.perf_counter(), 0.0
@@ -108,7 +113,7 @@ class Generator:
                 pass
         finally:
             gc.enable()
-        return _samples(self._ended, self._now(), time.thread_time() - began)
+        return _samples(self._ended, self._now(), time.thread_time() - began, self._said)
 
     def _now(self) -> float:
         return time.perf_counter() - self._origin
@@ -140,6 +145,8 @@ class Generator:
     def _end(self, connection: Connection, outcome: int) -> None:
         self._freed = self._now()
         self._ended.append((*self._flying.pop(connection), self._freed, outcome))
+        if outcome >= _FIRST_ERROR and outcome not in self._said:
+            self._said[outcome] = connection.body()
         self._free.append(connection)
 
     def _drop_late(self) -> None:
@@ -151,7 +158,9 @@ class Generator:
             self._end(connection, TIMEOUT)
 
 
-def _samples(ended: Sequence[tuple[float, float, float, float, int]], seconds: float, busy: float) -> Samples:
+def _samples(
+    ended: Sequence[tuple[float, float, float, float, int]], seconds: float, busy: float, said: dict[int, str]
+) -> Samples:
     columns = np.array(ended, np.float64).reshape(-1, 5)
     intended, ready, sent, done, outcome = columns.T
-    return Samples(intended, ready, sent, done, outcome.astype(np.int64), seconds, busy)
+    return Samples(intended, ready, sent, done, outcome.astype(np.int64), seconds, busy, said)

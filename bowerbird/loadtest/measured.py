@@ -25,9 +25,10 @@ class Measured(msgspec.Struct, frozen=True):
 
     Open loop: ``offered`` requests a second were meant, and a latency counts from when one was meant to be sent.
     Closed loop: ``offered`` is 0, and a latency counts from when it was sent. ``answered`` and ``goodput`` are
-    successful answers a second, the latter those within the deadline. ``lag`` is the 99th percentile of how long the
-    generator itself held requests back, ``busy`` the share of the time that it computed; ``bottleneck`` says where
-    these spoil the figures. ``waited`` counts requests that found every connection taken, which their latency shows.
+    successful answers a second, the latter those within the deadline. ``said`` is what the first answer of each kind of
+    error said. ``lag`` is the 99th percentile of how long the generator itself held requests back, ``busy`` the share
+    of the time that it computed; ``bottleneck`` says where these spoil the figures. ``waited`` counts requests that
+    found every connection taken, which their latency shows.
     """
 
     loop: Literal["open", "closed"]
@@ -44,6 +45,7 @@ class Measured(msgspec.Struct, frozen=True):
     greatest: float
     mean: float
     errors: dict[str, int]
+    said: dict[str, str]
     waited: int
     lag: float
     busy: float
@@ -87,6 +89,7 @@ def measured(
         greatest=_at(latency, 1.0),
         mean=float(latency.mean()) if len(latency) else float("nan"),
         errors=_errors(outcome[meant & ~good]),
+        said=_said(samples),
         waited=int((ready > intended)[meant].sum()),
         lag=lag,
         busy=busy,
@@ -109,7 +112,15 @@ def _known(latency: npt.NDArray[np.float64], share: float) -> bool:
 
 def _errors(outcomes: npt.NDArray[np.int64]) -> dict[str, int]:
     counts = Counter(outcomes.tolist())
-    return {_KINDS.get(code, f"status {code}"): count for code, count in counts.most_common()}
+    return {_kind(code): count for code, count in counts.most_common()}
+
+
+def _said(samples: Sequence[Samples]) -> dict[str, str]:
+    return {_kind(status): text for each in samples for status, text in each.said.items() if text}
+
+
+def _kind(outcome: int) -> str:
+    return _KINDS.get(outcome, f"status {outcome}")
 
 
 def _bottleneck(lag: float, p99: float, busy: float) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from bowerbird.loadtest.measured import Measured
 
 _COLUMNS = ("load", "ok/s", "good/s", "p50", "p90", "p99", "p99.9", "max", "busy", "errors")
+_LONGEST = 300
 
 
 def table_of(found: Sequence[Measured], deadline: float) -> Table:
@@ -35,6 +36,12 @@ def name_of(run: Measured) -> str:
 def warnings_of(found: Sequence[Measured]) -> list[str]:
     """Return where figures say more of the load generator than of the server."""
     return [f"{name_of(each)}: {each.bottleneck}." for each in found if each.bottleneck]
+
+
+def refusals_of(found: Sequence[Measured]) -> list[str]:
+    """Return what servers said as they refused, once a kind of error."""
+    said = {kind: text for each in found for kind, text in each.said.items()}
+    return [f"{kind}: {text if len(text) <= _LONGEST else text[:_LONGEST] + '…'}" for kind, text in said.items()]
 
 
 def _shown(value: float) -> str:

@@ -46,7 +46,7 @@ class Peer:
 
     async def _answer(self, path: bytes, writer: asyncio.StreamWriter) -> None:
         if path == b"/full":
-            writer.write(b"HTTP/1.1 429 Full\r\ncontent-length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 429 Full\r\ncontent-length: 9\r\n\r\n[no room]")
         elif path == b"/drop":
             raise ConnectionError
         elif path == b"/odd":

@@ -92,6 +92,7 @@ def test_processes_share_a_rate_and_connections(address: str) -> None:
 def test_errors_have_names(address: str, path: str, kind: str) -> None:
     found = load(address, path, rates=[50.0], timeout=0.2)
     assert set(found.errors) == {kind} and found.errors[kind] == found.requests
+    assert found.said == ({kind: "[no room]"} if path == "/full" else {})
     assert (found.answered, found.goodput) == (0.0, 0.0) and np.isnan(found.p99)
 
 
@@ -117,7 +118,7 @@ def test_answers_in_parts_and_single_use_connections(address: str, path: str) ->
 def samples(lag: float = 0.0, busy: float = 0.1) -> Samples:
     intended = np.arange(1000) / 100.0
     sent = intended + lag
-    return Samples(intended, intended, sent, sent + 0.002, np.full(1000, 200), 10.0, busy * 10.0)
+    return Samples(intended, intended, sent, sent + 0.002, np.full(1000, 200), 10.0, busy * 10.0, {})
 
 
 def measure(one: Samples, deadline: float = 0.1) -> Measured:
@@ -202,3 +203,6 @@ def test_the_command_prints_writes_and_draws(
     found = json.loads(figures.read_text())
     assert [each["loop"] for each in found] == ["closed", "open", "open"]
     assert picture.read_bytes()[:4] == b"\x89PNG"
+    asked.write_text('{"path": "/full", "body": {"user": 1}}\n')
+    assert run(arguments) == 0
+    assert "status 429: [no room]" in capsys.readouterr().out

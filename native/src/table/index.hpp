@@ -65,6 +65,11 @@ struct IndexView {
     const IndexShard& in = shard(hashed);
     return in.bucket(in.home(hashed));
   }
+  // The one that such a key goes to when that is full.
+  const IndexBucket& after_home(std::uint64_t hashed) const {
+    const IndexShard& in = shard(hashed);
+    return in.bucket(in.after(in.home(hashed)));
+  }
   // The key's row, or kAbsentRow; for many keys see TableKernels::find.
   std::uint32_t find(std::uint64_t key) const { return find(key, hash(key)); }
   std::uint32_t find(std::uint64_t key, std::uint64_t hashed) const;

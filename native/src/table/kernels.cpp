@@ -25,8 +25,7 @@ namespace {
 
 constexpr std::size_t kAhead = 48;       // rows asked for before they are needed
 constexpr std::size_t kStepPiece = 16;   // rows with their states that are asked for side by side
-constexpr std::size_t kFindAhead = 64;   // buckets, likewise
-constexpr std::size_t kFindPiece = 512;
+constexpr std::size_t kFindPiece = 128;  // buckets, likewise
 constexpr unsigned kLastSlot = 1U << (IndexBucket::kSlots - 1);
 
 typedef float Block __attribute__((vector_size(4 * kBlock)));

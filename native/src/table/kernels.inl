@@ -333,43 +333,69 @@ BOWERBIRD_BODY void sweep_any(const UpdateJob& job, const RowGroups& groups, std
 
 // ---- finding -----------------------------------------------------------------------------------
 
-// Rows of a few keys. One whose bucket overflowed into the next waits until that one is here, too. Without a branch on what a bucket
-// holds: each would wait for it, and be guessed wrong for one key in twenty.
-BOWERBIRD_BODY void find_piece(const IndexView& view, const std::uint64_t* keys, std::size_t count, std::int64_t* rows) {
+// Keys whose buckets were asked for.
+struct AskedKeys {
   std::uint64_t hashes[kFindPiece];
-  const IndexBucket* ahead[kFindAhead];
+  const IndexBucket* buckets[kFindPiece];
+};
+
+BOWERBIRD_BODY void ask_for(const IndexView& view, const std::uint64_t* keys, std::size_t count, AskedKeys& asked) {
+  for (std::size_t i = 0; i < count; ++i) asked.hashes[i] = view.hash(keys[i]);
+  for (std::size_t i = 0; i < count; ++i) {
+    asked.buckets[i] = &view.home(asked.hashes[i]);
+    prefetch_far(asked.buckets[i]);
+  }
+}
+
+BOWERBIRD_BODY std::uint32_t row_in(const IndexBucket& bucket, unsigned found) {
+  const std::uint32_t row = bucket.rows[std::countr_zero(found | kLastSlot)];
+  return found != 0 ? row : kUnknownRow;
+}
+
+// Keys whose bucket overflowed into the next one wait until that is here, too. Without a branch on what a first bucket holds: each
+// would wait for it, and be guessed wrong for one key in twenty.
+BOWERBIRD_BODY void answer(const IndexView& view, const std::uint64_t* keys, std::size_t count, AskedKeys& asked, std::int64_t* rows) {
   std::uint16_t late[kFindPiece];
   std::size_t later = 0;
-  for (std::size_t i = 0; i < count; ++i) hashes[i] = view.hash(keys[i]);
-  for (std::size_t i = 0; i < std::min(kFindAhead, count); ++i) {
-    ahead[i] = &view.home(hashes[i]);
-    prefetch_far(ahead[i]);
-  }
   for (std::size_t i = 0; i < count; ++i) {
-    const IndexBucket* bucket = ahead[i % kFindAhead];
-    if (i + kFindAhead < count) {
-      const IndexBucket* next = &view.home(hashes[i + kFindAhead]);
-      prefetch_far(next);
-      ahead[i % kFindAhead] = next;
-    }
-    const unsigned found = matches(*bucket, keys[i]);
-    const std::uint32_t row = bucket->rows[std::countr_zero(found | kLastSlot)];
-    rows[i] = keys[i] == kMissingKey ? kMissingRow : found != 0 ? row : kUnknownRow;
-    prefetch_far(bucket + (found == 0 ? 1 : 0));
+    const IndexBucket& bucket = *asked.buckets[i];
+    const unsigned found = matches(bucket, keys[i]);
+    rows[i] = keys[i] == kMissingKey ? kMissingRow : row_in(bucket, found);
     late[later] = static_cast<std::uint16_t>(i);
-    later += static_cast<std::size_t>(found == 0) & static_cast<std::size_t>(bucket->passed != 0);
+    later += static_cast<std::size_t>(found == 0) & static_cast<std::size_t>(bucket.passed != 0);
   }
   for (std::size_t i = 0; i < later; ++i) {
-    const std::uint32_t row = view.find(keys[late[i]], hashes[late[i]]);
-    if (row != kAbsentRow) rows[late[i]] = row;
+    const IndexBucket*& bucket = asked.buckets[late[i]];
+    bucket = &view.after_home(asked.hashes[late[i]]);
+    prefetch_far(bucket);
+  }
+  for (std::size_t i = 0; i < later; ++i) {
+    const std::size_t at = late[i];
+    const IndexBucket& bucket = *asked.buckets[at];
+    const unsigned found = matches(bucket, keys[at]);
+    std::uint32_t row = found != 0 ? row_in(bucket, found) : kAbsentRow;
+    if (found == 0 && bucket.passed != 0) row = view.find(keys[at], asked.hashes[at]);
+    if (row != kAbsentRow) rows[at] = row;
+  }
+}
+
+// Buckets are asked for side by side, a piece's while the piece before it is answered: between the instructions of answers, few requests
+// would stand in the processor's window at a time.
+BOWERBIRD_BODY void find_rows(const IndexView& view, const std::uint64_t* keys, std::size_t count, std::int64_t* rows) {
+  AskedKeys asked[2];
+  ask_for(view, keys, std::min(kFindPiece, count), asked[0]);
+  for (std::size_t at = 0, now = 0; at < count; at += kFindPiece, now = 1 - now) {
+    const std::size_t next = at + kFindPiece;
+    if (next < count) ask_for(view, keys + next, std::min(kFindPiece, count - next), asked[1 - now]);
+    answer(view, keys + at, std::min(kFindPiece, count - at), asked[now], rows + at);
   }
 }
 
 // ---- the functions -------------------------------------------------------------------------------
 
 BOWERBIRD_TARGET void find(const IndexView& index, const std::uint64_t* keys, std::size_t count, std::int64_t* rows) {
-  const IndexView view = index;
-  for (std::size_t at = 0; at < count; at += kFindPiece) find_piece(view, keys + at, std::min(kFindPiece, count - at), rows + at);
+  const IndexView view = index;  // so that the compiler knows that `rows` does not lie over it
+  find_rows(view, keys, count, rows);
 }
 BOWERBIRD_TARGET void take(const RowsView& rows, Precision precision, const std::int64_t* numbers, std::size_t count, float* out) {
   take_any(rows, precision, numbers, count, out);
