@@ -89,7 +89,10 @@ _NOTE = (
     "Seconds are of the processor, of one thread, on a machine that others used, too. 05-05 is what calibration and "
     "early stopping saw, so that its log loss and PCOC flatter."
 )
-_LOOKED = " 05-06 was looked at for these runs after all recipes were set; twice before it had been for earlier code."
+_LOOKED = (
+    " 05-06 was looked at for these runs after all recipes were set, as it had been for earlier code; no recipe was"
+    " chosen by it."
+)
 _OUTCOMES = """
 SELECT user_id || '|' || video_id || '|' || time_ms AS id, min(date) AS day,
        max(is_click)::TINYINT AS click, max(long_view)::TINYINT AS long_view
