@@ -49,6 +49,7 @@ class RowGroups {
     gradients_ = gradients;
     dimension_ = dimension;
     for (std::size_t i = 0; i < count; ++i) {
+      if (i + kSlotsAhead < count) __builtin_prefetch(&slots_[home_of(hash_of(static_cast<std::uint32_t>(rows[i + kSlotsAhead])))], 1);
       const auto row = static_cast<std::uint32_t>(rows[i]);
       if (lanes > 1 && lane_of(row, lanes) != lane) continue;
       add(row, static_cast<std::uint32_t>(i));
@@ -70,14 +71,19 @@ class RowGroups {
   static std::size_t lane_of(std::uint32_t row, std::size_t lanes) { return ((row * 0x9E3779B1U) >> 8) % lanes; }
 
  private:
+  static constexpr std::size_t kSlotsAhead = 16;
+
   // A slot holds a group's number and, above it, as many bits of the row's hash as there is room for.
   std::uint32_t number_of(std::uint32_t slot) const { return static_cast<std::uint32_t>(slot & ((std::uint64_t{1} << number_bits_) - 1)); }
 
+  static std::uint64_t hash_of(std::uint32_t row) { return row * 0x9E3779B97F4A7C15ULL; }
+  std::size_t home_of(std::uint64_t hash) const { return hash >> place_shift_; }
+
   // Where the row's group stands, or would.
   std::size_t slot_of(std::uint32_t row) const {
-    const std::uint64_t hash = row * 0x9E3779B97F4A7C15ULL;
+    const std::uint64_t hash = hash_of(row);
     const std::uint32_t tag = tag_of(hash);
-    for (std::size_t at = hash >> place_shift_;; at = (at + 1) & (slots_.size() - 1)) {
+    for (std::size_t at = home_of(hash);; at = (at + 1) & (slots_.size() - 1)) {
       const std::uint32_t slot = slots_[at];
       if (slot == kNone) return at;
       if (slot - number_of(slot) == tag && groups_[number_of(slot)].row == row) return at;
@@ -89,7 +95,7 @@ class RowGroups {
     std::uint32_t& slot = slots_[slot_of(row)];
     const bool is_new = slot == kNone;
     if (is_new) {
-      slot = tag_of(row * 0x9E3779B97F4A7C15ULL) | static_cast<std::uint32_t>(size_);
+      slot = tag_of(hash_of(row)) | static_cast<std::uint32_t>(size_);
       groups_[size_++] = {row, entry, kNone};
       if (gradients_.scales == nullptr) return;
     }
