@@ -177,9 +177,11 @@ def main() -> None:
             errors.update(segments[-1].measured.errors)
             print(number, segments[-1].line(), flush=True)
         events.stop()
-        with server_process(started_again(workspace), "--workers", str(arguments.workers)) as (other, _):
+        again = started_again(workspace)
+        with server_process(again, "--workers", str(arguments.workers)) as (other, _):
             fresh = Target.of(f"http://127.0.0.1:{other}", deadline_ms=2_000)
             turns = in_turns(target, fresh, requests, rate, arguments.segment / 3)
+        shutil.rmtree(again.folder)
     parity = checked(workspace)
     said = refusals_of([each.measured for each in segments])
     sent = sum(each.measured.requests for each in segments)
