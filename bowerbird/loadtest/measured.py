@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
@@ -72,6 +72,7 @@ def measured(
     latency = np.sort((done - intended)[meant & good]) * 1e3
     lag = float(np.percentile((sent - ready)[meant] * 1e3, 99)) if meant.any() else 0.0
     busy = max(each.busy / each.seconds for each in samples)
+    errors = _errors(outcome[meant & ~good])
     seconds = end - begin
     p50, p90, p99, p999 = (_at(latency, share) for share in (0.5, 0.9, 0.99, 0.999))
     return Measured(
@@ -88,8 +89,8 @@ def measured(
         p999=p999,
         greatest=_at(latency, 1.0),
         mean=float(latency.mean()) if len(latency) else float("nan"),
-        errors=_errors(outcome[meant & ~good]),
-        said=_said(samples),
+        errors=errors,
+        said=_said(samples, errors),
         waited=int((ready > intended)[meant].sum()),
         lag=lag,
         busy=busy,
@@ -115,8 +116,9 @@ def _errors(outcomes: npt.NDArray[np.int64]) -> dict[str, int]:
     return {_kind(code): count for code, count in counts.most_common()}
 
 
-def _said(samples: Sequence[Samples]) -> dict[str, str]:
-    return {_kind(status): text for each in samples for status, text in each.said.items() if text}
+def _said(samples: Sequence[Samples], kinds: Collection[str]) -> dict[str, str]:
+    texts = {_kind(status): text for each in samples for status, text in each.said.items() if text}
+    return {kind: text for kind, text in texts.items() if kind in kinds}
 
 
 def _kind(outcome: int) -> str:

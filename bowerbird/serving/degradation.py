@@ -115,10 +115,17 @@ class Degradation:
         self._threads = threads
         self._clock = clock
         self._scenes: dict[str, _SceneLoad] = {}
+        self._can_change = False
 
     def add_scene(self, name: str, levels: int, seconds: ServiceSeconds) -> None:
         """Watch a scene that has so many levels; ``seconds`` tells what a request takes at each."""
         self._scenes[name] = _SceneLoad(levels, seconds, self._clock())
+        self._can_change |= levels > 1
+
+    @property
+    def can_change(self) -> bool:
+        """Whether any scene has a level to go down to: arrivals need not be told otherwise."""
+        return self._can_change
 
     def choose(self, name: str, wait_share: float) -> int:
         """Return the level for a request that comes now and would wait ``wait_share`` of the time that it has."""

@@ -175,6 +175,17 @@ def _killing_the_writer_stops_no_answer(server: ServerProcess, workspace: Worksp
     assert all(counts[name] == 1 for name in acknowledged)
 
 
+def test_a_reader_that_starts_again_waits_for_the_writer(workspace: Workspace) -> None:
+    with ServerProcess(workspace, "--workers", "2") as server:
+        for pid in workers_of(server):
+            os.kill(pid, signal.SIGKILL)
+        wait_until_again(server, 0)
+        wait_until_again(server, 1)
+        assert "could not start" not in server.log
+        assert httpx.post(server.address + SCORE, json=BODY, trust_env=False).status_code == 200
+        assert server.stop() == 0
+
+
 def test_a_worker_that_was_started_again_gets_connections_that_clients_keep(workspace: Workspace) -> None:
     with ServerProcess(workspace, "--workers", "2") as server:
         os.kill(max(workers_of(server)), signal.SIGKILL)

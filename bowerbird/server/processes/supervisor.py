@@ -98,12 +98,16 @@ class Supervisor:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for number in [number for number, due in self._due.items() if due <= now]:
+        for number in [number for number, due in self._due.items() if due <= now and self._may_start(number)]:
             del self._due[number]
             self._fork(number)
         for key, _ in self._selector.select(_TICK_SECONDS):
             key.data()
         self._reap()
+
+    def _may_start(self, number: int) -> bool:
+        """Return whether a worker can start now: readers ask the writer for what they need, so they wait for it."""
+        return number == _WRITER or (_WRITER in self._workers and self._workers[_WRITER].ready)
 
     def _fork(self, number: int) -> None:
         ours, theirs = handover_pair()

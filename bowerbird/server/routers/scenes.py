@@ -55,17 +55,20 @@ class ScenesRouter:
         scene = self._scene(request)
         deadline = deadline_of(request, scene.deadline_seconds)
         recommends = request.path.endswith("/recommend")
-        level = self._services.degradation.choose(scene.name, self._pressure(scene, recommends, request, deadline))
-        service = scene.service(recommends, level)
-        request.work = Work(service, request.body_length, request.arrived, deadline, level)
+        size = request.body_length
+        level = 0
+        if self._services.degradation.can_change:
+            pressure = self._pressure(scene, recommends, size, deadline - request.arrived)
+            level = self._services.degradation.choose(scene.name, pressure)
+        request.work = Work(scene.service(recommends, level), size, request.arrived, deadline, level)
         self._services.pool.check(request.work)
 
-    def _pressure(self, scene: SceneServices, recommends: bool, request: Request, deadline: float) -> float:
+    def _pressure(self, scene: SceneServices, recommends: bool, size: int, seconds: float) -> float:
         """Return the share of its time that a request would wait; all of it when the scene's own would not suffice."""
         level = self._services.degradation.level(scene.name)
-        if scene.service(recommends, level).expect(request.body_length) > scene.deadline_seconds:
+        if scene.service(recommends, level).expect(size) > scene.deadline_seconds:
             return 1.0
-        return self._services.pool.wait_seconds() / max(1e-3, deadline - request.arrived)
+        return self._services.pool.wait_seconds() / max(1e-3, seconds)
 
     def score(self, request: Request) -> Awaitable[Response]:
         """Answer ``POST /v1/scenes/{scene}/score``."""

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from bowerbird.errors import BowerbirdError, DeclarationError, OverloadedError, UnauthorizedError, UnavailableError
@@ -22,7 +23,7 @@ def problem_document(error: BowerbirdError, request_id: str) -> dict[str, Any]:
     """Return the document of an error: what is wrong (``detail``) and what to do (``remedy``)."""
     document: dict[str, Any] = {
         "type": f"urn:bowerbird:problem:{error.code}",
-        "title": (type(error).__doc__ or error.code).split("\n")[0].rstrip("."),
+        "title": _title(error.code, type(error).__doc__),
         "status": error.status,
         "detail": error.what,
         "code": error.code,
@@ -69,6 +70,11 @@ def known_error(error: Exception, request_id: str) -> BowerbirdError:
         return error
     _LOG.error("request %s failed", request_id, exc_info=error, extra=fields_of_request(request_id))
     return BowerbirdError("The server met an unexpected error.", f"Look for request {request_id} in the server's log.")
+
+
+@cache
+def _title(code: str, means: str | None) -> str:
+    return (means or code).split("\n")[0].rstrip(".")
 
 
 def _failed(error: BowerbirdError, document: dict[str, Any]) -> Response:

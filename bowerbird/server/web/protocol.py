@@ -281,8 +281,8 @@ class BoundedProtocol(HttpToolsProtocol):
         headers = [*self.server_state.default_headers, *response.head(opened.request.id)]
         if not keep_alive:
             headers.append((b"connection", b"close"))
-        lines = [b"%b: %b\r\n" % each for each in headers]
-        return b"".join([STATUS_LINE[int(response.status)], *lines, b"\r\n", response.body])
+        lines = b"\r\n".join(map(b": ".join, headers))
+        return b"".join([STATUS_LINE[int(response.status)], lines, b"\r\n\r\n", response.body])
 
     def _wait_for_next(self) -> None:
         self._idle_since = time.monotonic()
