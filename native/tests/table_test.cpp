@@ -108,11 +108,13 @@ void test_index() {
   KeyList known;
   for (std::uint32_t i = 0; i < 120'000; ++i) {
     const std::uint64_t key = chance() % 400'000 + 1;
+    const TableIndex::Place place = index.place_of(key);
+    expect(place.row == (map.contains(key) ? map[key] : kAbsentRow), "a key's place says whether it stands there");
     if (map.contains(key)) {
       if (chance() % 3 == 0) expect(index.remove(key) == map[key] && map.erase(key) == 1, "a removed key had its row");
       continue;
     }
-    index.insert(key, i + 2);
+    index.fill(place, key, i + 2);
     map[key] = i + 2;
   }
   expect(index.size() == map.size(), "the index counts its keys");

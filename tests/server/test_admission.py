@@ -195,3 +195,11 @@ def test_the_ladder_returns_after_silence() -> None:
     assert loaded.levels[-1] == 3
     loaded.time += 5
     assert loaded.degradation.choose("home", 0.0) == 0
+
+
+def test_arrivals_are_told_where_any_scene_has_a_ladder() -> None:
+    degradation = Degradation(1)
+    assert not degradation.can_change
+    for name, levels, changes in (("home", 1, False), ("feed", 3, True), ("more", 1, True)):
+        degradation.add_scene(name, levels, lambda level: 0.001)
+        assert degradation.can_change == changes

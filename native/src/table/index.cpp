@@ -18,17 +18,16 @@ std::size_t units_for(std::size_t keys) {
   return std::clamp<std::size_t>((keys + kUnitKeys - 1) / kUnitKeys, 1, IndexShard::kMostUnits);
 }
 
+bool put(IndexBucket& bucket, std::uint64_t key, std::uint32_t row) {
+  if (bucket.held == IndexBucket::kSlots) return false;
+  bucket.keys[bucket.held] = key;
+  bucket.rows[bucket.held] = row;
+  ++bucket.held;
+  return true;
+}
+
 void place(IndexShard& shard, std::uint64_t hash, std::uint64_t key, std::uint32_t row) {
-  for (std::size_t at = shard.home(hash);; at = shard.after(at)) {
-    IndexBucket& bucket = shard.bucket(at);
-    if (bucket.held < IndexBucket::kSlots) {
-      bucket.keys[bucket.held] = key;
-      bucket.rows[bucket.held] = row;
-      ++bucket.held;
-      return;
-    }
-    ++bucket.passed;
-  }
+  for (std::size_t at = shard.home(hash); !put(shard.bucket(at), key, row); at = shard.after(at)) ++shard.bucket(at).passed;
 }
 
 }  // namespace
@@ -98,12 +97,20 @@ IndexShard& TableIndex::shard_of(std::uint64_t hash) {
   return shards_[number >= shards_.size() ? number & (wide_ >> 1) : number];
 }
 
-void TableIndex::insert(std::uint64_t key, std::uint64_t hashed, std::uint32_t row) {
+TableIndex::Place TableIndex::place_of(std::uint64_t key) {
   if (size_ >= shards_.size() * kShardKeys) split();
+  const std::uint64_t hashed = hash(key);
   IndexShard& shard = shard_of(hashed);
   if (shard.keys >= kUnitKeys * shard.unit_count()) grow(shard);
-  place(shard, hashed, key, row);
-  ++shard.keys;
+  IndexBucket& home = shard.bucket(shard.home(hashed));
+  std::uint32_t row = home.row_of(key);
+  if (row == kAbsentRow && home.passed != 0) row = view().find(key, hashed);
+  return {hashed, &shard, &home, row};
+}
+
+void TableIndex::fill(const Place& to, std::uint64_t key, std::uint32_t row) {
+  if (!put(*to.home, key, row)) place(*to.shard, to.hash, key, row);
+  ++to.shard->keys;
   ++size_;
 }
 
@@ -142,6 +149,20 @@ void TableIndex::give_back(const IndexShard& shard) {
   for (std::size_t i = 0; i < shard.unit_count(); ++i) units_.give(shard.units[i]);
 }
 
+// Without a branch on how many keys a bucket holds: none could be foreseen.
+std::span<const TableIndex::Moving> TableIndex::moving(const IndexShard& shard) {
+  moving_.resize(shard.keys + std::size_t{1});
+  Moving* to = moving_.data();
+  for (std::size_t number = 0; number < shard.buckets; ++number) {
+    const IndexBucket& bucket = shard.bucket(number);
+    for (std::size_t i = 0; i < IndexBucket::kSlots; ++i) {
+      *to = {hash(bucket.keys[i]), bucket.keys[i], bucket.rows[i]};
+      to += i < bucket.held ? 1 : 0;
+    }
+  }
+  return {moving_.data(), shard.keys};
+}
+
 void TableIndex::grow(IndexShard& shard) {
   if (shard.unit_count() == IndexShard::kMostUnits) {
     if (shard.keys + 1 < shard.buckets * IndexBucket::kSlots) return;
@@ -149,7 +170,7 @@ void TableIndex::grow(IndexShard& shard) {
   }
   IndexShard larger = empty_shard(shard.unit_count() + 1);
   larger.keys = shard.keys;
-  each_in_shard(shard, [&](std::uint64_t key, std::uint32_t row) { place(larger, hash(key), key, row); });
+  for (const Moving& each : moving(shard)) place(larger, each.hash, each.key, each.row);
   std::swap(shard, larger);
   give_back(larger);
 }
@@ -159,15 +180,12 @@ void TableIndex::split() {
   const std::uint64_t newest = shards_.size();
   const IndexShard old = shards_[newest & (wide_ >> 1)];
   const auto goes = [&](std::uint64_t hashed) { return ((hashed >> 32) & wide_) == newest; };
-  std::uint32_t going = 0;
-  each_in_shard(old, [&](std::uint64_t key, std::uint32_t) { going += goes(hash(key)) ? 1 : 0; });
+  const std::span<const Moving> all = moving(old);
+  const auto going = static_cast<std::uint32_t>(std::count_if(all.begin(), all.end(), [&](const Moving& each) { return goes(each.hash); }));
   IndexShard parts[2] = {empty_shard(units_for(old.keys - going)), empty_shard(units_for(going))};
   parts[0].keys = old.keys - going;
   parts[1].keys = going;
-  each_in_shard(old, [&](std::uint64_t key, std::uint32_t row) {
-    const std::uint64_t hashed = hash(key);
-    place(parts[goes(hashed) ? 1 : 0], hashed, key, row);
-  });
+  for (const Moving& each : all) place(parts[goes(each.hash) ? 1 : 0], each.hash, each.key, each.row);
   shards_.push_back(parts[1]);
   shards_[newest & (wide_ >> 1)] = parts[0];
   give_back(old);

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/keys.hpp"
@@ -97,7 +98,7 @@ class TableIndex {
   explicit TableIndex(std::uint64_t salt);
 
   std::uint64_t size() const { return size_; }
-  std::size_t bytes() const { return units_.bytes() + shards_.capacity() * sizeof(IndexShard); }
+  std::size_t bytes() const { return units_.bytes() + shards_.capacity() * sizeof(IndexShard) + moving_.capacity() * sizeof(Moving); }
   // The share of the index's places that hold a key.
   double load() const;
   IndexView view() const { return {shards_.data(), shards_.size(), wide_, salt_}; }
@@ -105,9 +106,24 @@ class TableIndex {
   std::uint64_t salt() const { return salt_; }
   std::uint64_t hash(std::uint64_t key) const { return mix(key ^ salt_); }
 
+  // A key's row, or kAbsentRow and where it would stand: good until the index next changes.
+  struct Place {
+    std::uint64_t hash;
+    IndexShard* shard;
+    IndexBucket* home;
+    std::uint32_t row;
+  };
+  // Asks for the bucket after the key's own where that is full: a key that is not in the index goes there.
+  [[gnu::always_inline]] void prefetch_place(std::uint64_t key) const {
+    const IndexBucket& home = view().home(hash(key));
+    __builtin_prefetch(&home + (home.held == IndexBucket::kSlots ? 1 : 0), 1);
+  }
+  // Grows first where one more key needs it. The key must not be missing.
+  Place place_of(std::uint64_t key);
+  // Puts a key in its place, where it does not stand yet.
+  void fill(const Place& place, std::uint64_t key, std::uint32_t row);
   // The key must be neither missing nor in the index.
-  void insert(std::uint64_t key, std::uint32_t row) { insert(key, hash(key), row); }
-  void insert(std::uint64_t key, std::uint64_t hashed, std::uint32_t row);
+  void insert(std::uint64_t key, std::uint32_t row) { fill(place_of(key), key, row); }
   // Returns the row that the key had, or kAbsentRow.
   std::uint32_t remove(std::uint64_t key);
   // Replaces the index by shards of the sizes given; the caller fills their units.
@@ -128,9 +144,17 @@ class TableIndex {
   }
 
  private:
+  struct Moving {
+    std::uint64_t hash;
+    std::uint64_t key;
+    std::uint32_t row;
+  };
+
   IndexShard& shard_of(std::uint64_t hash);
   IndexShard empty_shard(std::size_t units);
   void give_back(const IndexShard& shard);
+  // A shard's keys in the order of their buckets, which is that of the buckets that they move to; good until the next call.
+  std::span<const Moving> moving(const IndexShard& shard);
   void grow(IndexShard& shard);
   void split();
 
@@ -139,6 +163,7 @@ class TableIndex {
   std::uint64_t size_ = 0;
   UnitPool units_;
   std::vector<IndexShard> shards_;
+  std::vector<Moving> moving_;
 };
 
 }  // namespace bowerbird::embedding

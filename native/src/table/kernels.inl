@@ -169,6 +169,10 @@ BOWERBIRD_BODY void pool_any(const RowsView& rows, Precision precision, const Po
 }
 
 BOWERBIRD_BODY void draw_any(std::uint64_t stream, float scale, std::size_t count, float* out) {
+  if (scale == 0.0F) {
+    std::fill_n(out, count, 0.0F);
+    return;
+  }
   const float factor = coin_scale(scale);
   std::size_t at = 0;
   for (; at + kBlock <= count; at += kBlock) {

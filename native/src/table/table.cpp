@@ -141,13 +141,16 @@ void Table::admit_piece(const std::uint64_t* keys, std::size_t count, const std:
   find_all(keys, count, rows);
   touch(rows, count, uses, now);
   for (std::size_t i = 0; i < count; ++i) {
-    if (i + kTouchAhead < count && rows[i + kTouchAhead] == kUnknownRow) filter_.prefetch(keys[i + kTouchAhead]);
+    if (i + kTouchAhead < count && rows[i + kTouchAhead] == kUnknownRow) {
+      filter_.prefetch(keys[i + kTouchAhead]);
+      index_.prefetch_place(keys[i + kTouchAhead]);
+    }
     if (rows[i] != kUnknownRow) continue;
-    const std::uint64_t hashed = index_.hash(keys[i]);
-    std::uint32_t row = index_.view().find(keys[i], hashed);
+    const TableIndex::Place place = index_.place_of(keys[i]);
+    std::uint32_t row = place.row;
     const std::uint32_t times = uses == nullptr ? 1 : uses[i];
     if (row == kAbsentRow) {
-      row = admit_one(keys[i], hashed, times, now);
+      row = admit_one(keys[i], place, times, now);
     } else {
       Stamps& stamps = rows_.view().stamps(row);
       stamps.uses = saturated(stamps.uses, times);
@@ -171,13 +174,15 @@ void Table::touch(const std::int64_t* rows, std::size_t count, const std::uint32
   }
 }
 
-std::uint32_t Table::admit_one(std::uint64_t key, std::uint64_t hashed, std::uint32_t uses, std::uint32_t time) {
-  if (!filter_.admits(key, uses, calls_) || (!room_for_one_more() && !evict_one())) {
+std::uint32_t Table::admit_one(std::uint64_t key, const TableIndex::Place& place, std::uint32_t uses, std::uint32_t time) {
+  const bool admitted = filter_.admits(key, uses, calls_);
+  const bool fits = admitted && room_for_one_more();
+  if (!admitted || (!fits && !evict_one())) {
     ++refused_;
     return kUnknownRow;
   }
   const std::uint32_t row = new_row(key, uses, time, nullptr);
-  index_.insert(key, hashed, row);
+  index_.fill(fits ? place : index_.place_of(key), key, row);
   if (options_.expiry.max_bytes > 0) hold(row);
   ++admitted_;
   return row;

@@ -90,7 +90,7 @@ class Table {
   void find_all(const std::uint64_t* keys, std::size_t count, std::int64_t* rows) const;
   void touch(const std::int64_t* rows, std::size_t count, const std::uint32_t* uses, std::uint32_t time);
   void admit_piece(const std::uint64_t* keys, std::size_t count, const std::uint32_t* uses, std::uint32_t now, std::int64_t* rows);
-  std::uint32_t admit_one(std::uint64_t key, std::uint64_t hashed, std::uint32_t uses, std::uint32_t time);
+  std::uint32_t admit_one(std::uint64_t key, const TableIndex::Place& place, std::uint32_t uses, std::uint32_t time);
   std::uint32_t new_row(std::uint64_t key, std::uint32_t uses, std::uint32_t time, const float* weights);
   void begin_state(std::uint32_t row, const float* weights);
   void step(const std::int64_t* rows, std::size_t count, const Gradients& gradients, float learning_rate);
