@@ -76,7 +76,7 @@ class FTRL(Step):
     """FTRL-proximal (McMahan et al., KDD 2013, algorithm 1), two float32 of state per weight.
 
     ``learning_rate`` is the paper's alpha and ``l2`` its lambda 2, inside the closed form. The first state is such
-    that the closed form gives the initial weight (with the configured rate).
+    that the closed form gives the initial weight (with the configured rate); 0 for a weight of 0, as in the paper.
     """
 
     beta: float = 1.0

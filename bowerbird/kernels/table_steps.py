@@ -45,7 +45,7 @@ def first_state(optimiser: Optimiser, weights: Floats) -> list[Floats]:
         return [np.zeros(len(weights), np.float32), np.zeros(len(weights), np.float32)]
     root = np.sqrt(_f32(optimiser.initial))
     slope = (_f32(optimiser.beta) + root) / _f32(optimiser.learning_rate) + _f32(optimiser.l2)
-    first = -weights * slope - np.copysign(_f32(optimiser.l1), weights)
+    first = np.where(weights == 0, _f32(0), -weights * slope - np.copysign(_f32(optimiser.l1), weights))
     return [first, np.full(len(weights), optimiser.initial, np.float32)]
 
 

@@ -193,6 +193,16 @@ def test_initial_values_are_normal_and_depend_on_the_key_alone():
     assert draw(5, 1.0, 4).tolist() != draw(6, 1.0, 4).tolist()
 
 
+def test_ftrl_goes_from_zero_to_either_side_alike():
+    config = TableConfig(dimension=64, optimiser=FTRL(learning_rate=0.1, l1=0.3), initial_scale=0.0)
+    for table in (Table(config), ReferenceTable(config)):
+        rows = table.admit(np.array([5], np.uint64))
+        assert (table.state(rows) == 0).all()
+        for slope in (0.2, 0.2, -0.2, -0.2, -0.2, -0.2):
+            table.update(rows, np.full((1, 64), slope, np.float32))
+        assert (table.take(rows) > 0).all()
+
+
 def test_stochastic_rounding_keeps_small_steps_alive():
     step = np.full((1, 16), 1e-4, np.float32)
     moved = {}

@@ -295,6 +295,11 @@ async def sweep(connections: Callable[[], set[Any]]) -> None:
     """Look for slow connections twice a second, until cancelled."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
-        now = time.monotonic()
-        for connection in list(connections()):
-            connection.close_if_slow(now)
+        _close_slow(connections())
+
+
+def _close_slow(connections: set[Any]) -> None:
+    """In a frame of its own: the sweep's would hold the last one, with its request, while it sleeps."""
+    now = time.monotonic()
+    for connection in list(connections):
+        connection.close_if_slow(now)

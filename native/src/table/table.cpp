@@ -208,7 +208,7 @@ std::uint32_t Table::new_row(std::uint64_t key, std::uint32_t uses, std::uint32_
   return row;
 }
 
-// FTRL's first state is such that its formula gives the initial weight.
+// FTRL's first state is such that its formula gives the initial weight; of those that give 0, the one that leans to no side.
 void Table::begin_state(std::uint32_t row, const float* weights) {
   const Optimiser& by = options_.optimiser;
   auto* state = reinterpret_cast<float*>(rows_.view().state(row));
@@ -219,7 +219,7 @@ void Table::begin_state(std::uint32_t row, const float* weights) {
   const std::size_t dimension = options_.dimension;
   const float slope = (by.beta + std::sqrt(by.initial)) / by.learning_rate + by.l2;
   for (std::size_t i = 0; i < dimension; ++i) {
-    state[i] = -weights[i] * slope - std::copysign(by.l1, weights[i]);
+    state[i] = weights[i] == 0.0F ? 0.0F : -weights[i] * slope - std::copysign(by.l1, weights[i]);
     state[dimension + i] = by.initial;
   }
 }
