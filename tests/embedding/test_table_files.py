@@ -88,6 +88,23 @@ def test_deltas_are_applied_in_order_or_not_at_all(tmp_path):
     assert (replica.find(KEYS[1:4]) > 1).tolist() == (table.find(KEYS[1:4]) > 1).tolist()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_delta_of_many_keys_new_and_known(tmp_path, threads):
+    table = Table(TableConfig(dimension=4), threads=threads)
+    table.admit(np.arange(1, 20_001, dtype=np.uint64))
+    table.snapshot(tmp_path / "base")
+    replica = Table.restore(tmp_path / "base", threads=threads)
+    asked = np.arange(10_001, 50_001, dtype=np.uint64)
+    rows = table.admit(asked)
+    table.update(rows, np.random.default_rng(0).normal(size=(len(rows), 4)).astype(np.float32))
+    table.remove(np.arange(1, 30_001, 7, dtype=np.uint64))
+    table.delta(tmp_path / "delta", since=1)
+    replica.apply_delta(tmp_path / "delta")
+    everything = np.arange(1, 50_001, dtype=np.uint64)
+    np.testing.assert_array_equal(replica.take(replica.find(everything)), table.take(table.find(everything)))
+    assert len(replica) == len(table)
+
+
 def test_a_delta_holds_what_changed_alone(tmp_path):
     table = Table(TableConfig(dimension=16))
     table.admit(np.arange(1, 50_001, dtype=np.uint64))

@@ -11,6 +11,8 @@
 namespace bowerbird::embedding {
 namespace {
 
+constexpr std::size_t kRowsAhead = 16;
+
 std::uint64_t new_id() {
   std::random_device random;
   return (std::uint64_t{random()} << 32) | random() | 1;
@@ -44,6 +46,13 @@ std::vector<std::byte*> chunks_in(const TableFile& file, std::uint64_t rows, con
   std::vector<std::byte*> chunks;
   for (std::uint64_t first = 0; first < rows; first += packed.chunk_rows(), weights += packed.chunk_bytes()) chunks.push_back(weights);
   return chunks;
+}
+
+// The keys of a delta's section, after the first `skipped`.
+std::vector<std::uint64_t> keys_of(const TableFile& file, Section which, std::size_t skipped) {
+  std::vector<std::uint64_t> keys(file.bytes(which) / 8 - skipped);
+  if (!keys.empty()) std::memcpy(keys.data(), file.data(which) + 8 * skipped, 8 * keys.size());
+  return keys;
 }
 
 }  // namespace
@@ -196,6 +205,19 @@ void Table::check_base(const TableFile& file) const {
   if (changed_) throw WrongOrder(span + ", but was changed since: restore the snapshot");
 }
 
+// The rows of keys, new ones where they had none.
+std::vector<std::int64_t> Table::rows_for(const std::vector<std::uint64_t>& keys) {
+  std::vector<std::int64_t> rows(keys.size());
+  find_all(keys.data(), keys.size(), rows.data());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (rows[i] != kUnknownRow) continue;
+    const TableIndex::Place place = index_.place_of(keys[i]);
+    rows[i] = place.row == kAbsentRow ? rows_.take() : place.row;
+    if (place.row == kAbsentRow) index_.fill(place, keys[i], static_cast<std::uint32_t>(rows[i]));
+  }
+  return rows;
+}
+
 void Table::apply_delta(const std::string& path) {
   const std::unique_lock lock(mutex_);
   const TableFile file(path, true);
@@ -203,29 +225,25 @@ void Table::apply_delta(const std::string& path) {
   check_base(file);
   const TableFileHeader& header = file.header();
   const RowLayout& layout = rows_.layout();
+  if (header.keys < kReservedRows) file.damaged("has no rows");
   file.expect(Section::kKeys, header.keys * 8);
   file.expect(Section::kWeights, header.keys * layout.weight_bytes);
   file.expect(Section::kStates, header.keys * layout.state_bytes);
-  const auto key_at = [](const std::byte* keys, std::uint64_t i) {
-    std::uint64_t key;
-    std::memcpy(&key, keys + 8 * i, 8);
-    return key;
-  };
-  const std::uint64_t removed = file.bytes(Section::kRemoved) / 8;
-  for (std::uint64_t i = 0; i < removed; ++i) {
-    const std::uint64_t key = key_at(file.data(Section::kRemoved), i);
+  const std::vector<std::uint64_t> keys = keys_of(file, Section::kKeys, kReservedRows);
+  if (std::ranges::find(keys, kMissingKey) != keys.end()) file.damaged("has a missing key");
+  for (const std::uint64_t key : keys_of(file, Section::kRemoved, 0)) {
     if (key != kMissingKey && index_.view().find(key) != kAbsentRow) let_go(key);
   }
-  for (std::uint64_t i = 0; i < header.keys; ++i) {
-    const std::uint64_t key = key_at(file.data(Section::kKeys), i);
-    std::uint32_t row = i < kReservedRows ? static_cast<std::uint32_t>(i) : index_.view().find(key);
-    if (i >= kReservedRows && key == kMissingKey) file.damaged("has a missing key");
-    if (row == kAbsentRow && i >= kReservedRows) {
-      row = rows_.take();
-      index_.insert(key, row);
-    }
-    std::memcpy(rows_.view().weights(row), file.data(Section::kWeights) + i * layout.weight_bytes, layout.weight_bytes);
-    std::memcpy(rows_.view().state(row), file.data(Section::kStates) + i * layout.state_bytes, layout.state_bytes);
+  const std::vector<std::int64_t> numbers = rows_for(keys);
+  const RowsView rows = rows_.view();
+  const auto copy = [&](std::uint64_t row, std::uint64_t from) {
+    std::memcpy(rows.weights(row), file.data(Section::kWeights) + from * layout.weight_bytes, layout.weight_bytes);
+    std::memcpy(rows.state(row), file.data(Section::kStates) + from * layout.state_bytes, layout.state_bytes);
+  };
+  for (std::uint64_t row = 0; row < kReservedRows; ++row) copy(row, row);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (i + kRowsAhead < numbers.size()) rows.prefetch_row(static_cast<std::uint64_t>(numbers[i + kRowsAhead]));
+    copy(static_cast<std::uint64_t>(numbers[i]), kReservedRows + i);
   }
   adopt_counters(header);
   published_.push_back({header.version, header.version_id});
@@ -243,13 +261,8 @@ DeltaRows read_delta(const std::string& path) {
   file.expect(Section::kWeights, header.keys * options.weight_bytes());
   DeltaRows found;
   found.dimension = header.dimension;
-  const auto keys_of = [&](Section which, std::size_t skipped) {
-    std::vector<std::uint64_t> keys(file.bytes(which) / 8 - skipped);
-    if (!keys.empty()) std::memcpy(keys.data(), file.data(which) + 8 * skipped, 8 * keys.size());
-    return keys;
-  };
-  found.keys = keys_of(Section::kKeys, kReservedRows);
-  found.removed = keys_of(Section::kRemoved, 0);
+  found.keys = keys_of(file, Section::kKeys, kReservedRows);
+  found.removed = keys_of(file, Section::kRemoved, 0);
   found.vectors.resize(header.keys * header.dimension);
   const RowLayout packed = RowLayout(options).packed();
   const std::vector<std::byte*> chunks = chunks_in(file, header.keys, packed);

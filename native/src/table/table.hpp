@@ -108,6 +108,7 @@ class Table {
   void check_layout(const TableFile& file, FileKind kind) const;
   std::uint64_t base_id(std::uint64_t since) const;
   void check_base(const TableFile& file) const;
+  std::vector<std::int64_t> rows_for(const std::vector<std::uint64_t>& keys);
   void publish(const Published& made);
 
   std::uint32_t next_version() const { return static_cast<std::uint32_t>(version_ + 1); }
