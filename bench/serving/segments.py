@@ -31,11 +31,12 @@ _COUNT = "bowerbird_stage_seconds_count"
 class Segment:
     """What was measured, and a server's processor time per request and mean time per stage (ms) in the same time.
 
-    ``memory`` is in MiB. ``machine`` is how long work takes (ms of processor time) that is always the same: in the
-    caches, and in memory.
+    ``capacity`` is what a closed loop had answered a second just before, ``memory`` is in MiB. ``machine`` is how long
+    work takes (ms of processor time) that is always the same: in the caches, and in memory.
     """
 
     measured: Measured
+    capacity: float
     processor: float
     stages: dict[str, float]
     memory: float
@@ -46,9 +47,9 @@ class Segment:
         stages = " ".join(f"{name} {value:.2f}" for name, value in self.stages.items())
         found, (computed, read) = self.measured, self.machine
         return (
-            f"p50 {found.p50:.2f} p99 {found.p99:.1f} p99.9 {found.p999:.1f} ms; {self.processor:.2f} ms of a core; "
-            f"{stages}; machine {computed:.1f} and {read:.1f} ms; {self.memory:.0f} MiB; {found.errors or ''} "
-            f"{'; '.join(refusals_of([found]))}"
+            f"of {self.capacity:.0f}/s: p50 {found.p50:.2f} p99 {found.p99:.1f} p99.9 {found.p999:.1f} ms; "
+            f"{self.processor:.2f} ms of a core; {stages}; machine {computed:.1f} and {read:.1f} ms; "
+            f"{self.memory:.0f} MiB; {found.errors or ''} {'; '.join(refusals_of([found]))}"
         )
 
 
@@ -59,14 +60,14 @@ class Watch:
         self._port, self._pid = port, pid
         self._machine = _Machine()
 
-    def segment(self, load: LoadTest) -> Segment:
+    def segment(self, load: LoadTest, capacity: float) -> Segment:
         """Return what a load test of one rate measures, with what the server did meanwhile."""
         with self._counted() as (times, sums):
             (found,) = load.run()
         stages = {name: 1e3 * total / count for name, (total, count) in sums().items() if count}
         answers = max(1, found.requests - sum(found.errors.values()))
         memory = resident_bytes(self._pid) / 2**20
-        return Segment(found, 1e3 * times() / answers, stages, memory, self._machine.measured())
+        return Segment(found, capacity, 1e3 * times() / answers, stages, memory, self._machine.measured())
 
     @contextmanager
     def _counted(self) -> Iterator[tuple[Callable[[], float], Callable[[], dict[str, tuple[float, float]]]]]:
@@ -107,6 +108,7 @@ def third_rows(segments: Sequence[Segment]) -> list[Row]:
         ("p50", "ms", lambda each: each.measured.p50),
         ("p99", "ms", lambda each: each.measured.p99),
         ("p999", "ms", lambda each: each.measured.p999),
+        ("closed loop before a segment", "requests/s", lambda each: each.capacity),
         ("processor time of a request", "ms", lambda each: each.processor),
         ("work that stays the same, in the caches", "ms", lambda each: each.machine[0]),
         ("work that stays the same, in memory", "ms", lambda each: each.machine[1]),

@@ -2,14 +2,15 @@
 
     python -m bench.serving.soak [--minutes 30] [--segment 30] [--workers 2] [--events 1000] [--workspace FOLDER]
 
-Serves KuaiRand with DIN in several processes while events come. Segment after segment an open loop is measured, and in
-each one fault happens: a reader process is killed, versions change places, clients go away in the middle of their
-requests. Latency and memory of the first third of the segments are compared with the last third's, and a sample of
-the slates is computed again: a wrong answer is one whose features or scores differ from what replay gives. Beside
-each segment stand the server's own processor time per request and a calculation that is always the same: a machine that
-becomes slower is told from a server that does. At the end the same requests are asked, without faults and events, of
-the server that has run so long and of one that is started on a copy of its data, in turns while both run: a server that
-has become slower answers later, and fewer in a closed loop, whatever the machine does meanwhile.
+Serves KuaiRand with DIN in several processes while events come. Segment after segment an open loop is measured, at 70%
+of what a closed loop has answered just before (a machine's speed is not the same for half an hour), and in each one
+fault happens: a reader process is killed, versions change places, clients go away in the middle of their requests.
+Latency and memory of the first third of the segments are compared with the last third's, and a sample of the slates is
+computed again: a wrong answer is one whose features or scores differ from what replay gives. Beside each segment stand
+the server's own processor time per request and a calculation that is always the same: a machine that becomes slower is
+told from a server that does. At the end the same requests are asked, without faults and events, of the server that has
+run so long and of one that is started on a copy of its data, in turns while both run: a server that has become slower
+answers later, and fewer in a closed loop, whatever the machine does meanwhile.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ GONE = 30
 """Clients that go away at once."""
 FAULT_AFTER = 0.3
 """Share of a segment after which its fault happens."""
+CLOSED = 1 / 6
+"""Share of a segment that its closed loop takes."""
 SLATES = 500
 TURNS = 5
 
@@ -97,10 +100,9 @@ def checked(workspace: Workspace) -> ParityReport:
     return check_parity(workspace, found[:: max(1, len(found) // SLATES)])
 
 
-def capacity(target: Target, requests: list[Request]) -> float:
-    """Return how many requests a second a closed loop has answered: the median of a minute's parts."""
-    load = LoadTest(target, requests, seconds=10.0, warm_up=2.0, deadline=2.0, closed=(4,))
-    return median(load.run()[0].answered for _ in range(5))
+def capacity(target: Target, requests: list[Request], seconds: float) -> float:
+    """Return how many requests a second a closed loop has answered."""
+    return LoadTest(target, requests, seconds=seconds, warm_up=1.0, deadline=2.0, closed=(4,)).run()[0].answered
 
 
 def started_again(workspace: Workspace) -> Workspace:
@@ -162,17 +164,16 @@ def main() -> None:
         target = Target.of(f"http://127.0.0.1:{port}", deadline_ms=2_000)
         events = Events(port, arguments.events, bodies)
         events.start()
-        rate = SHARE * capacity(target, requests)
-        print(f"{rate:.0f} requests/s", flush=True)
+        closed, opened = CLOSED * arguments.segment, (1 - CLOSED) * arguments.segment
         watch = Watch(port, pid)
         faults = Faults(port, pid, versions, [target.encode(each) for each in requests])
         for number in range(max(3, round(60 * arguments.minutes / arguments.segment))):
-            fault = threading.Timer(FAULT_AFTER * arguments.segment, faults.next)
+            most = capacity(target, requests, closed)
+            rate = SHARE * most
+            fault = threading.Timer(FAULT_AFTER * opened, faults.next)
             fault.start()
-            load = LoadTest(
-                target, requests, seconds=arguments.segment, warm_up=0.0, rates=(rate,), seed=number, deadline=2.0
-            )
-            segments.append(watch.segment(load))
+            load = LoadTest(target, requests, seconds=opened, warm_up=0.0, rates=(rate,), seed=number, deadline=2.0)
+            segments.append(watch.segment(load, most))
             fault.join()
             errors.update(segments[-1].measured.errors)
             print(number, segments[-1].line(), flush=True)
@@ -185,8 +186,9 @@ def main() -> None:
     parity = checked(workspace)
     said = refusals_of([each.measured for each in segments])
     sent = sum(each.measured.requests for each in segments)
+    offered = f"{len(segments)} x {opened:g} s with {closed:g} s of a closed loop before each"
     rows = [
-        Row("asked", float(sent), "requests", note=f"{rate:.0f}/s for {len(segments)} x {arguments.segment:g} s"),
+        Row("asked", float(sent), "requests", note=offered),
         Row("not answered", float(sum(errors.values())), "requests", note="; ".join([str(dict(errors) or ""), *said])),
         *third_rows(segments),
         *fresh_rows(turns),
